@@ -1,0 +1,123 @@
+//! From an outbox event to the bytes on the wire.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{Error, Event, OutboxEvent, Result};
+
+/// Version that an envelope carries when the event has none.
+const DEFAULT_SCHEMA_VERSION: &str = "1.0.0";
+
+/// A message's body and what the converter adds to its headers.
+#[derive(Debug)]
+pub struct Encoded<'a> {
+    /// The body.
+    pub body: Cow<'a, [u8]>,
+    /// Headers beside those of [`message_headers`].
+    pub headers: Vec<(String, String)>,
+}
+
+impl<'a> Encoded<'a> {
+    /// A body without headers of the converter's own.
+    pub fn new(body: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self { body: body.into(), headers: Vec::new() }
+    }
+}
+
+/// Decides the body of a published message.
+///
+/// - The same event gives the same bytes every time: a repeat on the topic must be recognisable as one.
+/// - An error is permanent: the event is failed, not retried.
+pub trait EventConverter: Send + Sync + 'static {
+    /// Encodes an event.
+    ///
+    /// # Errors
+    /// When this event can never be encoded.
+    fn convert<'a>(&self, event: &'a OutboxEvent) -> Result<Encoded<'a>>;
+}
+
+/// Headers that every message carries: the event's fields, then its own headers.
+pub fn message_headers(event: &OutboxEvent) -> Vec<(&str, Cow<'_, str>)> {
+    let content = event.content();
+    let fields = [
+        ("schema_version", &content.schema_version),
+        ("trace_id", &content.trace_id),
+        ("correlation_id", &content.correlation_id),
+        ("causation_id", &content.causation_id),
+    ];
+    let mut headers: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(2 + fields.len() + content.headers.len());
+    headers.push(("event_id", event.id().to_string().into()));
+    headers.push(("event_type", event.event_type().into()));
+    headers.extend(fields.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?.into()))));
+    headers.extend(content.headers.iter().map(|(name, value)| (name, value.into())));
+    headers
+}
+
+/// The payload as it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RawEventConverter;
+
+impl EventConverter for RawEventConverter {
+    fn convert<'a>(&self, event: &'a OutboxEvent) -> Result<Encoded<'a>> {
+        Ok(Encoded::new(event.payload().as_str().as_bytes()))
+    }
+}
+
+/// `{"schema_version": .., "payload": ..}`; version 1.0.0 when the event has none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SchemaVersionedConverter;
+
+impl EventConverter for SchemaVersionedConverter {
+    fn convert<'a>(&self, event: &'a OutboxEvent) -> Result<Encoded<'a>> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            schema_version: &'a str,
+            payload: &'a RawValue,
+        }
+        encode(&Body { schema_version: schema_version(event), payload: event.payload().as_raw() })
+    }
+}
+
+/// The payload with the event's id, type, version and tracing identifiers around it; absent identifiers are left out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EnvelopeEventConverter;
+
+impl EventConverter for EnvelopeEventConverter {
+    fn convert<'a>(&self, event: &'a OutboxEvent) -> Result<Encoded<'a>> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            event_id: String,
+            event_type: &'a str,
+            schema_version: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            trace_id: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            correlation_id: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            causation_id: Option<&'a str>,
+            payload: &'a RawValue,
+        }
+        let content = event.content();
+        encode(&Body {
+            event_id: event.id().to_string(),
+            event_type: event.event_type(),
+            schema_version: schema_version(event),
+            trace_id: content.trace_id.as_deref(),
+            correlation_id: content.correlation_id.as_deref(),
+            causation_id: content.causation_id.as_deref(),
+            payload: event.payload().as_raw(),
+        })
+    }
+}
+
+fn schema_version(event: &OutboxEvent) -> &str {
+    event.content().schema_version.as_deref().unwrap_or(DEFAULT_SCHEMA_VERSION)
+}
+
+fn encode<'a>(body: &impl Serialize) -> Result<Encoded<'a>> {
+    let bytes = serde_json::to_vec(body)
+        .map_err(|error| Error::invalid("event cannot be encoded").with_source(error))?;
+    Ok(Encoded::new(bytes))
+}

@@ -1,0 +1,65 @@
+//! What an event carries.
+
+use super::{Headers, Payload};
+use crate::limits::{EventLimits, check_optional, check_text};
+use crate::{Error, Result};
+
+/// What an event carries, whichever way it travels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventContent {
+    /// Its type, such as `order.placed`.
+    pub event_type: String,
+    /// The JSON body.
+    pub payload: Payload,
+    /// Headers of its own, beside those that omni-box sets.
+    pub headers: Headers,
+    /// Trace it belongs to.
+    pub trace_id: Option<String>,
+    /// Business conversation it belongs to.
+    pub correlation_id: Option<String>,
+    /// The event or command that caused it.
+    pub causation_id: Option<String>,
+    /// Enqueuing twice with one key stores one event.
+    pub idempotency_key: Option<String>,
+    /// Version of the payload's schema.
+    pub schema_version: Option<String>,
+}
+
+impl EventContent {
+    /// Content of a type with a payload and nothing else.
+    pub fn new(event_type: impl Into<String>, payload: Payload) -> Self {
+        Self {
+            event_type: event_type.into(),
+            payload,
+            headers: Headers::default(),
+            trace_id: None,
+            correlation_id: None,
+            causation_id: None,
+            idempotency_key: None,
+            schema_version: None,
+        }
+    }
+
+    pub(crate) fn check(&self, limits: &EventLimits) -> Result<()> {
+        check_text("event_type", &self.event_type, limits.event_type)?;
+        check_optional("trace_id", self.trace_id.as_deref(), limits.trace_id)?;
+        check_optional("correlation_id", self.correlation_id.as_deref(), limits.trace_id)?;
+        check_optional("causation_id", self.causation_id.as_deref(), limits.trace_id)?;
+        check_optional("idempotency_key", self.idempotency_key.as_deref(), limits.idempotency_key)?;
+        check_optional("schema_version", self.schema_version.as_deref(), limits.schema_version)?;
+        self.headers.check(limits)
+    }
+
+    /// The stricter rule for what we send: a JSON object with at least one member, within the size limit.
+    pub(crate) fn check_sendable(&self, limits: &EventLimits) -> Result<()> {
+        self.check(limits)?;
+        let size = self.payload.as_str().len();
+        if size > limits.payload_bytes {
+            return Err(Error::invalid(format!(
+                "payload has {size} bytes, at most {} are allowed",
+                limits.payload_bytes
+            )));
+        }
+        self.payload.check_object()
+    }
+}

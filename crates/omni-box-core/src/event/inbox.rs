@@ -1,0 +1,187 @@
+//! The inbox event: a broker's message on its way into this service's database.
+
+use chrono::{DateTime, Utc};
+
+use super::{Event, EventContent, Lifecycle, sealed};
+use crate::limits::{EventLimits, check_text};
+use crate::{ConsumerGroup, EventId, Result};
+
+/// A received message, stored once per `(message_id, consumer_group)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InboxEvent {
+    record: InboxRecord,
+    lifecycle: Lifecycle,
+}
+
+/// An inbox event's columns, as a store reads them (its life apart).
+#[derive(Debug, Clone, PartialEq)]
+pub struct InboxRecord {
+    /// `id`
+    pub id: EventId,
+    /// What it carries.
+    pub content: EventContent,
+    /// `message_id`: with the group, what makes it unique.
+    pub message_id: String,
+    /// `consumer_group`
+    pub consumer_group: ConsumerGroup,
+    /// `source`: the sending service or topic.
+    pub source: String,
+    /// `partition_key`: the message's key, if it is text.
+    pub partition_key: Option<String>,
+    /// Where in the broker it came from.
+    pub position: Option<SourcePosition>,
+    /// `produced_at`: the broker's timestamp.
+    pub produced_at: Option<DateTime<Utc>>,
+    /// `digest`: SHA-256 of the message's value, to tell a repeat from another message with the same id.
+    pub digest: Option<Vec<u8>>,
+}
+
+/// Where in the broker a message came from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SourcePosition {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+}
+
+impl InboxEvent {
+    /// Rebuilds an event from a row. It is trusted: no limit is checked.
+    pub fn restore(record: InboxRecord, lifecycle: Lifecycle) -> Self {
+        Self { record, lifecycle }
+    }
+
+    /// With the group, what makes it unique.
+    pub fn message_id(&self) -> &str {
+        &self.record.message_id
+    }
+
+    /// The consumer group that received it.
+    pub fn consumer_group(&self) -> &ConsumerGroup {
+        &self.record.consumer_group
+    }
+
+    /// The sending service or topic.
+    pub fn source(&self) -> &str {
+        &self.record.source
+    }
+
+    /// The message's key, if it is text.
+    pub fn partition_key(&self) -> Option<&str> {
+        self.record.partition_key.as_deref()
+    }
+
+    /// Where in the broker it came from.
+    pub fn position(&self) -> Option<&SourcePosition> {
+        self.record.position.as_ref()
+    }
+
+    /// The broker's timestamp.
+    pub fn produced_at(&self) -> Option<DateTime<Utc>> {
+        self.record.produced_at
+    }
+
+    /// SHA-256 of the message's value.
+    pub fn digest(&self) -> Option<&[u8]> {
+        self.record.digest.as_deref()
+    }
+
+    /// Whether `other`, which has the same message id, is another message: its source, type or value differs.
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        let digests_differ = matches!((self.digest(), other.digest()), (Some(a), Some(b)) if a != b);
+        digests_differ || self.source() != other.source() || self.event_type() != other.event_type()
+    }
+}
+
+impl Event for InboxEvent {
+    fn id(&self) -> EventId {
+        self.record.id
+    }
+
+    fn content(&self) -> &EventContent {
+        &self.record.content
+    }
+
+    fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+}
+
+impl sealed::LifecycleMut for InboxEvent {
+    fn lifecycle_mut(&mut self) -> &mut Lifecycle {
+        &mut self.lifecycle
+    }
+}
+
+/// An inbox event to be, not yet checked.
+#[derive(Debug)]
+#[must_use = "pass it to OmniBoxDomainService::create_inbox_event"]
+pub struct NewInboxEvent {
+    record: InboxRecord,
+    max_attempts: Option<u32>,
+}
+
+impl NewInboxEvent {
+    /// A message with its id, group, source and content.
+    pub fn new(
+        message_id: impl Into<String>,
+        consumer_group: ConsumerGroup,
+        source: impl Into<String>,
+        content: EventContent,
+    ) -> Self {
+        let record = InboxRecord {
+            id: EventId::generate(),
+            content,
+            message_id: message_id.into(),
+            consumer_group,
+            source: source.into(),
+            partition_key: None,
+            position: None,
+            produced_at: None,
+            digest: None,
+        };
+        Self { record, max_attempts: None }
+    }
+
+    /// The message's key.
+    pub fn partition_key(mut self, key: impl Into<String>) -> Self {
+        self.record.partition_key = Some(key.into());
+        self
+    }
+
+    /// Where in the broker it came from.
+    pub fn position(mut self, position: SourcePosition) -> Self {
+        self.record.position = Some(position);
+        self
+    }
+
+    /// The broker's timestamp.
+    pub fn produced_at(mut self, at: DateTime<Utc>) -> Self {
+        self.record.produced_at = Some(at);
+        self
+    }
+
+    /// SHA-256 of the message's value.
+    pub fn digest(mut self, digest: Vec<u8>) -> Self {
+        self.record.digest = Some(digest);
+        self
+    }
+
+    /// Attempts before it is failed, instead of the service's default.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts.max(1));
+        self
+    }
+
+    /// Checks only what the columns cannot hold; a received message is never refused for its size or its headers.
+    pub(crate) fn build(self, limits: &EventLimits, now: DateTime<Utc>) -> Result<InboxEvent> {
+        let record = self.record;
+        check_text("message_id", &record.message_id, limits.name)?;
+        check_text("source", &record.source, limits.name)?;
+        check_text("event_type", &record.content.event_type, limits.event_type)?;
+        let max_attempts = self.max_attempts.unwrap_or(limits.max_attempts);
+        Ok(InboxEvent { record, lifecycle: Lifecycle::new(max_attempts, None, now) })
+    }
+}

@@ -1,0 +1,56 @@
+//! Events: what they carry, where they are in their life, and how they are built.
+
+mod content;
+mod headers;
+mod inbox;
+mod lifecycle;
+mod outbox;
+mod payload;
+
+pub use content::EventContent;
+pub use headers::Headers;
+pub use inbox::{InboxEvent, InboxRecord, NewInboxEvent, SourcePosition};
+pub use lifecycle::{EventStatus, Lifecycle, LifecycleRecord, Lock};
+pub use outbox::{NewOutboxEvent, OutboxEvent, OutboxRecord};
+pub use payload::Payload;
+
+use crate::EventId;
+
+/// What outbox and inbox events have in common. Implemented by [`OutboxEvent`] and [`InboxEvent`] only.
+pub trait Event: sealed::LifecycleMut + Clone + Send + Sync + 'static {
+    /// Its id.
+    fn id(&self) -> EventId;
+
+    /// What it carries.
+    fn content(&self) -> &EventContent;
+
+    /// Where it is in its life.
+    fn lifecycle(&self) -> &Lifecycle;
+
+    /// Its type, such as `order.placed`.
+    fn event_type(&self) -> &str {
+        &self.content().event_type
+    }
+
+    /// Its payload.
+    fn payload(&self) -> &Payload {
+        &self.content().payload
+    }
+
+    /// Its own headers.
+    fn headers(&self) -> &Headers {
+        &self.content().headers
+    }
+
+    /// Its status.
+    fn status(&self) -> EventStatus {
+        self.lifecycle().status()
+    }
+}
+
+pub(crate) mod sealed {
+    /// Lets the domain service alone change where an event is in its life.
+    pub trait LifecycleMut {
+        fn lifecycle_mut(&mut self) -> &mut super::Lifecycle;
+    }
+}

@@ -1,0 +1,234 @@
+//! The outbox event: from this service's transaction to the broker.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Event, EventContent, Headers, Lifecycle, Payload, sealed};
+use crate::limits::{EventLimits, check_optional, check_text};
+use crate::{Error, EventId, Result};
+
+/// An event on its way to a topic. Made by [`OmniBoxDomainService`](crate::OmniBoxDomainService).
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxEvent {
+    record: OutboxRecord,
+    lifecycle: Lifecycle,
+}
+
+/// An outbox event's columns, as a store reads them (its life apart).
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxRecord {
+    /// `id`
+    pub id: EventId,
+    /// What it carries.
+    pub content: EventContent,
+    /// `aggregate_type`
+    pub aggregate_type: Option<String>,
+    /// `aggregate_id`
+    pub aggregate_id: Option<Uuid>,
+    /// `topic`
+    pub topic: String,
+    /// `partition_key`; events of one `(topic, partition_key)` keep their order. `None`: no order is asked for.
+    pub partition_key: Option<String>,
+}
+
+impl OutboxEvent {
+    /// Rebuilds an event from a row. It is trusted: no limit is checked.
+    pub fn restore(record: OutboxRecord, lifecycle: Lifecycle) -> Self {
+        Self { record, lifecycle }
+    }
+
+    /// The topic it goes to.
+    pub fn topic(&self) -> &str {
+        &self.record.topic
+    }
+
+    /// The key whose order it keeps.
+    pub fn partition_key(&self) -> Option<&str> {
+        self.record.partition_key.as_deref()
+    }
+
+    /// The kind of aggregate it speaks of.
+    pub fn aggregate_type(&self) -> Option<&str> {
+        self.record.aggregate_type.as_deref()
+    }
+
+    /// The aggregate it speaks of.
+    pub fn aggregate_id(&self) -> Option<Uuid> {
+        self.record.aggregate_id
+    }
+}
+
+impl Event for OutboxEvent {
+    fn id(&self) -> EventId {
+        self.record.id
+    }
+
+    fn content(&self) -> &EventContent {
+        &self.record.content
+    }
+
+    fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+}
+
+impl sealed::LifecycleMut for OutboxEvent {
+    fn lifecycle_mut(&mut self) -> &mut Lifecycle {
+        &mut self.lifecycle
+    }
+}
+
+/// An outbox event to be: what the caller says, not yet checked.
+#[derive(Debug)]
+#[must_use = "pass it to OmniBoxDomainService::create_outbox_event"]
+pub struct NewOutboxEvent {
+    content: Result<EventContent>,
+    id: EventId,
+    topic: String,
+    partition_key: Option<String>,
+    aggregate_type: Option<String>,
+    aggregate_id: Option<Uuid>,
+    scheduled_at: Option<DateTime<Utc>>,
+    max_attempts: Option<u32>,
+}
+
+impl NewOutboxEvent {
+    /// An event of a type for a topic; the payload is anything that serializes to a JSON object with a member.
+    pub fn new<T: Serialize + ?Sized>(
+        event_type: impl Into<String>,
+        topic: impl Into<String>,
+        payload: &T,
+    ) -> Self {
+        Self::with_payload(event_type, topic, Payload::new(payload))
+    }
+
+    /// The same with JSON text that is kept as it is.
+    pub fn from_json(
+        event_type: impl Into<String>,
+        topic: impl Into<String>,
+        json: impl Into<String>,
+    ) -> Self {
+        Self::with_payload(event_type, topic, Payload::from_text(json))
+    }
+
+    fn with_payload(
+        event_type: impl Into<String>,
+        topic: impl Into<String>,
+        payload: Result<Payload>,
+    ) -> Self {
+        Self {
+            content: payload.map(|payload| EventContent::new(event_type, payload)),
+            id: EventId::generate(),
+            topic: topic.into(),
+            partition_key: None,
+            aggregate_type: None,
+            aggregate_id: None,
+            scheduled_at: None,
+            max_attempts: None,
+        }
+    }
+
+    /// The key whose order is kept.
+    pub fn partition_key(mut self, key: impl Into<String>) -> Self {
+        self.partition_key = Some(key.into());
+        self
+    }
+
+    /// The aggregate it speaks of.
+    pub fn aggregate(mut self, aggregate_type: impl Into<String>, id: Uuid) -> Self {
+        self.aggregate_type = Some(aggregate_type.into());
+        self.aggregate_id = Some(id);
+        self
+    }
+
+    /// Headers of its own.
+    pub fn headers(self, headers: Headers) -> Self {
+        self.content(|content| content.headers = headers)
+    }
+
+    /// One header of its own.
+    pub fn header(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.content(|content| content.headers.push(key, value))
+    }
+
+    /// The trace it belongs to.
+    pub fn trace_id(self, id: impl Into<String>) -> Self {
+        self.content(|content| content.trace_id = Some(id.into()))
+    }
+
+    /// The business conversation it belongs to.
+    pub fn correlation_id(self, id: impl Into<String>) -> Self {
+        self.content(|content| content.correlation_id = Some(id.into()))
+    }
+
+    /// What caused it.
+    pub fn causation_id(self, id: impl Into<String>) -> Self {
+        self.content(|content| content.causation_id = Some(id.into()))
+    }
+
+    /// Enqueuing twice with one key stores one event.
+    pub fn idempotency_key(self, key: impl Into<String>) -> Self {
+        self.content(|content| content.idempotency_key = Some(key.into()))
+    }
+
+    /// Version of the payload's schema.
+    pub fn schema_version(self, version: impl Into<String>) -> Self {
+        self.content(|content| content.schema_version = Some(version.into()))
+    }
+
+    /// Not before this time.
+    pub fn scheduled_at(mut self, at: DateTime<Utc>) -> Self {
+        self.scheduled_at = Some(at);
+        self
+    }
+
+    /// Attempts before it is failed, instead of the service's default.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts);
+        self
+    }
+
+    fn content(mut self, change: impl FnOnce(&mut EventContent)) -> Self {
+        if let Ok(content) = &mut self.content {
+            change(content);
+        }
+        self
+    }
+
+    pub(crate) fn build(self, limits: &EventLimits, now: DateTime<Utc>) -> Result<OutboxEvent> {
+        let content = self.content?;
+        content.check_sendable(limits)?;
+        check_text("topic", &self.topic, limits.name)?;
+        check_optional("partition_key", self.partition_key.as_deref(), limits.name)?;
+        check_optional("aggregate_type", self.aggregate_type.as_deref(), limits.aggregate_type)?;
+        let max_attempts = self.max_attempts.unwrap_or(limits.max_attempts);
+        if max_attempts == 0 || max_attempts > i32::MAX as u32 {
+            return Err(Error::invalid(format!("max_attempts is {max_attempts}, needs 1 to {}", i32::MAX)));
+        }
+        if let Some(at) = self.scheduled_at {
+            check_schedule(at, now, limits)?;
+        }
+        let record = OutboxRecord {
+            id: self.id,
+            content,
+            aggregate_type: self.aggregate_type,
+            aggregate_id: self.aggregate_id,
+            topic: self.topic,
+            partition_key: self.partition_key,
+        };
+        Ok(OutboxEvent { record, lifecycle: Lifecycle::new(max_attempts, self.scheduled_at, now) })
+    }
+}
+
+fn check_schedule(at: DateTime<Utc>, now: DateTime<Utc>, limits: &EventLimits) -> Result<()> {
+    let (allowed, side) =
+        if at < now { (limits.schedule_past, "before") } else { (limits.schedule_future, "after") };
+    match (at - now).abs().to_std() {
+        Ok(distance) if distance <= allowed => Ok(()),
+        _ => Err(Error::invalid(format!(
+            "scheduled_at {at} is more than {} s {side} the event's creation at {now}",
+            allowed.as_secs()
+        ))),
+    }
+}

@@ -1,0 +1,157 @@
+//! An event's JSON body, kept as the text it came in.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{Error, ErrorKind, Result};
+
+/// Deepest nesting stored; what serde_json reads back by default.
+const MAX_DEPTH: usize = 127;
+
+/// JSON text that a store can keep: valid, at most 127 levels deep, without `\u0000` or a lone surrogate.
+///
+/// The text is kept as it is and never serialized again, so key order and numbers beyond 2^53 survive. Cloning is cheap.
+/// `Debug` shows the size only.
+#[derive(Clone)]
+pub struct Payload(Arc<RawValue>);
+
+impl Payload {
+    /// Serializes a value.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) when it cannot be serialized or the text is not storable.
+    pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
+        let text = serde_json::to_string(value)
+            .map_err(|error| Error::invalid("payload cannot be serialized as JSON").with_source(error))?;
+        Self::from_text(text)
+    }
+
+    /// Takes JSON text as it is (white space around it is dropped).
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) when it is no JSON, too deep, or holds what a database refuses.
+    pub fn from_text(text: impl Into<String>) -> Result<Self> {
+        let raw = RawValue::from_string(text.into())
+            .map_err(|error| Error::invalid("payload is not valid JSON").with_source(error))?;
+        check_storable(raw.get())?;
+        Ok(Self(raw.into()))
+    }
+
+    /// Takes text that a store returned, without looking at it again.
+    pub fn from_stored(raw: Box<RawValue>) -> Self {
+        Self(raw.into())
+    }
+
+    /// JSON `null`: the payload of a message without a value (a tombstone).
+    pub fn null() -> Self {
+        Self(RawValue::NULL.to_owned().into())
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The JSON text as a value that serializes to itself.
+    pub fn as_raw(&self) -> &RawValue {
+        &self.0
+    }
+
+    /// Whether it is JSON `null`.
+    pub fn is_null(&self) -> bool {
+        self.as_str() == "null"
+    }
+
+    /// Reads it as a type.
+    ///
+    /// # Errors
+    /// [`Decode`](ErrorKind::Decode) when the JSON does not fit the type; the text is not repeated in the error.
+    pub fn deserialize<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
+        serde_json::from_str(self.as_str()).map_err(|error| {
+            // serde's own message may quote values from the payload; position and category do not
+            Error::new(
+                ErrorKind::Decode,
+                format!(
+                    "payload does not fit {} ({:?} error at line {} column {})",
+                    std::any::type_name::<T>(),
+                    error.classify(),
+                    error.line(),
+                    error.column()
+                ),
+            )
+        })
+    }
+
+    pub(crate) fn check_object(&self) -> Result<()> {
+        let inner = self.as_str().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        match inner {
+            None => Err(Error::invalid("payload is not a JSON object")),
+            Some(inner) if inner.trim().is_empty() => {
+                Err(Error::invalid("payload is an empty JSON object, needs at least one member"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.as_str().len())
+    }
+}
+
+/// Walks valid JSON once: nesting depth, and the escapes that PostgreSQL's `jsonb` refuses.
+fn check_storable(text: &str) -> Result<()> {
+    let bytes = text.as_bytes();
+    let (mut depth, mut in_string, mut at) = (0usize, false, 0usize);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => {
+                if bytes[at + 1] == b'u' {
+                    at = check_unicode_escape(bytes, at)?;
+                    continue;
+                }
+                at += 1;
+            }
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(Error::invalid(format!("payload is nested deeper than {MAX_DEPTH} levels")));
+                }
+            }
+            b'}' | b']' if !in_string => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// Checks the escape at `at` (a surrogate pair counts as one) and returns where the text goes on.
+fn check_unicode_escape(bytes: &[u8], at: usize) -> Result<usize> {
+    let unit = |at: usize| -> Option<u32> {
+        let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    match unit(at) {
+        Some(0) => Err(Error::invalid("payload contains \\u0000, which a database cannot store")),
+        Some(0xD800..=0xDBFF) => match unit(at + 6) {
+            Some(0xDC00..=0xDFFF) => Ok(at + 12),
+            _ => Err(Error::invalid("payload contains half a surrogate pair, which is no character")),
+        },
+        Some(0xDC00..=0xDFFF) => {
+            Err(Error::invalid("payload contains half a surrogate pair, which is no character"))
+        }
+        _ => Ok(at + 6),
+    }
+}

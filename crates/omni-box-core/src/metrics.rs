@@ -1,0 +1,42 @@
+//! What is counted and measured. Every method does nothing by default.
+
+use std::time::Duration;
+
+/// Measures of the outbox side.
+pub trait OutboxMetrics: Send + Sync + 'static {
+    /// A batch of this many events was taken.
+    fn batch_locked(&self, _events: usize) {}
+    /// An event was settled; `status` is `published`, `retried`, `failed` or `released`.
+    fn event_published(&self, _event_type: &str, _status: &'static str) {}
+    /// An event was acknowledged this long after it was handed to the broker.
+    fn publish_duration(&self, _event_type: &str, _elapsed: Duration) {}
+    /// A lease was lost to another relay.
+    fn lease_lost(&self) {}
+    /// A key is held back until a retry or an operator releases it.
+    fn key_held(&self) {}
+}
+
+/// Measures of the inbox side.
+pub trait InboxMetrics: Send + Sync + 'static {
+    /// A message was received.
+    fn message_consumed(&self) {}
+    /// A message had been handled before.
+    fn message_duplicate(&self) {}
+    /// A message took effect; `status` is `completed`, `skipped`, `stale`, `retried` or `failed`.
+    fn event_processed(&self, _event_type: &str, _status: &'static str) {}
+    /// A message was quarantined.
+    fn message_quarantined(&self) {}
+    /// Offsets of this many messages were committed.
+    fn messages_committed(&self, _messages: usize) {}
+    /// An offset commit failed.
+    fn commit_failed(&self) {}
+    /// The handler ran this long.
+    fn handler_duration(&self, _event_type: &str, _elapsed: Duration) {}
+}
+
+/// Counts nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoMetrics;
+
+impl OutboxMetrics for NoMetrics {}
+impl InboxMetrics for NoMetrics {}

@@ -1,0 +1,109 @@
+//! When to try again: exponential backoff with jitter.
+//!
+//! The three kinds of jitter are those of Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+
+use std::time::Duration;
+
+use crate::{Error, Result};
+
+/// How randomness is mixed into a delay, so that many workers do not come back at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Jitter {
+    /// Between nothing and the full exponential delay.
+    #[default]
+    Full,
+    /// Between half of the exponential delay and all of it.
+    Equal,
+    /// Between the base and three times the previous delay.
+    Decorrelated,
+}
+
+/// Exponential backoff: base, factor 2, a longest delay, and jitter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    base: Duration,
+    max: Duration,
+    jitter: Jitter,
+}
+
+impl Default for RetryPolicy {
+    /// 100 ms to 30 s, full jitter.
+    fn default() -> Self {
+        Self { base: Duration::from_millis(100), max: Duration::from_secs(30), jitter: Jitter::Full }
+    }
+}
+
+impl RetryPolicy {
+    /// A policy from the first delay to the longest one.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the base is zero or longer than the maximum.
+    pub fn new(base: Duration, max: Duration, jitter: Jitter) -> Result<Self> {
+        if base.is_zero() || base > max {
+            return Err(Error::invalid(format!(
+                "retry base {base:?} must be above zero and at most the maximum {max:?}"
+            )));
+        }
+        Ok(Self { base, max, jitter })
+    }
+
+    /// The longest delay.
+    pub fn max(&self) -> Duration {
+        self.max
+    }
+
+    /// The delay before the attempt that follows `failures` failures (1 or more). Never overflows, never above the maximum.
+    pub fn delay(&self, failures: u32) -> Duration {
+        let ceiling = self.exponential(failures);
+        match self.jitter {
+            Jitter::Full => ceiling.mul_f64(fastrand::f64()),
+            Jitter::Equal => ceiling / 2 + (ceiling / 2).mul_f64(fastrand::f64()),
+            Jitter::Decorrelated => self.decorrelated(self.exponential(failures.saturating_sub(1))),
+        }
+    }
+
+    fn exponential(&self, failures: u32) -> Duration {
+        let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.base.saturating_mul(factor).min(self.max)
+    }
+
+    fn decorrelated(&self, previous: Duration) -> Duration {
+        let span = previous.saturating_mul(3).min(self.max).saturating_sub(self.base);
+        (self.base + span.mul_f64(fastrand::f64())).min(self.max)
+    }
+}
+
+/// Counts failures in a row and says how long to wait after each.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    policy: RetryPolicy,
+    failures: u32,
+    previous: Duration,
+}
+
+impl Backoff {
+    /// Starts with no failure.
+    pub fn new(policy: RetryPolicy) -> Self {
+        Self { policy, failures: 0, previous: policy.base }
+    }
+
+    /// Counts a failure and returns the delay before the next attempt.
+    pub fn next_delay(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.previous = match self.policy.jitter {
+            Jitter::Decorrelated => self.policy.decorrelated(self.previous),
+            _ => self.policy.delay(self.failures),
+        };
+        self.previous
+    }
+
+    /// Starts over after a success.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.policy);
+    }
+
+    /// Failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+}

@@ -1,0 +1,90 @@
+//! What a store may offer beyond the minimum.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::FetchFilters;
+use crate::{BatchSize, EventId, OwnerId, Result, WorkerId};
+
+/// Tells one claim from another in `locked_by`: the worker's label and a UUID, so that two workers of one name never mark
+/// each other's events.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClaimToken(String);
+
+impl ClaimToken {
+    /// The token of an owner.
+    pub fn new(worker: &WorkerId, owner: OwnerId) -> Self {
+        // 255 characters in `locked_by`, less the UUID's 36 and the separator
+        let label: String = worker.as_str().chars().take(218).collect();
+        Self(format!("{label}/{owner}"))
+    }
+
+    /// The text in `locked_by`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClaimToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Marks of whole batches in one statement.
+#[async_trait]
+pub trait BulkOperations<E>: Send + Sync {
+    /// Completes the pending events that `token` has claimed; returns those that were.
+    async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>>;
+}
+
+/// Claims of batches.
+#[async_trait]
+pub trait DistributedLocking<E>: Send + Sync {
+    /// Claims due pending events, oldest first, at most one per key: its oldest pending event. What others have claimed within
+    /// `ttl` is skipped, and so is the rest of its key.
+    async fn claim(
+        &self,
+        token: &ClaimToken,
+        limit: BatchSize,
+        ttl: Duration,
+        filters: &FetchFilters,
+    ) -> Result<Vec<E>>;
+
+    /// Renews claims; returns those that `token` still has.
+    async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>>;
+
+    /// Gives claims back without counting an attempt.
+    async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()>;
+}
+
+/// Savepoints inside a transaction, so that one message of a group can fail alone. One is set at a time.
+#[async_trait]
+pub trait Savepoints<C>: Send + Sync {
+    /// Sets the savepoint.
+    async fn start(&self, conn: &mut C) -> Result<()>;
+
+    /// Keeps what was written since, and sets the savepoint anew.
+    async fn advance(&self, conn: &mut C) -> Result<()>;
+
+    /// Undoes what was written since; the savepoint stays set. Works after a failed statement.
+    async fn rollback(&self, conn: &mut C) -> Result<()>;
+}
+
+/// Upkeep of a table, in bounded statements.
+#[async_trait]
+pub trait RetentionPolicies<E>: Send + Sync {
+    /// Gives back claims older than `older_than`; returns how many.
+    async fn release_stale_locks(&self, older_than: Duration) -> Result<u64>;
+
+    /// Deletes completed events older than `retention`, `batch` at a time, at most `max_iterations` times; returns how many.
+    /// Pending and failed events are never deleted.
+    async fn cleanup_old_events(
+        &self,
+        retention: Duration,
+        batch: BatchSize,
+        max_iterations: u32,
+    ) -> Result<u64>;
+}

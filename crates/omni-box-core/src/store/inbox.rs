@@ -1,0 +1,132 @@
+//! The inbox table: receive, settle, quarantine.
+
+use std::future::{Future, ready};
+use std::time::Duration;
+
+use super::{EventRepository, Failure, Savepoints};
+use crate::{ConsumerGroup, EventId, InboxEvent, QuarantinedMessage, Result, TopicPartition, WorkerId};
+
+/// What the inbox knows of a message, once its row is locked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Received {
+    /// It was not there; now it is, and pending.
+    New,
+    /// It is there and pending.
+    Pending {
+        /// The row.
+        event: InboxEvent,
+        /// How long until its next attempt is due, by the database's clock.
+        wait: Duration,
+    },
+    /// It took effect before.
+    Completed(InboxEvent),
+    /// It was given up before.
+    Failed(InboxEvent),
+    /// The id belongs to another message: source, type or value differ.
+    Conflict(InboxEvent),
+}
+
+/// Outcomes of a group of messages.
+#[derive(Debug, Clone, Default)]
+pub struct InboxSettlement {
+    /// Took effect.
+    pub completed: Vec<EventId>,
+    /// Did not.
+    pub failures: Vec<(EventId, Failure)>,
+}
+
+impl InboxSettlement {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.completed.is_empty() && self.failures.is_empty()
+    }
+}
+
+/// How a partition's last owner ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartitionEnd {
+    /// It detached, or there was none.
+    Clean,
+    /// It never detached: a message may have ended the process.
+    Unclean,
+}
+
+/// A store of inbox events.
+pub trait InboxRepository: EventRepository<InboxEvent> {
+    /// Inserts each message or locks its row, and says what is known of it, in the order given.
+    ///
+    /// - The rows stay locked until the transaction ends: of two owners of one partition, one waits.
+    /// - `events` holds no message id twice.
+    ///
+    /// # Errors
+    /// When the database fails; [`Contention`](crate::ErrorKind::Contention) when the locks could not be had.
+    fn receive(
+        &self,
+        conn: &mut Self::Conn,
+        events: &[InboxEvent],
+    ) -> impl Future<Output = Result<Vec<Received>>> + Send;
+
+    /// Writes outcomes of rows that this transaction has locked.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn settle(
+        &self,
+        conn: &mut Self::Conn,
+        settlement: &InboxSettlement,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Keeps messages as raw bytes with the reason; the same message again changes nothing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn quarantine(
+        &self,
+        conn: &mut Self::Conn,
+        messages: &[QuarantinedMessage],
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Pending rows of a partition, in the order of their offsets, behind the offset `after`; those that were stored first and wait to be handled.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn pending_of(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        after: Option<i64>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<InboxEvent>>> + Send;
+
+    /// Notes that a worker begins with a partition, and tells how the one before it ended.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn attach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        worker: &WorkerId,
+    ) -> impl Future<Output = Result<PartitionEnd>> + Send {
+        let _ = (group, partition, worker);
+        ready(Ok(PartitionEnd::Clean))
+    }
+
+    /// Notes that the worker has ended with a partition in good order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn detach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+    ) -> impl Future<Output = Result<()>> + Send {
+        let _ = (group, partition);
+        ready(Ok(()))
+    }
+
+    /// Savepoints; without them each message has a transaction of its own.
+    fn savepoints(&self) -> Option<&dyn Savepoints<Self::Conn>> {
+        None
+    }
+}

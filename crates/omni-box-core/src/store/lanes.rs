@@ -1,0 +1,169 @@
+//! Lanes: the key space in parts, each owned by one relay at a time.
+//!
+//! The owner of a lane needs no row locks: it reads its due events in order, publishes them, and marks them in a statement
+//! that checks the lease. Order rests on three rules that every implementation keeps:
+//!
+//! 1. a lane has one owner, and every change of owner has a higher epoch;
+//! 2. whatever changes a row checks owner and epoch in the same transaction, and touches pending rows only;
+//! 3. a fetch returns the lowest due `seq` first and leaves out what is in flight by id, never by a cursor: a transaction that
+//!    took a low `seq` may commit after a higher one was read.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Failure;
+use crate::{EventId, LaneId, OutboxEvent, OwnerId, Result, WorkerId};
+
+/// The right to publish a lane's events, until it expires or the epoch moves on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The lane.
+    pub lane: LaneId,
+    /// Counts the lane's owners.
+    pub epoch: i64,
+}
+
+/// Who asks for leases.
+#[derive(Debug, Clone)]
+pub struct LeaseRequest {
+    /// The relay instance.
+    pub owner: OwnerId,
+    /// Its label, for people who look at the table.
+    pub worker: WorkerId,
+    /// How long a lease lives without being renewed.
+    pub ttl: Duration,
+}
+
+/// What a relay owns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneShare {
+    /// The leases it holds now.
+    pub leases: Vec<Lease>,
+    /// How many lanes it may hold while this many relays are alive; whatever is above is to be drained and released.
+    pub fair_share: usize,
+}
+
+/// A lane to read, and how much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneRead {
+    /// The lane.
+    pub lane: LaneId,
+    /// At most this many events.
+    pub limit: u32,
+}
+
+/// An event read from a lane.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LaneEvent {
+    /// The event.
+    pub event: OutboxEvent,
+    /// Its lane.
+    pub lane: LaneId,
+    /// Its place in the order of the table.
+    pub seq: i64,
+    /// It is the head of a held key whose time has come: publish it; its followers wait for a [`release`](LaneSettlement::release) of the key.
+    pub is_held_head: bool,
+    /// Its key is held by an earlier event: do not publish it, settle it as a [`follower`](LaneSettlement::followers).
+    pub is_behind_head: bool,
+}
+
+/// A key within its lane.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyRef {
+    /// The lane.
+    pub lane: LaneId,
+    /// The topic.
+    pub topic: String,
+    /// The key.
+    pub partition_key: String,
+}
+
+/// An event that was not published, and what follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneHold {
+    /// The event.
+    pub id: EventId,
+    /// Why, and when it is tried again: until then its key is held. [`Retry::Never`](super::Retry::Never) fails it.
+    pub failure: Failure,
+}
+
+/// The outcomes of a batch, written together.
+#[derive(Debug, Clone, Default)]
+pub struct LaneSettlement {
+    /// Published: become completed.
+    pub completed: Vec<EventId>,
+    /// Not published: held or failed.
+    pub holds: Vec<LaneHold>,
+    /// Wait behind the head of their key.
+    pub followers: Vec<EventId>,
+    /// Keys whose head is completed or failed: their followers become due again, in their old order.
+    pub release: Vec<KeyRef>,
+}
+
+impl LaneSettlement {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.completed.is_empty()
+            && self.holds.is_empty()
+            && self.followers.is_empty()
+            && self.release.is_empty()
+    }
+}
+
+/// What a settlement did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Leases that are not the owner's any more: nothing of these lanes was changed.
+    pub lost: Vec<LaneId>,
+}
+
+/// Whether a relay wants to be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// It reads without pause; writers need not wake it.
+    Busy,
+    /// It waits; a writer wakes it, at most once per transaction.
+    Idle,
+}
+
+/// Lanes of the outbox and their leases. Time is the database's.
+#[async_trait]
+pub trait OrderedLanes: Send + Sync {
+    /// Says that the owner is alive, renews what it holds, and takes free or expired lanes up to its fair share.
+    ///
+    /// - The fair share is the number of lanes divided by the owners alive, rounded up.
+    /// - A lane that is taken gets a higher epoch; a lease that is renewed keeps its own.
+    /// - A lease that another owner took is not in the answer.
+    async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare>;
+
+    /// Gives lanes back at once; those not held under this epoch are left alone.
+    async fn release(&self, owner: OwnerId, leases: &[Lease]) -> Result<()>;
+
+    /// Gives everything back and leaves the owners alive.
+    async fn leave(&self, owner: OwnerId) -> Result<()>;
+
+    /// Reads due events of lanes, each lane in the order of `seq`.
+    ///
+    /// - Leaves out the ids in `in_flight`.
+    /// - Returns at most each lane's limit, and at most about `max_bytes` of payload (but at least one event, if any is due).
+    /// - Includes heads of held keys whose time has come, and events scheduled for later that are due now.
+    /// - Never returns a follower of a held key as publishable: either it is left out or it has `is_behind_head`.
+    async fn fetch(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        max_bytes: u64,
+    ) -> Result<Vec<LaneEvent>>;
+
+    /// Writes the outcomes of events of these leases.
+    ///
+    /// - Checks owner and epoch of every lease in the same transaction, and changes nothing of a lane whose lease is lost.
+    /// - Changes pending events only.
+    /// - Holds: the event waits as the head of its key. Followers wait behind it; one that was scheduled for later joins at the end of
+    ///   the key. A follower whose key has no held head any more is left as it is.
+    async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled>;
+
+    /// Tells writers whether they must wake this owner; lost leases are left alone.
+    async fn announce(&self, owner: OwnerId, leases: &[Lease], activity: Activity) -> Result<()>;
+}

@@ -1,0 +1,79 @@
+//! What a store must promise.
+//!
+//! A store lends its connection and owns its transactions: a method takes `conn` exactly when it must be atomic with what the
+//! caller writes.
+
+mod capability;
+mod inbox;
+mod lanes;
+mod outbox;
+mod repository;
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::ops::DerefMut;
+use std::time::Duration;
+
+pub use capability::{BulkOperations, ClaimToken, DistributedLocking, RetentionPolicies, Savepoints};
+pub use inbox::{InboxRepository, InboxSettlement, PartitionEnd, Received};
+pub use lanes::{
+    Activity, KeyRef, LaneEvent, LaneHold, LaneRead, LaneSettlement, LaneShare, Lease, LeaseRequest,
+    OrderedLanes, Settled,
+};
+pub use outbox::{DeliveryMode, OutboxRepository, Wakeup};
+pub use repository::{Created, EventRepository, Failure, FetchFilters, Retry};
+
+use crate::{ErrorKind, Result};
+
+/// Transactions of a database.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// A connection, as handlers and callers use it.
+    type Conn: Send + 'static;
+    /// An open transaction; dropping it rolls back.
+    type Tx: DerefMut<Target = Self::Conn> + Send + 'static;
+
+    /// Opens a transaction.
+    ///
+    /// # Errors
+    /// Of infrastructure class when the database cannot be reached in time.
+    fn begin(&self) -> impl Future<Output = Result<Self::Tx>> + Send;
+
+    /// Commits.
+    ///
+    /// - `Ok` means durable.
+    /// - An error may leave it unknown whether the transaction committed; whoever calls must be able to do it again.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn commit(&self, tx: Self::Tx) -> impl Future<Output = Result<()>> + Send;
+
+    /// Rolls back.
+    ///
+    /// # Errors
+    /// When the connection is broken; the transaction is rolled back all the same.
+    fn rollback(&self, tx: Self::Tx) -> impl Future<Output = Result<()>> + Send;
+
+    /// Opens a transaction for handlers of which each may take `timeout`: the database should end a statement, and a
+    /// transaction that has become idle, on its own when its time is over, since a frozen process cannot.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    fn begin_handling(&self, timeout: Duration) -> impl Future<Output = Result<Self::Tx>> + Send {
+        let _ = timeout;
+        self.begin()
+    }
+
+    /// Ends a transaction whose connection may be in the middle of a statement (its user was cancelled or panicked): the
+    /// connection must not be used again, nor keep its locks longer than it must.
+    fn abandon(&self, tx: Self::Tx) -> impl Future<Output = ()> + Send {
+        drop(tx);
+        std::future::ready(())
+    }
+
+    /// What kind of failure a native error of this database is, so that a handler's own queries do not spend attempts during
+    /// an outage. `None`: not an error of this database.
+    fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+        let _ = error;
+        None
+    }
+}

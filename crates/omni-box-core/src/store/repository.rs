@@ -1,0 +1,209 @@
+//! The guide's repository: create, look up, fetch and mark events, one at a time.
+
+use std::future::Future;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{BulkOperations, ClaimToken, DistributedLocking, RetentionPolicies, Store};
+use crate::handler::Attempt;
+use crate::limits::cut_error;
+use crate::{BatchSize, Event, EventId, Result};
+
+/// What became of a create.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Created<E> {
+    /// It was stored.
+    New(E),
+    /// An event with the same idempotency key (or message id and group) is there already: this one.
+    Existing(E),
+}
+
+impl<E> Created<E> {
+    /// The stored event, whichever it is.
+    pub fn into_event(self) -> E {
+        match self {
+            Self::New(event) | Self::Existing(event) => event,
+        }
+    }
+
+    /// Whether it was stored now.
+    pub fn is_new(&self) -> bool {
+        matches!(self, Self::New(_))
+    }
+}
+
+/// When a failed event is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// After this long, by the database's clock.
+    After(Duration),
+    /// When an operator says so.
+    OnRequest,
+    /// Never: its status becomes `failed`.
+    Never,
+}
+
+/// A failure to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    error: String,
+    /// Whether it costs an attempt.
+    pub attempt: Attempt,
+    /// When it is tried again.
+    pub retry: Retry,
+}
+
+impl Failure {
+    /// A failure with its text, cut to what `last_error` holds.
+    pub fn new(error: &str, attempt: Attempt, retry: Retry) -> Self {
+        Self { error: cut_error(error), attempt, retry }
+    }
+
+    /// The text for `last_error`.
+    pub fn error(&self) -> &str {
+        &self.error
+    }
+}
+
+/// Narrows a fetch. Conditions are combined by "and", the values of one by "or".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchFilters {
+    /// `topic` of outbox events.
+    pub topics: Vec<String>,
+    /// `source` of inbox events.
+    pub sources: Vec<String>,
+    /// `aggregate_type` of outbox events.
+    pub aggregate_types: Vec<String>,
+    /// `aggregate_id` of outbox events.
+    pub aggregate_ids: Vec<Uuid>,
+}
+
+impl FetchFilters {
+    /// Everything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only this topic (or one of several, when called again).
+    #[must_use]
+    pub fn topic(mut self, topic: impl Into<String>) -> Self {
+        self.topics.push(topic.into());
+        self
+    }
+
+    /// Only this source (or one of several).
+    #[must_use]
+    pub fn source(mut self, source: impl Into<String>) -> Self {
+        self.sources.push(source.into());
+        self
+    }
+
+    /// Only this aggregate type (or one of several).
+    #[must_use]
+    pub fn aggregate_type(mut self, aggregate_type: impl Into<String>) -> Self {
+        self.aggregate_types.push(aggregate_type.into());
+        self
+    }
+
+    /// Only this aggregate (or one of several).
+    #[must_use]
+    pub fn aggregate_id(mut self, id: Uuid) -> Self {
+        self.aggregate_ids.push(id);
+        self
+    }
+
+    /// Whether it lets everything through.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Stores events of one kind. The required methods are all that a custom store needs; the capabilities make it faster.
+pub trait EventRepository<E: Event>: Store {
+    /// Stores an event in the caller's transaction.
+    ///
+    /// - Exists after the transaction commits, and never if it rolls back.
+    /// - With an idempotency key (or message id) that is there already, stores nothing and returns the existing event; when two
+    ///   transactions race, one waits for the other.
+    /// - `scheduled_at` and `created_at` come from the database's clock unless a schedule was given.
+    ///
+    /// # Errors
+    /// [`NoTransaction`](crate::ErrorKind::NoTransaction) when `conn` has no open transaction; nothing is stored then.
+    fn create(&self, conn: &mut Self::Conn, event: &E) -> impl Future<Output = Result<Created<E>>> + Send;
+
+    /// Stores several events in order; one statement where the store can.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); none is stored then (roll back).
+    fn create_many(
+        &self,
+        conn: &mut Self::Conn,
+        events: &[E],
+    ) -> impl Future<Output = Result<Vec<Created<E>>>> + Send {
+        async move {
+            let mut created = Vec::with_capacity(events.len());
+            for event in events {
+                created.push(self.create(conn, event).await?);
+            }
+            Ok(created)
+        }
+    }
+
+    /// Looks an event up.
+    ///
+    /// # Errors
+    /// Only when the database fails; an unknown id is `None`.
+    fn get_by_id(&self, conn: &mut Self::Conn, id: EventId)
+    -> impl Future<Output = Result<Option<E>>> + Send;
+
+    /// Returns due pending events that nobody has claimed, oldest first, without claiming them.
+    ///
+    /// - At most one event per key: the oldest that is pending, and only if it is due and not claimed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn fetch_pending(
+        &self,
+        limit: BatchSize,
+        filters: &FetchFilters,
+    ) -> impl Future<Output = Result<Vec<E>>> + Send;
+
+    /// Claims a pending event. `false`: somebody else has it, or it is not pending.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn mark_processing(&self, id: EventId, token: &ClaimToken) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Completes a pending event that `token` has claimed. `false`: the claim was lost; nothing was changed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn mark_completed(&self, id: EventId, token: &ClaimToken) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Records the failure of a pending event that `token` has claimed, and gives the claim back. `false`: the claim was lost.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn mark_failed(
+        &self,
+        id: EventId,
+        token: &ClaimToken,
+        failure: &Failure,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Whole batches in one statement.
+    fn bulk(&self) -> Option<&dyn BulkOperations<E>> {
+        None
+    }
+
+    /// Claims of whole batches that skip what others have.
+    fn locking(&self) -> Option<&dyn DistributedLocking<E>> {
+        None
+    }
+
+    /// Upkeep.
+    fn retention(&self) -> Option<&dyn RetentionPolicies<E>> {
+        None
+    }
+}
