@@ -1,0 +1,106 @@
+//! Servers in containers, by testcontainers.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use testcontainers::bollard::Docker;
+use testcontainers::bollard::errors::Error as DockerError;
+use testcontainers::bollard::models::PortBinding;
+use testcontainers::bollard::query_parameters::RemoveContainerOptionsBuilder;
+use testcontainers::core::IntoContainerPort;
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerRequest, GenericImage, ImageExt};
+
+use super::local::{free_port, kafka_settings};
+use super::{Origin, Record, Service, ready};
+
+/// A daemon that runs answers in milliseconds; a stale socket must not cost the user a minute.
+const PING_WITHIN: Duration = Duration::from_secs(3);
+/// Time to pull an image and start it.
+const START_WITHIN: Duration = Duration::from_secs(180);
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+const KAFKA_CONTROLLER_PORT: u16 = 9093;
+
+/// Starts `service` in a container that outlives this process.
+pub(super) async fn start(service: Service, dir: &Path) -> Result<Record> {
+    ping().await?;
+    let port = free_port()?;
+    let (request, address) = match service {
+        Service::Postgres => (postgres(port)?, format!("postgres://postgres@127.0.0.1:{port}/postgres")),
+        Service::Kafka => (kafka(port)?, format!("127.0.0.1:{port}")),
+    };
+    let container = request.with_startup_timeout(START_WITHIN).start().await.context("container")?;
+    let record = Record { service, address, origin: Origin::Container { id: container.id().to_owned() } };
+    record.save(dir)?;
+    // Dropping it would remove the container: from here on the record owns it.
+    std::mem::forget(container);
+    if let Err(error) = ready::answers(service, &record.address, READY_WITHIN).await {
+        record.end(dir).await?;
+        return Err(error);
+    }
+    Ok(record)
+}
+
+/// Removes a container with its volumes; one that is gone already is no error.
+pub(super) async fn remove(id: &str) -> Result<()> {
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    match connect()?.remove_container(id, Some(options)).await {
+        Ok(()) | Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot remove container {id}")),
+    }
+}
+
+fn connect() -> Result<Docker> {
+    Docker::connect_with_defaults().context("no Docker daemon")
+}
+
+async fn ping() -> Result<()> {
+    if let Ok(host) = std::env::var("DOCKER_HOST") {
+        anyhow::ensure!(
+            host.starts_with("unix://"),
+            "DOCKER_HOST={host} is another machine, ports are published on this one"
+        );
+    }
+    let docker = connect()?;
+    tokio::time::timeout(PING_WITHIN, docker.ping())
+        .await
+        .context("the Docker daemon does not answer")?
+        .context("no Docker daemon")?;
+    Ok(())
+}
+
+fn image(variable: &str, default: &str) -> GenericImage {
+    let image = std::env::var(variable).unwrap_or_else(|_| default.to_owned());
+    // A colon before the last slash belongs to a registry's port.
+    match image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+        Some((name, tag)) => GenericImage::new(name, tag),
+        None => GenericImage::new(image.as_str(), "latest"),
+    }
+}
+
+fn postgres(port: u16) -> Result<ContainerRequest<GenericImage>> {
+    Ok(publish(image("OMNI_BOX_POSTGRES_IMAGE", "postgres:17"), port, 5432)
+        .with_env_var("POSTGRES_HOST_AUTH_METHOD", "trust")
+        .with_cmd(["postgres", "-c", "max_connections=300", "-c", "fsync=on"]))
+}
+
+fn kafka(port: u16) -> Result<ContainerRequest<GenericImage>> {
+    let mut request = publish(image("OMNI_BOX_KAFKA_IMAGE", "apache/kafka:4.3.1"), port, port)
+        .with_env_var("KAFKA_HEAP_OPTS", "-Xmx512m");
+    for (key, value) in kafka_settings("0.0.0.0", port, KAFKA_CONTROLLER_PORT) {
+        // The image's own rule for names of settings.
+        request = request.with_env_var(format!("KAFKA_{}", key.to_uppercase().replace('.', "_")), value);
+    }
+    Ok(request)
+}
+
+/// Publishes a port on the loopback address only; testcontainers by itself opens it to the network.
+fn publish(image: GenericImage, host: u16, inside: u16) -> ContainerRequest<GenericImage> {
+    image.with_mapped_port(host, inside.tcp()).with_host_config_modifier(move |config| {
+        let binding =
+            PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(host.to_string()) };
+        config.port_bindings = Some([(format!("{inside}/tcp"), Some(vec![binding]))].into());
+    })
+}

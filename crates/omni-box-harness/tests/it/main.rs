@@ -1,0 +1,3 @@
+//! Tests of the harness.
+
+mod judge;
