@@ -1,0 +1,108 @@
+//! Acknowledges offsets behind the database's commits, so that the next group need not wait for the broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use omni_box_core::{AckHandle, ErrorKind, FailureClass, InboxMetrics, Jitter, RetryPolicy};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::gate::Gate;
+
+enum Command {
+    Done(Vec<i64>),
+    Flush(oneshot::Sender<bool>),
+}
+
+/// Takes offsets that are done and commits them one batch after the other. A commit that fails is tried again until it succeeds, the
+/// partition is gone, or the acker is finished.
+#[derive(Debug)]
+pub(super) struct Acker {
+    commands: mpsc::UnboundedSender<Command>,
+    task: JoinHandle<()>,
+}
+
+impl Acker {
+    pub(super) fn spawn(ack: Arc<dyn AckHandle>, metrics: Arc<dyn InboxMetrics>) -> Self {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        Self { commands, task: tokio::spawn(run(ack, metrics, receiver)) }
+    }
+
+    /// Hands over offsets of messages that are done.
+    pub(super) fn done(&self, offsets: Vec<i64>) {
+        // an acker that is gone has lost its partition: the messages come again to its next owner
+        let _ = self.commands.send(Command::Done(offsets));
+    }
+
+    /// Waits for everything handed over so far; `false` when the broker did not take it and never will from here.
+    pub(super) async fn flush(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.commands.send(Command::Flush(answer));
+        answered.await.unwrap_or(false)
+    }
+
+    /// Commits what is left and ends. Dropped, the acker ends too.
+    pub(super) async fn finish(self) {
+        drop(self.commands);
+        // the task ends by itself; a panic in an ack handle costs redelivery, not more
+        let _ = self.task.await;
+    }
+}
+
+async fn run(
+    ack: Arc<dyn AckHandle>,
+    metrics: Arc<dyn InboxMetrics>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
+    let policy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5), Jitter::Equal)
+        .unwrap_or_default();
+    let mut gate = Gate::new("offset commit", policy);
+    while let Some(command) = commands.recv().await {
+        let mut offsets = Vec::new();
+        let mut waiting = Vec::new();
+        let mut take = |command| match command {
+            Command::Done(done) => offsets.extend(done),
+            Command::Flush(answer) => waiting.push(answer),
+        };
+        take(command);
+        while let Ok(command) = commands.try_recv() {
+            take(command);
+        }
+        let committed = commit(ack.as_ref(), metrics.as_ref(), offsets, &mut gate, &commands).await;
+        for answer in waiting {
+            // whoever asked may have stopped waiting
+            let _ = answer.send(committed);
+        }
+    }
+}
+
+async fn commit(
+    ack: &dyn AckHandle,
+    metrics: &dyn InboxMetrics,
+    mut offsets: Vec<i64>,
+    gate: &mut Gate,
+    commands: &mpsc::UnboundedReceiver<Command>,
+) -> bool {
+    let messages = offsets.len();
+    loop {
+        let error = match ack.commit(&offsets).await {
+            Ok(()) => {
+                gate.open();
+                metrics.messages_committed(messages);
+                return true;
+            }
+            Err(error) => error,
+        };
+        if error.kind() == ErrorKind::Closed {
+            return false;
+        }
+        metrics.commit_failed();
+        let delay = gate.close(&error);
+        if commands.is_closed() || error.class() == FailureClass::Permanent {
+            return false;
+        }
+        // the handle keeps the marks, so trying again needs no offsets
+        offsets.clear();
+        tokio::time::sleep(delay).await;
+    }
+}

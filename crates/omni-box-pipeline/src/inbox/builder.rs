@@ -1,0 +1,237 @@
+//! Describes a runner and checks that its settings agree.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use omni_box_core::{
+    ConsumerGroup, DefaultMessageDecoder, Error, ErrorKind, EventConsumer, InboxHandler, InboxMetrics,
+    InboxRepository, Jitter, MessageDecoder, NoMetrics, Result, RetryPolicy, WorkerId,
+};
+use tokio::sync::Semaphore;
+
+use super::engine::Engine;
+use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
+use super::runner::InboxConsumerRunner;
+use crate::gate::Gate;
+
+/// Most savepoints in one transaction that PostgreSQL keeps in its subtransaction cache (of 64, with some to spare for handlers).
+const MAX_GROUP: usize = 60;
+const PROCESS_TIMEOUT: Duration = Duration::from_secs(30);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(45);
+const CONCURRENCY: usize = 8;
+const WINDOW: usize = 1000;
+const DATABASE_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Describes an [`InboxConsumerRunner`]. Only the consumer group has no default.
+pub struct InboxConsumerRunnerBuilder<S: InboxRepository> {
+    consumer: Box<dyn EventConsumer>,
+    store: S,
+    group: Option<ConsumerGroup>,
+    worker: Option<WorkerId>,
+    handler: Option<Arc<dyn InboxHandler<S>>>,
+    decoder: Arc<dyn MessageDecoder>,
+    strategy: AckStrategy,
+    policy: CommitOffsetPolicy,
+    on_failed: OnFailed,
+    process_timeout: Duration,
+    drain_deadline: Duration,
+    concurrency: usize,
+    group_size: usize,
+    window: usize,
+    retry: RetryPolicy,
+    metrics: Arc<dyn InboxMetrics>,
+}
+
+impl<S: InboxRepository> fmt::Debug for InboxConsumerRunnerBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboxConsumerRunnerBuilder")
+            .field("consumer_group", &self.group)
+            .field("ack_strategy", &self.strategy)
+            .field("commit_offset_policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
+    pub(super) fn new(consumer: Box<dyn EventConsumer>, store: S) -> Self {
+        Self {
+            consumer,
+            store,
+            group: None,
+            worker: None,
+            handler: None,
+            decoder: Arc::new(DefaultMessageDecoder::new()),
+            strategy: AckStrategy::default(),
+            policy: CommitOffsetPolicy::default(),
+            on_failed: OnFailed::default(),
+            process_timeout: PROCESS_TIMEOUT,
+            drain_deadline: DRAIN_DEADLINE,
+            concurrency: CONCURRENCY,
+            group_size: MAX_GROUP,
+            window: WINDOW,
+            retry: RetryPolicy::default(),
+            metrics: Arc::new(NoMetrics),
+        }
+    }
+
+    /// The group in whose name messages are received: the scope of deduplication. Must be the consumer's own.
+    #[must_use]
+    pub fn consumer_group(mut self, group: ConsumerGroup) -> Self {
+        self.group = Some(group);
+        self
+    }
+
+    /// A label for logs and the partitions' table; `inbox` by default.
+    #[must_use]
+    pub fn worker_id(mut self, worker: WorkerId) -> Self {
+        self.worker = Some(worker);
+        self
+    }
+
+    /// Handles messages. Without a handler they are stored as pending rows and acknowledged.
+    #[must_use]
+    pub fn handler(mut self, handler: impl InboxHandler<S>) -> Self {
+        self.handler = Some(Arc::new(handler));
+        self
+    }
+
+    /// Decodes messages; [`DefaultMessageDecoder`] by default.
+    #[must_use]
+    pub fn decoder(mut self, decoder: impl MessageDecoder) -> Self {
+        self.decoder = Arc::new(decoder);
+        self
+    }
+
+    /// What is promised about a message's effect; exactly once by default.
+    #[must_use]
+    pub fn ack_strategy(mut self, strategy: AckStrategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// When a message's offset is committed; when it took effect, by default.
+    #[must_use]
+    pub fn commit_offset_policy(mut self, policy: CommitOffsetPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// What happens to the offset of a message that has failed for good; it is committed by default.
+    #[must_use]
+    pub fn exactly_once_commit_on_failed(mut self, on_failed: OnFailed) -> Self {
+        self.on_failed = on_failed;
+        self
+    }
+
+    /// How long a handler may take for one message; 30 s by default.
+    #[must_use]
+    pub fn process_timeout(mut self, timeout: Duration) -> Self {
+        self.process_timeout = timeout;
+        self
+    }
+
+    /// How many partitions work in the database at once, each on one connection; 8 by default. Keep it below the size of the store's pool.
+    #[must_use]
+    pub fn concurrency_limit(mut self, partitions: usize) -> Self {
+        self.concurrency = partitions;
+        self
+    }
+
+    /// Most messages in one transaction, 1 to 60; 60 by default. A store without savepoints always takes one.
+    #[must_use]
+    pub fn group_size(mut self, messages: usize) -> Self {
+        self.group_size = messages;
+        self
+    }
+
+    /// How many messages of a partition may be in memory, those that wait for a retry included; 1000 by default.
+    #[must_use]
+    pub fn window(mut self, messages: usize) -> Self {
+        self.window = messages;
+        self
+    }
+
+    /// How long running groups may take to end when the runner is stopped; 45 s by default, and longer than a handler's time.
+    #[must_use]
+    pub fn drain_deadline(mut self, deadline: Duration) -> Self {
+        self.drain_deadline = deadline;
+        self
+    }
+
+    /// Delays between attempts; 100 ms to 30 s with full jitter by default.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Counts and measures; nothing by default.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn InboxMetrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Builds the runner.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](ErrorKind::Misconfigured), naming the values that disagree.
+    pub fn build(self) -> Result<InboxConsumerRunner<S>> {
+        let group = self.group.clone().ok_or_else(|| misconfigured("consumer_group is not set"))?;
+        self.check()?;
+        let (base, max) = DATABASE_BACKOFF;
+        let engine = Engine {
+            store: self.store,
+            handler: self.handler,
+            decoder: self.decoder,
+            group,
+            worker: self.worker.map_or_else(|| WorkerId::new("inbox"), Ok)?,
+            strategy: self.strategy,
+            policy: self.policy,
+            on_failed: self.on_failed,
+            process_timeout: self.process_timeout,
+            drain_deadline: self.drain_deadline,
+            group_size: self.group_size,
+            window: self.window,
+            retry: self.retry,
+            metrics: self.metrics,
+            permits: Semaphore::new(self.concurrency),
+            database: Mutex::new(Gate::new("database", RetryPolicy::new(base, max, Jitter::Equal)?)),
+        };
+        Ok(InboxConsumerRunner::new(engine, self.consumer))
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.process_timeout.is_zero() {
+            return Err(misconfigured("process_timeout is zero"));
+        }
+        if self.process_timeout >= self.drain_deadline {
+            return Err(misconfigured(format!(
+                "process_timeout {:?} must be shorter than drain_deadline {:?}",
+                self.process_timeout, self.drain_deadline
+            )));
+        }
+        if !(1..=MAX_GROUP).contains(&self.group_size) {
+            return Err(misconfigured(format!("group_size {} is outside 1 to {MAX_GROUP}", self.group_size)));
+        }
+        if self.window < self.group_size {
+            return Err(misconfigured(format!(
+                "window {} must be at least group_size {}",
+                self.window, self.group_size
+            )));
+        }
+        if !(1..=Semaphore::MAX_PERMITS).contains(&self.concurrency) {
+            return Err(misconfigured(format!(
+                "concurrency_limit {} is outside 1 to {}",
+                self.concurrency,
+                Semaphore::MAX_PERMITS
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn misconfigured(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Misconfigured, message)
+}

@@ -1,0 +1,261 @@
+//! A group of messages in one transaction.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use omni_box_core::{
+    Attempt, Error, ErrorKind, Event, Failure, InboxEvent, InboxRepository, InboxSettlement,
+    QuarantinedMessage, Received, Retry,
+};
+
+use super::engine::Engine;
+use super::handling::{Handled, Mark, handle, set_mark};
+use super::judgement::{Fate, LOOK_AGAIN, Stay, Verdict, exhausted, given_up, judge};
+use super::outcome::InboxOutcome;
+use super::policy::AckStrategy;
+use super::setback::{Setback, Stage};
+use super::window::{Body, Item, Key};
+
+/// What is done with messages that are pending and due.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Task<'a> {
+    /// Their rows are stored.
+    Persist,
+    /// An attempt is counted before the handler starts.
+    Start,
+    /// The handler runs.
+    Handle,
+    /// A failure is written down.
+    Record(&'a Verdict),
+}
+
+/// Takes a group through one transaction; says what becomes of each message, or why nothing was changed.
+///
+/// `stop` ends it at once, whatever it is doing.
+pub(super) async fn attempt<S: InboxRepository>(
+    engine: &Engine<S>,
+    items: &[&Item],
+    task: Task<'_>,
+    stop: impl Future<Output = ()>,
+) -> Result<Vec<Fate>, Setback> {
+    let mut stop = std::pin::pin!(stop);
+    let store = &engine.store;
+    let mut tx = tokio::select! {
+        tx = begin(engine, task) => tx.map_err(Setback::Unreachable)?,
+        () = &mut stop => return Err(Setback::Stopped),
+    };
+    let ended = tokio::select! {
+        ended = Group::new(engine, items, task).run(&mut tx) => ended,
+        () = &mut stop => Err(Setback::Stopped),
+    };
+    match ended {
+        Ok(fates) => {
+            tokio::select! {
+                committed = store.commit(tx) => committed.map_err(|error| Setback::refused(error, Stage::Effect))?,
+                () = &mut stop => return Err(Setback::Stopped),
+            }
+            engine.open_database();
+            Ok(fates)
+        }
+        Err(setback @ (Setback::Stopped | Setback::Culprit { .. })) => {
+            store.abandon(tx).await;
+            Err(setback)
+        }
+        Err(setback) => {
+            // rolled back either way; the failure that led here is the one to tell
+            let _ = store.rollback(tx).await;
+            Err(setback)
+        }
+    }
+}
+
+async fn begin<S: InboxRepository>(engine: &Engine<S>, task: Task<'_>) -> omni_box_core::Result<S::Tx> {
+    match task {
+        Task::Handle => engine.store.begin_handling(engine.process_timeout).await,
+        Task::Persist | Task::Start | Task::Record(_) => engine.store.begin().await,
+    }
+}
+
+struct Group<'a, S: InboxRepository> {
+    engine: &'a Engine<S>,
+    items: &'a [&'a Item],
+    task: Task<'a>,
+    fates: Vec<Fate>,
+    settlement: InboxSettlement,
+    quarantine: Vec<QuarantinedMessage>,
+    /// Keys of which a message of this group has to wait.
+    blocked: HashSet<&'a Key>,
+    mark: Mark,
+}
+
+impl<'a, S: InboxRepository> Group<'a, S> {
+    fn new(engine: &'a Engine<S>, items: &'a [&'a Item], task: Task<'a>) -> Self {
+        Self {
+            engine,
+            items,
+            task,
+            fates: vec![Fate::Later; items.len()],
+            settlement: InboxSettlement::default(),
+            quarantine: Vec::new(),
+            blocked: HashSet::new(),
+            mark: Mark::Unset,
+        }
+    }
+
+    async fn run(mut self, conn: &mut S::Conn) -> Result<Vec<Fate>, Setback> {
+        let events = self.sort_out_refused();
+        if !events.is_empty() {
+            self.run_events(conn, &events).await?;
+        }
+        let store = &self.engine.store;
+        if !self.settlement.is_empty() {
+            let settled = store.settle(conn, &self.settlement).await;
+            settled.map_err(|error| Setback::refused(error, Stage::Effect))?;
+        } else if self.mark == Mark::Passed {
+            // nothing to settle would tell that the last handler broke the transaction
+            set_mark(self.engine, conn, &mut self.mark).await?;
+        }
+        if !self.quarantine.is_empty() {
+            let kept = store.quarantine(conn, &self.quarantine).await;
+            kept.map_err(|error| Setback::refused(error, Stage::Store))?;
+        }
+        Ok(self.fates)
+    }
+
+    /// Puts what is no event into quarantine; returns the events.
+    fn sort_out_refused(&mut self) -> Vec<InboxEvent> {
+        let mut events = Vec::with_capacity(self.items.len());
+        let items = self.items;
+        for (position, item) in items.iter().enumerate() {
+            match &item.body {
+                Body::Event(event) => events.push(event.as_ref().clone()),
+                Body::Refused(reason) => self.keep_raw(position, reason.clone()),
+            }
+        }
+        events
+    }
+
+    async fn run_events(&mut self, conn: &mut S::Conn, events: &[InboxEvent]) -> Result<(), Setback> {
+        let received = self.engine.store.receive(conn, events).await;
+        let received = received.map_err(|error| Setback::refused(error, Stage::Store))?;
+        if received.len() != events.len() {
+            let error = Error::new(ErrorKind::Internal, "the store answered for another number of messages");
+            return Err(Setback::refused(error, Stage::Store));
+        }
+        let items = self.items;
+        let with_event = items.iter().enumerate().filter(|(_, item)| item.event().is_some());
+        for ((position, item), (event, known)) in with_event.zip(events.iter().zip(&received)) {
+            let is_handled = !matches!(self.task, Task::Persist | Task::Start);
+            if is_handled && item.key.is_blocked(&self.blocked) {
+                continue;
+            }
+            let fate = self.one(conn, position, event, known).await?;
+            if matches!(fate, Fate::Wait(..)) {
+                self.blocked.insert(&item.key);
+            }
+            self.fates[position] = fate;
+        }
+        Ok(())
+    }
+
+    async fn one(
+        &mut self,
+        conn: &mut S::Conn,
+        position: usize,
+        event: &InboxEvent,
+        known: &Received,
+    ) -> Result<Fate, Setback> {
+        let item = self.items[position];
+        let row = match known {
+            Received::New => event,
+            Received::Pending { event, wait } => {
+                let waits = !wait.is_zero() && !item.is_started && !matches!(self.task, Task::Persist);
+                if waits {
+                    return Ok(Fate::Wait((*wait).min(LOOK_AGAIN), Stay::Scheduled));
+                }
+                event
+            }
+            Received::Completed(row) => return self.completed(conn, position, row).await,
+            Received::Failed(_) => {
+                return Ok(match given_up(self.engine, item) {
+                    Fate::Done(_) => Fate::Done(InboxOutcome::Duplicate),
+                    held => held,
+                });
+            }
+            Received::Conflict(_) => {
+                self.keep_raw(position, "its message id belongs to another message".to_owned());
+                return Ok(self.fates[position]);
+            }
+        };
+        let is_exhausted = row.lifecycle().attempts_left() == 0 && !item.is_started;
+        let (failure, fate) = match self.task {
+            Task::Persist => return Ok(Fate::Stored),
+            Task::Start | Task::Handle if is_exhausted => exhausted(self.engine, item, row),
+            Task::Start => {
+                let text = "the process ended while this message was handled";
+                (Failure::new(text, Attempt::Counted, Retry::After(Duration::ZERO)), Fate::Started)
+            }
+            Task::Record(verdict) => judge(self.engine, item, row, verdict),
+            Task::Handle => match self.handle(conn, position, row).await? {
+                Handled::Done(outcome) => {
+                    self.settlement.completed.push(row.id());
+                    return Ok(Fate::Done(outcome));
+                }
+                Handled::Undone(verdict) => judge(self.engine, item, row, &verdict),
+            },
+        };
+        self.settlement.failures.push((row.id(), failure));
+        Ok(fate)
+    }
+
+    /// A message that took effect before: at least once means that the handler sees it again.
+    async fn completed(
+        &mut self,
+        conn: &mut S::Conn,
+        position: usize,
+        row: &InboxEvent,
+    ) -> Result<Fate, Setback> {
+        let is_delivered = self.items[position].offset.is_some();
+        if is_delivered
+            && self.engine.strategy == AckStrategy::AtLeastOnce
+            && matches!(self.task, Task::Handle)
+            && let Handled::Undone(verdict) = self.handle(conn, position, row).await?
+        {
+            // its effect stands; there is no attempt to charge
+            tracing::warn!(
+                message_id = row.message_id(),
+                event_type = row.event_type(),
+                worker_id = %self.engine.worker,
+                cost = ?verdict.cost,
+                "handler failed on a message that was delivered again",
+            );
+        }
+        Ok(Fate::Done(InboxOutcome::Duplicate))
+    }
+
+    async fn handle(
+        &mut self,
+        conn: &mut S::Conn,
+        position: usize,
+        row: &InboxEvent,
+    ) -> Result<Handled, Setback> {
+        let Some(handler) = self.engine.handler.as_deref() else {
+            let error = Error::new(ErrorKind::Internal, "a runner without a handler was to handle a message");
+            return Err(Setback::refused(error, Stage::Effect));
+        };
+        handle(self.engine, handler, conn, &mut self.mark, position, row).await
+    }
+
+    fn keep_raw(&mut self, position: usize, error: String) {
+        let outcome = match &self.items[position].message {
+            Some(message) => {
+                let consumer_group = self.engine.group.clone();
+                self.quarantine.push(QuarantinedMessage { consumer_group, message: message.clone(), error });
+                InboxOutcome::Quarantined
+            }
+            // a row that was stored before is its own copy
+            None => InboxOutcome::Duplicate,
+        };
+        self.fates[position] = Fate::Done(outcome);
+    }
+}

@@ -1,0 +1,211 @@
+//! The runner: start, run, take one, stop.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use omni_box_core::{AssignedPartition, Error, ErrorKind, EventConsumer, InboxRepository, Result};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::builder::InboxConsumerRunnerBuilder;
+use super::engine::Engine;
+use super::outcome::InboxConsumeResult;
+use super::partition::Partition;
+
+/// How long workers whose time to drain is over get to abandon their transactions.
+const ABANDON_TIME: Duration = Duration::from_secs(5);
+
+/// Consumes a broker's messages and gives each to a handler, inside a transaction that also writes the message's inbox row.
+///
+/// - A message takes effect once per `(message_id, consumer_group)`: the handler's writes, the outbox events it adds and
+///   the row's completion commit together or not at all.
+/// - Messages with one key are handled in order, one that waits for its retry holds its key and no other; partitions run concurrently.
+/// - Nothing is lost in silence: what cannot be decoded or handled is stored before its offset is acknowledged.
+/// - While the database or the broker is down it waits, and no attempt is spent.
+pub struct InboxConsumerRunner<S: InboxRepository> {
+    engine: Arc<Engine<S>>,
+    consumer: Box<dyn EventConsumer>,
+    /// Partitions that [`process_one`](Self::process_one) works on.
+    partitions: Vec<Partition<S>>,
+    /// Ends work at once.
+    abort: CancellationToken,
+    is_closed: bool,
+}
+
+impl<S: InboxRepository> fmt::Debug for InboxConsumerRunner<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboxConsumerRunner")
+            .field("consumer_group", &self.engine.group)
+            .field("worker_id", &self.engine.worker)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: InboxRepository> InboxConsumerRunner<S> {
+    /// Begins to describe a runner that takes messages from `consumer` and keeps its inbox in `store`.
+    pub fn builder(consumer: impl EventConsumer, store: S) -> InboxConsumerRunnerBuilder<S> {
+        InboxConsumerRunnerBuilder::new(Box::new(consumer), store)
+    }
+
+    pub(super) fn new(engine: Engine<S>, consumer: Box<dyn EventConsumer>) -> Self {
+        Self {
+            engine: Arc::new(engine),
+            consumer,
+            partitions: Vec::new(),
+            abort: CancellationToken::new(),
+            is_closed: false,
+        }
+    }
+
+    /// Joins the consumer group. The other calls do it themselves; calling it again does nothing.
+    ///
+    /// # Errors
+    /// [`Closed`](ErrorKind::Closed) after the runner has stopped; otherwise as [`EventConsumer::start`].
+    pub async fn start(&mut self) -> Result<()> {
+        if self.is_closed {
+            return Err(Error::new(ErrorKind::Closed, "the runner has stopped; build another one"));
+        }
+        self.consumer.start().await
+    }
+
+    /// Works until `cancel` is cancelled, then finishes the groups that are running, acknowledges them, and leaves the consumer
+    /// group, all within the drain deadline (and at once when nothing is running).
+    ///
+    /// # Errors
+    /// When the consumer cannot go on, or a last commit failed (the messages come again, and are duplicates then). The runner has
+    /// stopped in either case.
+    ///
+    /// # Cancel safety
+    /// Dropping the future rolls running transactions back and leaves the broker to notice; cancel the token instead.
+    pub async fn run_forever(&mut self, cancel: &CancellationToken) -> Result<()> {
+        self.start().await?;
+        let drain = CancellationToken::new();
+        let mut workers = JoinSet::new();
+        for partition in self.partitions.drain(..) {
+            workers.spawn(partition.run(drain.clone()));
+        }
+        let ended = loop {
+            tokio::select! {
+                () = cancel.cancelled() => break Ok(()),
+                assigned = self.consumer.next_partition() => match assigned {
+                    Ok(Some(assigned)) => {
+                        workers.spawn(partition(&self.engine, assigned, &self.abort).run(drain.clone()));
+                    }
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                },
+                Some(worker) = workers.join_next() => if let Err(failure) = worker {
+                    break Err(broken(failure));
+                },
+            }
+        };
+        drain.cancel();
+        let drained = self.drain(workers).await;
+        self.is_closed = true;
+        let closed = self.consumer.close().await;
+        ended.and(drained).and(closed)
+    }
+
+    async fn drain(&self, mut workers: JoinSet<()>) -> Result<()> {
+        let mut outcome = Ok(());
+        let until = Instant::now() + self.engine.drain_deadline;
+        loop {
+            tokio::select! {
+                worker = workers.join_next() => match worker {
+                    None => return outcome,
+                    Some(Ok(())) => {}
+                    Some(Err(failure)) => outcome = Err(broken(failure)),
+                },
+                () = sleep_until(until) => break,
+            }
+        }
+        tracing::warn!(
+            worker_id = %self.engine.worker, deadline = ?self.engine.drain_deadline, partitions = workers.len(),
+            "did not drain in time, abandoning what is running",
+        );
+        self.abort.cancel();
+        let abandoned = async { while workers.join_next().await.is_some() {} };
+        if timeout(ABANDON_TIME, abandoned).await.is_err() {
+            workers.shutdown().await;
+        }
+        outcome
+    }
+
+    /// Takes one message of any assigned partition to an outcome, with the same promises; `None` when none came before the deadline.
+    /// A message that was begun is finished even if the deadline passes.
+    ///
+    /// # Errors
+    /// As [`EventConsumer::next_partition`]; what happens to the message is in the result.
+    ///
+    /// # Cancel safety
+    /// A message that was begun is rolled back and comes again; none is lost.
+    pub async fn process_one(&mut self, deadline: Instant) -> Result<Option<InboxConsumeResult>> {
+        self.start().await?;
+        loop {
+            self.let_go().await;
+            for at in 0..self.partitions.len() {
+                if let Some(result) = self.partitions[at].one().await {
+                    // the next call begins with the partition behind this one
+                    self.partitions.rotate_left(at + 1);
+                    return Ok(Some(result));
+                }
+            }
+            let idle: Vec<_> =
+                self.partitions.iter_mut().map(|partition| Box::pin(partition.idle())).collect();
+            let any_idle = async {
+                match idle.is_empty() {
+                    true => std::future::pending().await,
+                    false => drop(select_all(idle).await),
+                }
+            };
+            let assigned = tokio::select! {
+                assigned = self.consumer.next_partition() => Some(assigned?),
+                () = any_idle => None,
+                () = sleep_until(deadline) => return Ok(None),
+            };
+            match assigned {
+                Some(Some(assigned)) => self.partitions.push(partition(&self.engine, assigned, &self.abort)),
+                Some(None) => return Ok(None),
+                None => {}
+            }
+        }
+    }
+
+    /// Lets go of partitions that were taken away.
+    async fn let_go(&mut self) {
+        while let Some(at) = self.partitions.iter().position(Partition::is_over) {
+            self.partitions.swap_remove(at).close().await;
+        }
+    }
+
+    /// Ends what [`process_one`](Self::process_one) began: acknowledges what is done and leaves the consumer group. Calling it
+    /// again, or after [`run_forever`](Self::run_forever) has returned, does nothing.
+    ///
+    /// # Errors
+    /// When a last commit failed; the messages come again.
+    pub async fn stop(&mut self) -> Result<()> {
+        if self.is_closed {
+            return Ok(());
+        }
+        self.is_closed = true;
+        for partition in self.partitions.drain(..) {
+            partition.close().await;
+        }
+        self.consumer.close().await
+    }
+}
+
+fn partition<S: InboxRepository>(
+    engine: &Arc<Engine<S>>,
+    assigned: AssignedPartition,
+    abort: &CancellationToken,
+) -> Partition<S> {
+    Partition::new(engine.clone(), assigned, abort.clone())
+}
+
+fn broken(failure: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "a partition's worker panicked").with_source(failure)
+}
