@@ -1,11 +1,26 @@
 //! What omni-box's tests stand on: servers, a database and topics of one's own, processes to kill.
+//!
+//! A test that needs servers begins like this, and returns where there are none:
+//!
+//! ```no_run
+//! # async fn test() -> anyhow::Result<()> {
+//! use omni_box_harness::{TestDatabase, servers, topic};
+//!
+//! let Some(servers) = servers() else { return Ok(()) };
+//! let database = TestDatabase::create().await?;
+//! let topic = topic::create_topic(&servers.kafka_brokers, "orders", 3, &[]).await?;
+//! // ...
+//! database.close().await
+//! # }
+//! ```
 
-pub mod judge;
+mod database;
+mod environment;
+mod eventually;
+pub mod process;
 pub mod services;
+pub mod topic;
 
-/// Environment variable with the URL of a PostgreSQL database that the tests may create others from.
-pub const DATABASE_URL: &str = "OMNI_BOX_DATABASE_URL";
-/// Environment variable with Kafka's bootstrap servers.
-pub const KAFKA_BROKERS: &str = "OMNI_BOX_KAFKA_BROKERS";
-/// Environment variable that turns a skipped test into a failed one when it is `1`.
-pub const REQUIRE: &str = "OMNI_BOX_TEST_REQUIRE";
+pub use database::TestDatabase;
+pub use environment::{DATABASE_URL, KAFKA_BROKERS, REQUIRE, Servers, kafka, postgres, servers};
+pub use eventually::eventually;
