@@ -1,1 +1,14 @@
-//! placeholder
+//! The engine of omni-box: the outbox relay and the inbox runner, over any store and broker.
+
+mod gate;
+mod inbox;
+mod relay;
+
+pub use inbox::{
+    AckStrategy, CommitOffsetPolicy, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder,
+    InboxOutcome, OnFailed,
+};
+pub use relay::{
+    BatchProcessingResult, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,
+    RejectionPolicy,
+};

@@ -1,0 +1,435 @@
+//! The books of a relay: which events are in flight, in which state, and what is to be written about them.
+//!
+//! Pure bookkeeping, no I/O. An event enters by [`Flight::admit`], goes out by [`Flight::take_ready`], comes back by
+//! [`Flight::report`], leaves by [`Flight::take_settlement`] and is forgotten by [`Flight::settled`]; until then fetches leave it out.
+//!
+//! A key is *blocked* for what stands behind an event of it that waits and whose wait is not written yet, and for everything
+//! that was found by a fetch which began before it was written: only a later fetch knows from the table what to leave alone.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use omni_box_core::{
+    Attempt, DeliveryReport, Error, Event, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId,
+    LaneSettlement, OutboxEvent, Retry,
+};
+use tokio::time::Instant;
+
+use super::verdict::{Judge, Verdict};
+
+/// An event between its fetch and its mark.
+#[derive(Debug)]
+struct Entry {
+    event: Arc<OutboxEvent>,
+    lane: LaneId,
+    seq: i64,
+    is_held_head: bool,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Waits for an event of its key, or for its turn.
+    Waiting,
+    /// Handed to the publisher.
+    Sent(Instant),
+    /// Reported; what follows is being written.
+    Reported,
+}
+
+#[derive(Debug, Default)]
+struct Block {
+    /// `seq` of the key's events that wait, until that is written.
+    unwritten: BTreeSet<i64>,
+    /// The latest fetch that had begun when something was written last.
+    written: u64,
+}
+
+/// A report that matters to somebody outside the books.
+#[derive(Debug)]
+pub(super) struct Noted {
+    pub(super) event: Arc<OutboxEvent>,
+    pub(super) status: &'static str,
+    pub(super) sent_at: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Flight {
+    judge: Judge,
+    one_per_key: bool,
+    entries: HashMap<EventId, Entry>,
+    per_lane: HashMap<LaneId, usize>,
+    bytes: usize,
+    sent: usize,
+    ready: Vec<EventId>,
+    /// With one event per key in flight: what stands behind it.
+    queues: HashMap<KeyRef, VecDeque<EventId>>,
+    /// Failed events that wait for the rest of their key to come back before the hold is written.
+    failed: HashMap<KeyRef, Vec<(i64, LaneHold)>>,
+    blocked: HashMap<KeyRef, Block>,
+    outgoing: LaneSettlement,
+    outgoing_since: Option<Instant>,
+    /// Fetches up to this number left out events that were forgotten since: they would jump the queue.
+    stale_fetches: u64,
+    /// Topics that could not be used at their last try; logged once per change.
+    closed_topics: HashSet<String>,
+}
+
+impl Flight {
+    pub(super) fn new(judge: Judge, one_per_key: bool) -> Self {
+        Self {
+            judge,
+            one_per_key,
+            entries: HashMap::new(),
+            per_lane: HashMap::new(),
+            bytes: 0,
+            sent: 0,
+            ready: Vec::new(),
+            queues: HashMap::new(),
+            failed: HashMap::new(),
+            blocked: HashMap::new(),
+            outgoing: LaneSettlement::default(),
+            outgoing_since: None,
+            stale_fetches: 0,
+            closed_topics: HashSet::new(),
+        }
+    }
+
+    /// Events in flight, in any state.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Payload bytes in flight.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Events handed to the publisher and not reported.
+    pub(super) fn sent(&self) -> usize {
+        self.sent
+    }
+
+    /// Events of a lane in flight.
+    pub(super) fn of_lane(&self, lane: LaneId) -> usize {
+        self.per_lane.get(&lane).copied().unwrap_or(0)
+    }
+
+    /// What a fetch must leave out.
+    pub(super) fn ids(&self) -> Vec<EventId> {
+        self.entries.keys().copied().collect()
+    }
+
+    /// Takes in what fetch number `fetch` returned, in its order.
+    pub(super) fn admit(&mut self, fetch: u64, events: Vec<LaneEvent>) {
+        if fetch <= self.stale_fetches {
+            return;
+        }
+        for LaneEvent { event, lane, seq, is_held_head, is_behind_head } in events {
+            let id = event.id();
+            if self.entries.contains_key(&id) {
+                continue;
+            }
+            let key = key_of(lane, &event);
+            let block = key.as_ref().and_then(|key| self.blocked.get(key));
+            let waits = is_behind_head
+                || block.is_some_and(|block| {
+                    fetch <= block.written || block.unwritten.first().is_some_and(|first| *first < seq)
+                });
+            self.bytes += event.payload().as_str().len();
+            *self.per_lane.entry(lane).or_default() += 1;
+            self.entries
+                .insert(id, Entry { event: Arc::new(event), lane, seq, is_held_head, state: State::Waiting });
+            if waits {
+                self.follow(id);
+                continue;
+            }
+            match key {
+                Some(key) if self.one_per_key => match self.queues.get_mut(&key) {
+                    Some(queue) => queue.push_back(id),
+                    None => {
+                        self.queues.insert(key, VecDeque::new());
+                        self.ready.push(id);
+                    }
+                },
+                _ => self.ready.push(id),
+            }
+        }
+        self.blocked.retain(|_, block| !block.unwritten.is_empty() || fetch <= block.written);
+    }
+
+    /// Hands out what may be sent now, in order. `owned` says whether a lane is still ours.
+    pub(super) fn take_ready(
+        &mut self,
+        now: Instant,
+        owned: impl Fn(LaneId) -> bool,
+    ) -> Vec<Arc<OutboxEvent>> {
+        let mut events = Vec::with_capacity(self.ready.len());
+        for id in std::mem::take(&mut self.ready) {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            if owned(entry.lane) {
+                entry.state = State::Sent(now);
+                self.sent += 1;
+                events.push(entry.event.clone());
+            } else {
+                self.ready.push(id);
+            }
+        }
+        events
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Takes in a report.
+    ///
+    /// # Errors
+    /// When the broker cannot be used: the caller purges it and calls [`Flight::reset`].
+    pub(super) fn report(&mut self, report: DeliveryReport) -> Result<Option<Noted>, Error> {
+        let Some(entry) = self.entries.get_mut(&report.id) else { return Ok(None) };
+        let State::Sent(sent_at) = entry.state else { return Ok(None) };
+        let verdict = self.judge.judge(&entry.event, report.result);
+        if let Verdict::Unavailable(error) = verdict {
+            // stays "sent": reset forgets it, and the next fetch brings it back
+            return Err(error);
+        }
+        entry.state = State::Reported;
+        self.sent -= 1;
+        self.outgoing_since.get_or_insert_with(Instant::now);
+        let event = entry.event.clone();
+        let (lane, seq, was_head) = (entry.lane, entry.seq, entry.is_held_head);
+        let key = key_of(lane, &event);
+        let status = match verdict {
+            Verdict::Published => {
+                if !self.closed_topics.is_empty() && self.closed_topics.remove(event.topic()) {
+                    tracing::info!(topic = event.topic(), "topic available again");
+                }
+                self.outgoing.completed.push(report.id);
+                self.release_behind(key, was_head);
+                "published"
+            }
+            Verdict::Failed(failure) => {
+                if failure.attempt == Attempt::Free && self.closed_topics.insert(event.topic().to_owned()) {
+                    tracing::warn!(
+                        topic = event.topic(),
+                        error = failure.error(),
+                        "topic unavailable, its keys wait"
+                    );
+                }
+                self.record_failure(report.id, key, seq, was_head, failure)
+            }
+            Verdict::Unavailable(_) => unreachable!("returned above"),
+        };
+        Ok(Some(Noted { event, status, sent_at }))
+    }
+
+    fn record_failure(
+        &mut self,
+        id: EventId,
+        key: Option<KeyRef>,
+        seq: i64,
+        was_head: bool,
+        failure: Failure,
+    ) -> &'static str {
+        let gives_up = failure.retry == Retry::Never;
+        let hold = LaneHold { id, failure };
+        match key {
+            Some(key) if !gives_up => {
+                self.blocked.entry(key.clone()).or_default().unwritten.insert(seq);
+                self.stop_behind(&key);
+                self.failed.entry(key).or_default().push((seq, hold));
+            }
+            key => {
+                self.outgoing.holds.push(hold);
+                self.release_behind(key, was_head);
+            }
+        }
+        if gives_up { "failed" } else { "retried" }
+    }
+
+    /// After an event is done with: the next of its key goes, in memory and, behind a held head, in the table.
+    fn release_behind(&mut self, key: Option<KeyRef>, was_head: bool) {
+        let Some(key) = key else { return };
+        if self.one_per_key {
+            match self.queues.get_mut(&key).map(VecDeque::pop_front) {
+                Some(Some(next)) => self.ready.push(next),
+                Some(None) => {
+                    self.queues.remove(&key);
+                }
+                None => {}
+            }
+        }
+        if was_head {
+            self.outgoing.release.push(key);
+        }
+    }
+
+    /// Stops a key: what was not sent yet becomes followers.
+    fn stop_behind(&mut self, key: &KeyRef) {
+        let mut waiting: Vec<EventId> = self.queues.remove(key).into_iter().flatten().collect();
+        let entries = &self.entries;
+        self.ready.retain(|id| {
+            let is_of_key = entries.get(id).is_some_and(|entry| is_key(key, entry));
+            if is_of_key {
+                waiting.push(*id);
+            }
+            !is_of_key
+        });
+        for id in waiting {
+            self.follow(id);
+        }
+    }
+
+    /// Lets an event wait behind the head of its key.
+    fn follow(&mut self, id: EventId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.state = State::Reported;
+        if let Some(key) = key_of(entry.lane, &entry.event) {
+            self.blocked.entry(key).or_default().unwritten.insert(entry.seq);
+        }
+        self.outgoing.followers.push(id);
+        self.outgoing_since.get_or_insert_with(Instant::now);
+    }
+
+    /// When the oldest outcome that is not written yet came in.
+    pub(super) fn outgoing_since(&self) -> Option<Instant> {
+        self.outgoing_since
+    }
+
+    /// How many outcomes wait to be written.
+    pub(super) fn outgoing(&self) -> usize {
+        self.outgoing.completed.len()
+            + self.outgoing.followers.len()
+            + self.outgoing.holds.len()
+            + self.failed.len()
+    }
+
+    /// Takes what is to be written, with the lanes it concerns. A hold waits until nothing of its key is in the publisher's
+    /// hands, so that its head is the first that did not arrive; its followers wait with it.
+    pub(super) fn take_settlement(&mut self) -> (LaneSettlement, HashSet<LaneId>) {
+        self.outgoing_since = None;
+        let mut settlement = std::mem::take(&mut self.outgoing);
+        if !self.failed.is_empty() {
+            let busy: HashSet<KeyRef> = self
+                .entries
+                .values()
+                .filter(|entry| matches!(entry.state, State::Sent(_)))
+                .filter_map(|entry| key_of(entry.lane, &entry.event))
+                .filter(|key| self.failed.contains_key(key))
+                .collect();
+            let settled: Vec<KeyRef> =
+                self.failed.keys().filter(|key| !busy.contains(*key)).cloned().collect();
+            for key in settled {
+                let mut failed = self.failed.remove(&key).unwrap_or_default();
+                failed.sort_by_key(|(seq, _)| *seq);
+                let mut failed = failed.into_iter().map(|(_, hold)| hold);
+                settlement.holds.extend(failed.next());
+                settlement.followers.extend(failed.map(|hold| hold.id));
+            }
+            if !busy.is_empty() {
+                let entries = &self.entries;
+                let stay = |id: &EventId| {
+                    entries.get(id).is_some_and(|entry| busy.iter().any(|key| is_key(key, entry)))
+                };
+                let (stay, go): (Vec<_>, Vec<_>) = settlement.followers.into_iter().partition(stay);
+                settlement.followers = go;
+                self.outgoing.followers = stay;
+            }
+        }
+        let lanes =
+            self.ids_of(&settlement).filter_map(|id| self.entries.get(id)).map(|entry| entry.lane).collect();
+        (settlement, lanes)
+    }
+
+    /// Forgets what was written; `fetch` is the number of the latest fetch that has begun.
+    pub(super) fn settled(&mut self, settlement: &LaneSettlement, fetch: u64) {
+        let holds = settlement.holds.iter().map(|hold| &hold.id);
+        for entry in settlement.followers.iter().chain(holds).filter_map(|id| self.entries.get(id)) {
+            let block = key_of(entry.lane, &entry.event).and_then(|key| self.blocked.get_mut(&key));
+            if let Some(block) = block {
+                block.unwritten.remove(&entry.seq);
+                block.written = fetch;
+            }
+        }
+        let ids: Vec<EventId> = self.ids_of(settlement).copied().collect();
+        for id in ids {
+            self.forget(id);
+        }
+    }
+
+    fn ids_of<'a>(&self, settlement: &'a LaneSettlement) -> impl Iterator<Item = &'a EventId> + use<'a> {
+        let holds = settlement.holds.iter().map(|hold| &hold.id);
+        settlement.completed.iter().chain(&settlement.followers).chain(holds)
+    }
+
+    /// Forgets everything that has no outcome yet, after the publisher was purged: the table brings it back. `fetch` is the
+    /// number of the latest fetch that has begun; what it finds is not admitted any more.
+    pub(super) fn reset(&mut self, fetch: u64) {
+        self.stale_fetches = fetch;
+        self.ready.clear();
+        self.queues.clear();
+        self.sent = 0;
+        let unreported: Vec<EventId> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.state != State::Reported)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in unreported {
+            self.forget(id);
+        }
+    }
+
+    /// Forgets what was not handed to the publisher yet: somebody else will send it.
+    pub(super) fn forget_unsent(&mut self) {
+        self.ready.clear();
+        self.queues.clear();
+        let unsent: Vec<EventId> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.state == State::Waiting)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in unsent {
+            self.forget(id);
+        }
+    }
+
+    /// Forgets a lane that is somebody else's now. Only after [`Flight::reset`].
+    pub(super) fn forget_lane(&mut self, lane: LaneId) {
+        let ids: Vec<EventId> =
+            self.entries.iter().filter(|(_, entry)| entry.lane == lane).map(|(id, _)| *id).collect();
+        for id in &ids {
+            self.forget(*id);
+        }
+        let entries = &self.entries;
+        let kept = |id: &EventId| entries.contains_key(id);
+        self.outgoing.completed.retain(kept);
+        self.outgoing.followers.retain(kept);
+        self.outgoing.holds.retain(|hold| kept(&hold.id));
+        self.outgoing.release.retain(|key| key.lane != lane);
+        self.failed.retain(|key, _| key.lane != lane);
+        self.blocked.retain(|key, _| key.lane != lane);
+    }
+
+    fn forget(&mut self, id: EventId) {
+        let Some(entry) = self.entries.remove(&id) else { return };
+        self.bytes -= entry.event.payload().as_str().len();
+        if let Some(count) = self.per_lane.get_mut(&entry.lane) {
+            *count -= 1;
+        }
+    }
+}
+
+/// The key of an event within its lane; an event without one keeps no order.
+fn key_of(lane: LaneId, event: &OutboxEvent) -> Option<KeyRef> {
+    let partition_key = event.partition_key()?.to_owned();
+    Some(KeyRef { lane, topic: event.topic().to_owned(), partition_key })
+}
+
+fn is_key(key: &KeyRef, entry: &Entry) -> bool {
+    entry.lane == key.lane
+        && entry.event.topic() == key.topic
+        && entry.event.partition_key() == Some(&key.partition_key)
+}

@@ -1,0 +1,294 @@
+//! Runs the books against a model of the table and of a broker, with random delays, failures, purges and lost answers, and
+//! judges the order of first appearances.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use omni_box_core::{
+    Attempt, DeliveryReport, Error, ErrorKind, Event, EventId, LaneEvent, LaneId, LaneSettlement,
+    NewOutboxEvent, OmniBoxDomainService, OutboxEvent, Retry, RetryPolicy,
+};
+use tokio::time::Instant;
+
+use super::flight::Flight;
+use super::verdict::{Judge, RejectionPolicy};
+
+const LANE: LaneId = LaneId::new(0);
+
+#[derive(Clone)]
+struct Row {
+    event: OutboxEvent,
+    pending: bool,
+    is_held: bool,
+    is_head: bool,
+    due_at: u64,
+    enqueued_at: u64,
+    committed_at: u64,
+}
+
+/// The table as the contract of `OrderedLanes` has it.
+#[derive(Default)]
+struct Table {
+    rows: BTreeMap<i64, Row>,
+    next_seq: i64,
+    clock: u64,
+}
+
+impl Table {
+    /// Takes a `seq` now, and commits after `delay` steps.
+    fn enqueue(&mut self, key: usize, delay: u64) -> EventId {
+        let event =
+            NewOutboxEvent::new("t", "topic", &serde_json::json!({"k": key})).partition_key(key.to_string());
+        let event = OmniBoxDomainService::default().create_outbox_event(event).unwrap();
+        let id = event.id();
+        self.next_seq += 1;
+        let (enqueued_at, committed_at) = (self.clock, self.clock + delay);
+        let row = Row {
+            event,
+            pending: true,
+            is_held: false,
+            is_head: false,
+            due_at: 0,
+            enqueued_at,
+            committed_at,
+        };
+        self.rows.insert(self.next_seq, row);
+        id
+    }
+
+    fn fetch(&self, in_flight: &[EventId], limit: usize) -> Vec<LaneEvent> {
+        let in_flight: HashSet<_> = in_flight.iter().copied().collect();
+        let held: HashSet<_> = self
+            .rows
+            .values()
+            .filter(|row| row.pending && row.is_held)
+            .map(|row| row.event.partition_key())
+            .collect();
+        let due = |row: &Row| if row.is_head { row.due_at <= self.clock } else { !row.is_held };
+        self.rows
+            .iter()
+            .filter(|(_, row)| {
+                row.committed_at <= self.clock
+                    && row.pending
+                    && due(row)
+                    && !in_flight.contains(&row.event.id())
+            })
+            .take(limit)
+            .map(|(seq, row)| LaneEvent {
+                event: row.event.clone(),
+                lane: LANE,
+                seq: *seq,
+                is_held_head: row.is_head,
+                is_behind_head: !row.is_head && held.contains(&row.event.partition_key()),
+            })
+            .collect()
+    }
+
+    fn row(&mut self, id: EventId) -> &mut Row {
+        self.rows.values_mut().find(|row| row.event.id() == id).expect("row exists")
+    }
+
+    fn settle(&mut self, settlement: &LaneSettlement) {
+        let clock = self.clock;
+        for id in &settlement.completed {
+            let row = self.row(*id);
+            (row.pending, row.is_held, row.is_head) = (false, false, false);
+        }
+        for hold in &settlement.holds {
+            let row = self.row(hold.id);
+            if hold.failure.retry == Retry::Never {
+                (row.pending, row.is_held, row.is_head) = (false, false, false);
+            } else {
+                (row.is_held, row.is_head, row.due_at) = (true, true, clock + 3);
+            }
+        }
+        for id in &settlement.followers {
+            let key = self.row(*id).event.partition_key().map(str::to_owned);
+            let has_head = self
+                .rows
+                .values()
+                .any(|row| row.pending && row.is_head && row.event.partition_key() == key.as_deref());
+            let row = self.row(*id);
+            if has_head && !row.is_head {
+                row.is_held = true;
+            }
+        }
+        for key in &settlement.release {
+            for row in self.rows.values_mut() {
+                if row.event.partition_key() == Some(&key.partition_key) && !row.is_head {
+                    row.is_held = false;
+                }
+            }
+        }
+    }
+}
+
+struct World {
+    random: fastrand::Rng,
+    table: Table,
+    flight: Flight,
+    one_per_key: bool,
+    fetches: u64,
+    fetching: Option<(u64, Vec<LaneEvent>)>,
+    settling: Option<LaneSettlement>,
+    broker: VecDeque<Arc<OutboxEvent>>,
+    topic: Vec<Arc<OutboxEvent>>,
+    rejected: HashSet<EventId>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let one_per_key = random.bool();
+        let judge = Judge { retry: RetryPolicy::default(), rejection: RejectionPolicy::SkipEvent };
+        Self {
+            random,
+            table: Table::default(),
+            flight: Flight::new(judge, one_per_key),
+            one_per_key,
+            fetches: 0,
+            fetching: None,
+            settling: None,
+            broker: VecDeque::new(),
+            topic: Vec::new(),
+            rejected: HashSet::new(),
+        }
+    }
+
+    fn step(&mut self, is_calm: bool) {
+        self.table.clock += 1;
+        match self.random.u8(0..6) {
+            0 => match self.fetching.take() {
+                Some((number, events)) => self.flight.admit(number, events),
+                None => {
+                    self.fetches += 1;
+                    self.fetching = Some((self.fetches, self.table.fetch(&self.flight.ids(), 5)));
+                }
+            },
+            1 => {
+                let ready = self.flight.take_ready(Instant::now(), |_| true);
+                self.broker.extend(ready);
+            }
+            2 | 3 => self.deliver(is_calm),
+            4 => match self.settling.take() {
+                Some(settlement) => {
+                    self.table.settle(&settlement);
+                    if !is_calm && self.random.u8(0..10) == 0 {
+                        // the answer was lost: it is written again
+                        self.table.settle(&settlement);
+                    }
+                    self.flight.settled(&settlement, self.fetches);
+                }
+                None => {
+                    let (settlement, _) = self.flight.take_settlement();
+                    self.settling = (!settlement.is_empty()).then_some(settlement);
+                }
+            },
+            _ if !is_calm && self.random.u8(0..8) == 0 => {
+                // purge: some of what is in flight arrives all the same, in order, without a report
+                let arrived = self.random.usize(0..=self.broker.len());
+                self.topic.extend(self.broker.drain(..).take(arrived));
+                self.flight.reset(self.fetches);
+            }
+            _ => {}
+        }
+    }
+
+    fn deliver(&mut self, is_calm: bool) {
+        let Some(event) = self.broker.pop_front() else { return };
+        let kind = match if is_calm { 9 } else { self.random.u8(0..10) } {
+            0 => Some(ErrorKind::TopicUnavailable),
+            1 if self.one_per_key => Some(ErrorKind::Handler),
+            2 => Some(ErrorKind::TooLarge),
+            _ => None,
+        };
+        let Some(kind) = kind else {
+            self.topic.push(event.clone());
+            return self.report(&event, Ok(()));
+        };
+        self.report(&event, Err(Error::new(kind, "planned")));
+        if kind == ErrorKind::TooLarge {
+            self.rejected.insert(event.id());
+        } else {
+            // an ordered publisher fails what stands behind it on the key too
+            let behind: Vec<_> = self
+                .broker
+                .iter()
+                .filter(|other| other.partition_key() == event.partition_key())
+                .cloned()
+                .collect();
+            self.broker.retain(|other| other.partition_key() != event.partition_key());
+            for other in behind {
+                self.report(&other, Err(Error::new(ErrorKind::TopicUnavailable, "planned")));
+            }
+        }
+    }
+
+    fn report(&mut self, event: &OutboxEvent, result: Result<(), Error>) {
+        self.flight.report(DeliveryReport { id: event.id(), result }).unwrap();
+    }
+
+    /// Everything arrived, but for what the broker rejected for good; and what was enqueued after another's commit appears
+    /// first behind it.
+    fn check(&self, seed: u64) {
+        let mut first: HashMap<EventId, usize> = HashMap::new();
+        for (place, event) in self.topic.iter().enumerate() {
+            first.entry(event.id()).or_insert(place);
+        }
+        let arrived: Vec<(&Row, usize)> = self
+            .table
+            .rows
+            .values()
+            .inspect(|row| assert!(!row.pending, "seed {seed}: an event is still pending"))
+            .filter(|row| !self.rejected.contains(&row.event.id()))
+            .map(|row| {
+                (row, *first.get(&row.event.id()).unwrap_or_else(|| panic!("seed {seed}: an event is lost")))
+            })
+            .collect();
+        for (earlier, place) in &arrived {
+            for (later, later_place) in &arrived {
+                let is_promised = earlier.event.partition_key() == later.event.partition_key()
+                    && later.enqueued_at > earlier.committed_at;
+                assert!(!is_promised || place < later_place, "seed {seed}: order is broken");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_event_arrives_in_the_order_of_its_key_whatever_happens() {
+    for seed in 0..400 {
+        let mut world = World::new(seed);
+        for _ in 0..300 {
+            if world.random.u8(0..4) == 0 {
+                let key = world.random.usize(0..4);
+                let delay = if world.random.bool() { 0 } else { world.random.u64(0..40) };
+                world.table.enqueue(key, delay);
+            }
+            world.step(false);
+        }
+        for _ in 0..4_000 {
+            world.step(true);
+            if world.table.rows.values().all(|row| !row.pending) && world.flight.len() == 0 {
+                break;
+            }
+        }
+        world.check(seed);
+    }
+}
+
+#[test]
+fn a_topic_that_is_down_costs_no_attempt() {
+    let mut table = Table::default();
+    let id = table.enqueue(0, 0);
+    let judge = Judge { retry: RetryPolicy::default(), rejection: RejectionPolicy::SkipEvent };
+    let mut flight = Flight::new(judge, false);
+    flight.admit(1, table.fetch(&[], 10));
+    assert_eq!(flight.take_ready(Instant::now(), |_| true).len(), 1);
+    flight
+        .report(DeliveryReport { id, result: Err(Error::new(ErrorKind::TopicUnavailable, "missing")) })
+        .unwrap();
+    let (settlement, _) = flight.take_settlement();
+    assert_eq!(settlement.holds.len(), 1);
+    assert_eq!(settlement.holds[0].failure.attempt, Attempt::Free);
+}

@@ -1,0 +1,484 @@
+//! The guide's call: publish one batch, tell what became of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omni_box_core::{
+    BatchSize, ClaimToken, DeliveryMode, Error, ErrorKind, Event, EventId, EventPublisher, FailureClass,
+    FetchFilters, InFlight, LeaseRequest, OutboxEvent, OutboxMetrics, OutboxRepository, OwnerId, Reporter,
+    Result, RetryPolicy, WorkerId,
+};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::builder::{Publisher, Settings, publisher_settings};
+use super::flight::Flight;
+use super::lanes::OwnedLanes;
+use super::pace::Pace;
+use super::verdict::{RejectionPolicy, Verdict};
+use crate::gate::Gate;
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchProcessingResult {
+    /// Published and completed.
+    pub processed_event_ids: Vec<EventId>,
+    /// Failed, to be tried again.
+    pub retried_event_ids: Vec<EventId>,
+    /// Failed for good.
+    pub failed_event_ids: Vec<EventId>,
+    /// Wait behind an earlier event of their key.
+    pub skipped_event_ids: Vec<EventId>,
+    /// Taken and given back: the broker could not be used, time was up, or the lease was lost.
+    pub released_event_ids: Vec<EventId>,
+}
+
+impl BatchProcessingResult {
+    /// Whether nothing was taken.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Publishes a batch per call, for applications that write the loop themselves.
+///
+/// It follows the table's delivery mode: in mode `lanes` it keeps leases between calls (call it more often than the lease
+/// lives, and [`close`](Self::close) it at the end), in mode `rows` it claims rows.
+#[derive(Debug)]
+pub struct OutboxPublisher<S> {
+    store: S,
+    publisher: Publisher,
+    settings: Settings,
+    publish_timeout: Duration,
+    owner: OwnerId,
+    owned: Mutex<OwnedLanes>,
+}
+
+/// Builds an [`OutboxPublisher`].
+#[derive(Debug)]
+#[must_use = "call build"]
+pub struct OutboxPublisherBuilder<S> {
+    store: S,
+    publisher: Publisher,
+    settings: Result<Settings>,
+    publish_timeout: Duration,
+}
+
+impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
+    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        if let Ok(settings) = &mut self.settings {
+            change(settings);
+        }
+        self
+    }
+
+    /// How long a batch may take to be acknowledged; 30 s by default. What is not by then is released.
+    pub fn publish_timeout(mut self, limit: Duration) -> Self {
+        self.publish_timeout = limit;
+        self
+    }
+
+    /// How long a lease or claim lives between calls; 10 s by default.
+    pub fn lease_ttl(self, ttl: Duration) -> Self {
+        self.set(|settings| settings.lease_ttl = ttl)
+    }
+
+    /// When an event that failed by its own fault, or whose topic is unavailable, is tried again.
+    pub fn retry(self, policy: RetryPolicy) -> Self {
+        self.set(|settings| settings.judge.retry = policy)
+    }
+
+    /// What a permanent rejection does to its key.
+    pub fn rejection_policy(self, policy: RejectionPolicy) -> Self {
+        self.set(|settings| settings.judge.rejection = policy)
+    }
+
+    /// Where to count.
+    pub fn metrics(self, metrics: Arc<dyn OutboxMetrics>) -> Self {
+        self.set(|settings| settings.metrics = metrics)
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](ErrorKind::Misconfigured), naming the two settings that disagree.
+    pub fn build(self) -> Result<OutboxPublisher<S>> {
+        let settings = self.settings?;
+        settings.check()?;
+        Ok(OutboxPublisher {
+            store: self.store,
+            publisher: self.publisher,
+            settings,
+            publish_timeout: self.publish_timeout,
+            owner: OwnerId::generate(),
+            owned: Mutex::default(),
+        })
+    }
+}
+
+impl<S: OutboxRepository> OutboxPublisher<S> {
+    /// Starts building a publisher from a store to a broker.
+    pub fn builder(store: S, publisher: impl EventPublisher) -> OutboxPublisherBuilder<S> {
+        OutboxPublisherBuilder {
+            store,
+            publisher: Publisher(Arc::new(publisher)),
+            settings: publisher_settings(),
+            publish_timeout: Duration::from_secs(30),
+        }
+    }
+
+    fn from_settings(store: S, publisher: Publisher, settings: Settings) -> Self {
+        let owner = OwnerId::generate();
+        let publish_timeout = settings.lease_ttl;
+        Self { store, publisher, settings, publish_timeout, owner, owned: Mutex::default() }
+    }
+
+    /// Takes up to `batch_size` due events, publishes them, and records what became of each. An empty result means that there
+    /// is nothing to do now. One call runs at a time; another waits.
+    ///
+    /// # Errors
+    /// When the database fails, or [`Unsupported`](ErrorKind::Unsupported) for filters in mode `lanes`. A broker that cannot be used is no error: the batch comes
+    /// back as released.
+    ///
+    /// # Cancel safety
+    /// Cancelling `shutdown` releases what is not acknowledged. When the future is dropped, events may be published without
+    /// being marked, and are published again.
+    pub async fn publish_batch(
+        &self,
+        worker_id: &WorkerId,
+        batch_size: BatchSize,
+        filters: &FetchFilters,
+        shutdown: &CancellationToken,
+    ) -> Result<BatchProcessingResult> {
+        let mut owned = self.owned.lock().await;
+        match self.store.delivery_mode().await? {
+            DeliveryMode::Lanes if !filters.is_empty() => Err(Error::new(
+                ErrorKind::Unsupported,
+                "filters need the delivery mode rows; in mode lanes everything due is published",
+            )),
+            DeliveryMode::Lanes => self.publish_lanes(&mut owned, worker_id, batch_size, shutdown).await,
+            DeliveryMode::Rows => self.publish_rows(worker_id, batch_size, filters, shutdown).await,
+            mode => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("delivery mode {mode} is not available in this version; use lanes or rows"),
+            )),
+        }
+    }
+
+    /// Gives leases back at once instead of letting them expire.
+    ///
+    /// # Errors
+    /// When the database fails; the leases expire by themselves.
+    pub async fn close(&self) -> Result<()> {
+        let mut owned = self.owned.lock().await;
+        owned.clear();
+        match self.store.lanes() {
+            Some(lanes) => lanes.leave(self.owner).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn publish_lanes(
+        &self,
+        owned: &mut OwnedLanes,
+        worker: &WorkerId,
+        batch_size: BatchSize,
+        shutdown: &CancellationToken,
+    ) -> Result<BatchProcessingResult> {
+        let Some(lanes) = self.store.lanes() else {
+            return Err(Error::new(ErrorKind::Unsupported, "delivery mode lanes needs a store with lanes"));
+        };
+        let ttl = self.settings.lease_ttl;
+        let asked = Instant::now();
+        let request = LeaseRequest { owner: self.owner, worker: worker.clone(), ttl };
+        owned.renewed(&lanes.lease(&request).await?, asked, ttl);
+        // nothing is in flight between calls, so what is above the fair share can go at once
+        let surplus = owned.drained(|_| 0);
+        if !surplus.is_empty() {
+            lanes.release(self.owner, &surplus).await?;
+            surplus.iter().for_each(|lease| owned.remove(lease.lane));
+        }
+
+        let plan = owned.plan(batch_size.get());
+        if plan.is_empty() {
+            return Ok(BatchProcessingResult::default());
+        }
+        let mut events = lanes.fetch(&plan, &[], self.settings.max_batch_bytes).await?;
+        owned.fetched(&plan, &events);
+        events.truncate(batch_size.get() as usize);
+        if events.is_empty() {
+            return Ok(BatchProcessingResult::default());
+        }
+        self.settings.metrics.batch_locked(events.len());
+        let mut taken: Vec<EventId> = events.iter().map(|event| event.event.id()).collect();
+        let one_per_key = self.publisher.0.in_flight() == InFlight::OnePerKey
+            || self.settings.judge.rejection == RejectionPolicy::HoldKey;
+        let mut flight = Flight::new(self.settings.judge, one_per_key);
+        flight.admit(1, events);
+        // sends stop while the lease still lives, so that the marks are ours too
+        let deadline = (asked + self.publish_timeout).min(asked + ttl);
+        let mut result = self.send(&mut flight, deadline, shutdown).await;
+
+        let (settlement, _) = flight.take_settlement();
+        if !settlement.is_empty() {
+            let settled = lanes.settle(self.owner, &owned.leases(), &settlement).await?;
+            settled.lost.iter().for_each(|lane| owned.remove(*lane));
+        }
+        result.skipped_event_ids = settlement.followers;
+        taken.retain(|id| !result.contains(id));
+        result.released_event_ids = taken;
+        Ok(result)
+    }
+
+    /// Submits what is ready until everything has come back, or time is up and the rest is purged.
+    async fn send(
+        &self,
+        flight: &mut Flight,
+        deadline: Instant,
+        shutdown: &CancellationToken,
+    ) -> BatchProcessingResult {
+        let (reporter, mut reports) = Reporter::channel();
+        let mut result = BatchProcessingResult::default();
+        let publisher = &self.publisher.0;
+        let mut take = |flight: &mut Flight, report| -> Result<()> {
+            if let Some(noted) = flight.report(report)? {
+                self.settings.metrics.event_published(noted.event.event_type(), noted.status);
+                self.settings.metrics.publish_duration(noted.event.event_type(), noted.sent_at.elapsed());
+                result.list(noted.status).push(noted.event.id());
+            }
+            Ok(())
+        };
+        let sending = async {
+            while flight.has_ready() || flight.sent() > 0 {
+                let ready = flight.take_ready(Instant::now(), |_| true);
+                if !ready.is_empty() {
+                    publisher.submit(ready, &reporter).await;
+                }
+                let Some(report) = reports.recv().await else { break };
+                take(flight, report)?;
+            }
+            Ok::<_, Error>(())
+        };
+        let is_done = tokio::select! {
+            sent = timeout_at(deadline, sending) => matches!(sent, Ok(Ok(()))),
+            () = shutdown.cancelled() => false,
+        };
+        if !is_done {
+            publisher.purge().await;
+            while let Ok(report) = reports.try_recv() {
+                if report.result.is_ok() {
+                    // an acknowledgement is never an error
+                    let _ = take(flight, report);
+                }
+            }
+            flight.reset(1);
+        }
+        result
+    }
+
+    async fn publish_rows(
+        &self,
+        worker: &WorkerId,
+        batch_size: BatchSize,
+        filters: &FetchFilters,
+        shutdown: &CancellationToken,
+    ) -> Result<BatchProcessingResult> {
+        let token = ClaimToken::new(worker, self.owner);
+        let asked = Instant::now();
+        let events = self.claim(&token, batch_size, filters).await?;
+        let mut result = BatchProcessingResult::default();
+        if events.is_empty() {
+            return Ok(result);
+        }
+        self.settings.metrics.batch_locked(events.len());
+        let events: HashMap<EventId, Arc<OutboxEvent>> =
+            events.into_iter().map(|event| (event.id(), Arc::new(event))).collect();
+        let deadline = (asked + self.publish_timeout).min(asked + self.settings.lease_ttl);
+        let mut open = self.send_rows(&events, deadline, shutdown, &token, &mut result).await?;
+
+        let completed = std::mem::take(&mut result.processed_event_ids);
+        result.processed_event_ids = self.complete(&token, &completed).await?;
+        open.extend(completed.into_iter().filter(|id| !result.processed_event_ids.contains(id)));
+        match self.store.locking() {
+            Some(locking) if !open.is_empty() => locking.release(&token, &open).await?,
+            _ => {}
+        }
+        result.released_event_ids = open;
+        Ok(result)
+    }
+
+    /// Publishes claimed rows (one per key, so in any order), records failures, and returns what did not come back.
+    async fn send_rows(
+        &self,
+        events: &HashMap<EventId, Arc<OutboxEvent>>,
+        deadline: Instant,
+        shutdown: &CancellationToken,
+        token: &ClaimToken,
+        result: &mut BatchProcessingResult,
+    ) -> Result<Vec<EventId>> {
+        let (reporter, mut reports) = Reporter::channel();
+        let publisher = &self.publisher.0;
+        let mut open: Vec<EventId> = events.keys().copied().collect();
+        let mut arrived = Vec::with_capacity(events.len());
+        let sending = async {
+            publisher.submit(events.values().cloned().collect(), &reporter).await;
+            while arrived.len() < events.len() {
+                let Some(report) = reports.recv().await else { break };
+                arrived.push(report);
+            }
+        };
+        let is_done = tokio::select! {
+            sent = timeout_at(deadline, sending) => sent.is_ok(),
+            () = shutdown.cancelled() => false,
+        };
+        if !is_done {
+            publisher.purge().await;
+            while let Ok(report) = reports.try_recv() {
+                arrived.push(report);
+            }
+        }
+        for report in arrived {
+            let Some(event) = events.get(&report.id) else { continue };
+            let (status, is_closed) = match self.settings.judge.judge(event, report.result) {
+                Verdict::Published => ("published", true),
+                Verdict::Unavailable(error) => {
+                    tracing::debug!(event_id = %report.id, error = %error.chain(), "released");
+                    continue;
+                }
+                Verdict::Failed(failure) => {
+                    let is_final = failure.retry == omni_box_core::Retry::Never;
+                    let recorded = self.store.mark_failed(report.id, token, &failure).await?;
+                    (if is_final { "failed" } else { "retried" }, recorded)
+                }
+            };
+            self.settings.metrics.event_published(event.event_type(), status);
+            if is_closed {
+                open.retain(|id| *id != report.id);
+                result.list(status).push(report.id);
+            }
+        }
+        Ok(open)
+    }
+
+    async fn claim(
+        &self,
+        token: &ClaimToken,
+        limit: BatchSize,
+        filters: &FetchFilters,
+    ) -> Result<Vec<OutboxEvent>> {
+        if let Some(locking) = self.store.locking() {
+            return locking.claim(token, limit, self.settings.lease_ttl, filters).await;
+        }
+        let mut claimed = Vec::new();
+        for event in self.store.fetch_pending(limit, filters).await? {
+            if self.store.mark_processing(event.id(), token).await? {
+                claimed.push(event);
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn complete(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
+        if let Some(bulk) = self.store.bulk() {
+            return bulk.complete_many(ids, token).await;
+        }
+        let mut completed = Vec::with_capacity(ids.len());
+        for id in ids {
+            if self.store.mark_completed(*id, token).await? {
+                completed.push(*id);
+            }
+        }
+        Ok(completed)
+    }
+}
+
+impl BatchProcessingResult {
+    fn list(&mut self, status: &str) -> &mut Vec<EventId> {
+        match status {
+            "published" => &mut self.processed_event_ids,
+            "retried" => &mut self.retried_event_ids,
+            _ => &mut self.failed_event_ids,
+        }
+    }
+
+    fn contains(&self, id: &EventId) -> bool {
+        [&self.processed_event_ids, &self.retried_event_ids, &self.failed_event_ids, &self.skipped_event_ids]
+            .iter()
+            .any(|list| list.contains(id))
+    }
+}
+
+/// Asks for the delivery mode, waiting out an outage. `None`: cancelled meanwhile.
+pub(super) async fn delivery_mode<S: OutboxRepository>(
+    store: &S,
+    settings: &Settings,
+    shutdown: &CancellationToken,
+) -> Result<Option<DeliveryMode>> {
+    let mut gate = Gate::new("database", settings.outage_retry);
+    loop {
+        match store.delivery_mode().await {
+            Ok(mode) => {
+                gate.open();
+                return Ok(Some(mode));
+            }
+            Err(error) if error.class() == FailureClass::Permanent => return Err(error),
+            Err(error) => {
+                let delay = gate.close(&error);
+                tokio::select! {
+                    () = sleep(delay) => {}
+                    () = shutdown.cancelled() => return Ok(None),
+                }
+            }
+        }
+    }
+}
+
+/// The relay in mode `rows`: one batch after the other.
+pub(super) async fn run_rows<S: OutboxRepository>(
+    store: S,
+    publisher: Publisher,
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let mut database = Gate::new("database", settings.outage_retry);
+    let mut broker = Gate::new("broker", settings.outage_retry);
+    let mut pace = Pace::new(settings.poll_shortest, settings.poll_longest, Instant::now());
+    let (worker, batch_size) = (settings.worker_id.clone(), settings.batch_size);
+    let mut wakeup = store.wakeup();
+    let outbox = OutboxPublisher::from_settings(store, publisher, settings);
+    while !shutdown.is_cancelled() {
+        let delay = match outbox.publish_batch(&worker, batch_size, &FetchFilters::default(), &shutdown).await
+        {
+            Ok(result) if result.released_event_ids.is_empty() => {
+                database.open();
+                broker.open();
+                let now = Instant::now();
+                let found = result.processed_event_ids.len()
+                    + result.retried_event_ids.len()
+                    + result.failed_event_ids.len();
+                pace.fetched(found, found > 0, now);
+                pace.next().saturating_duration_since(now)
+            }
+            Ok(_) => match outbox.publisher.0.check().await {
+                Ok(()) => Duration::ZERO,
+                Err(error)
+                    if error.kind() == ErrorKind::Fatal || error.class() == FailureClass::Permanent =>
+                {
+                    return Err(error);
+                }
+                Err(error) => broker.close(&error),
+            },
+            Err(error) if error.class() == FailureClass::Permanent => return Err(error),
+            Err(error) => database.close(&error),
+        };
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = super::engine::wait(&mut wakeup), if pace.is_quiet() && broker.closed_for().is_none() => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! What a delivery report means for its event.
+
+use omni_box_core::{
+    Attempt, Error, ErrorKind, Event, Failure, FailureClass, Lifecycle, OutboxEvent, Result, Retry,
+    RetryPolicy,
+};
+
+/// What happens to a key when the broker rejects one of its events for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RejectionPolicy {
+    /// The event is failed, its key moves on.
+    #[default]
+    SkipEvent,
+    /// The key stops behind the event until an operator acts; its events go one at a time.
+    HoldKey,
+}
+
+/// What is done with an event after its report.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// The broker has it.
+    Published,
+    /// Record the failure: retry later, wait for an operator, or give up.
+    Failed(Failure),
+    /// Nothing is wrong with the event: the broker cannot be used. Publish it again from the first.
+    Unavailable(Error),
+}
+
+/// Judges reports.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Judge {
+    pub(super) retry: RetryPolicy,
+    pub(super) rejection: RejectionPolicy,
+}
+
+impl Judge {
+    pub(super) fn judge(&self, event: &OutboxEvent, result: Result<()>) -> Verdict {
+        let Err(error) = result else { return Verdict::Published };
+        let failure = match error.class() {
+            FailureClass::Infrastructure if error.kind() != ErrorKind::TopicUnavailable => {
+                return Verdict::Unavailable(error);
+            }
+            // the topic's fault: no attempt is spent, its keys wait
+            FailureClass::Infrastructure => Failure::new(
+                &error.chain(),
+                Attempt::Free,
+                Retry::After(self.retry.delay(topic_failures(event))),
+            ),
+            FailureClass::Event => {
+                Failure::new(&error.chain(), Attempt::Counted, self.next_attempt(event.lifecycle()))
+            }
+            FailureClass::Permanent => {
+                let retry = match self.rejection {
+                    RejectionPolicy::SkipEvent => Retry::Never,
+                    RejectionPolicy::HoldKey => Retry::OnRequest,
+                };
+                Failure::new(&error.chain(), Attempt::Counted, retry)
+            }
+        };
+        if failure.attempt == Attempt::Counted {
+            tracing::warn!(
+                event_id = %event.id(),
+                event_type = event.event_type(),
+                topic = event.topic(),
+                kind = ?error.kind(),
+                retry = ?failure.retry,
+                error = failure.error(),
+                "event was not published"
+            );
+        }
+        Verdict::Failed(failure)
+    }
+
+    fn next_attempt(&self, lifecycle: &Lifecycle) -> Retry {
+        if lifecycle.attempts_left() <= 1 {
+            return Retry::Never;
+        }
+        Retry::After(self.retry.delay(lifecycle.attempts_made() + 1))
+    }
+}
+
+/// How often the topic may have failed this event already: it is not counted, but the time it waited so far tells.
+fn topic_failures(event: &OutboxEvent) -> u32 {
+    let lifecycle = event.lifecycle();
+    let waited = (lifecycle.updated_at() - lifecycle.created_at()).num_seconds();
+    u32::try_from(waited.max(1)).map_or(u32::MAX, |seconds| seconds.ilog2() + 1)
+}
