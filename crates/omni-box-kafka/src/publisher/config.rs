@@ -1,0 +1,176 @@
+//! Settings of the publisher.
+
+use omni_box_core::Result;
+use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
+
+use super::context::{DeliveryContext, KafkaProducer};
+use crate::config::{Guarded, Properties, check_servers};
+use crate::error::classified;
+
+/// Largest batch, in bytes. A topic whose limit is below it is sent to in smaller portions.
+pub(super) const DEFAULT_BATCH_BYTES: usize = 1_000_000;
+
+const DEFAULTS: [(&str, &str); 12] = [
+    ("client.id", "omni-box-publisher"),
+    ("enable.idempotence", "true"),
+    // one failed batch ends the producer instead of letting those behind it overtake
+    ("enable.gapless.guarantee", "true"),
+    ("acks", "all"),
+    // a message that timed out alone would be overtaken by those behind it
+    ("message.timeout.ms", "0"),
+    ("partitioner", "murmur2_random"),
+    // the topic's own limit decides, see `topics`
+    ("message.max.bytes", "1000000000"),
+    ("batch.size", "1000000"),
+    ("linger.ms", "2"),
+    ("socket.nagle.disable", "true"),
+    ("socket.keepalive.enable", "true"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
+const ORDER: &str = "events of one key would overtake each other after a failure";
+
+const GUARDED: [Guarded; 13] = [
+    Guarded { name: "enable.idempotence", only: &["true"], why: ORDER },
+    Guarded { name: "enable.gapless.guarantee", only: &["true"], why: ORDER },
+    Guarded { name: "message.timeout.ms", only: &["0"], why: ORDER },
+    Guarded { name: "delivery.timeout.ms", only: &["0"], why: ORDER },
+    Guarded { name: "queuing.strategy", only: &["fifo"], why: ORDER },
+    Guarded { name: "acks", only: &["all", "-1"], why: "an acknowledged event could be lost" },
+    Guarded {
+        name: "request.required.acks",
+        only: &["all", "-1"],
+        why: "an acknowledged event could be lost",
+    },
+    Guarded {
+        name: "message.send.max.retries",
+        only: &["2147483647"],
+        why: "an event would be given up while its broker is away",
+    },
+    Guarded {
+        name: "retries",
+        only: &["2147483647"],
+        why: "an event would be given up while its broker is away",
+    },
+    Guarded {
+        name: "partitioner",
+        only: &[],
+        why: "keys would land elsewhere than other clients put them; choose with KafkaPublisherConfig::partitioner",
+    },
+    Guarded { name: "transactional.id", only: &[], why: "this publisher does not send in transactions" },
+    Guarded { name: "bootstrap.servers", only: &[], why: "give them to KafkaPublisherConfig::new" },
+    Guarded { name: "metadata.broker.list", only: &[], why: "give the servers to KafkaPublisherConfig::new" },
+];
+
+/// Settings of a [`KafkaEventPublisher`](super::KafkaEventPublisher). `Debug` hides the values of properties.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct KafkaPublisherConfig {
+    servers: String,
+    partitioner: Option<String>,
+    properties: Properties,
+}
+
+impl KafkaPublisherConfig {
+    /// Servers as `host:port`, separated by commas.
+    pub fn new(bootstrap_servers: impl Into<String>) -> Self {
+        Self { servers: bootstrap_servers.into(), partitioner: None, properties: Properties::default() }
+    }
+
+    /// Any librdkafka property, such as `security.protocol`; those that would break the promises are refused when the
+    /// publisher is built.
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.set(name, value);
+        self
+    }
+
+    /// Another partitioner of librdkafka's than `murmur2_random`. Keys then land on other partitions than those of the Java client:
+    /// on a topic that already has messages, the order of a key breaks once.
+    pub fn partitioner(mut self, name: impl Into<String>) -> Self {
+        self.partitioner = Some(name.into());
+        self
+    }
+
+    /// The librdkafka configuration this stands for.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured) naming the property that breaks a promise.
+    pub fn client_config(&self) -> Result<ClientConfig> {
+        check_servers(&self.servers)?;
+        let mut config = self.properties.over(&DEFAULTS, &GUARDED)?;
+        config.set("bootstrap.servers", &self.servers);
+        if let Some(partitioner) = &self.partitioner {
+            config.set("partitioner", partitioner);
+        }
+        Ok(config)
+    }
+
+    /// A producer with these settings.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured) when a property breaks a promise or librdkafka refuses it.
+    pub fn producer(&self) -> Result<KafkaProducer> {
+        KafkaProducer::from_config_and_context(&self.client_config()?, DeliveryContext::new())
+            .map_err(|error| classified("producer cannot be created", error))
+    }
+
+    /// Settings of a client that only asks questions.
+    pub(super) fn admin_config(&self) -> Result<ClientConfig> {
+        let mut config = self.client_config()?;
+        config.remove("enable.idempotence");
+        config.remove("enable.gapless.guarantee");
+        Ok(config)
+    }
+
+    pub(super) fn batch_bytes(&self) -> usize {
+        self.properties.get("batch.size").and_then(|size| size.parse().ok()).unwrap_or(DEFAULT_BATCH_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use omni_box_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_property_that_breaks_a_promise_is_refused_by_name() {
+        for (name, value) in [
+            ("enable.idempotence", "false"),
+            ("acks", "1"),
+            ("message.timeout.ms", "30000"),
+            ("retries", "3"),
+            ("partitioner", "random"),
+            ("transactional.id", "x"),
+        ] {
+            let error =
+                KafkaPublisherConfig::new("localhost:9092").property(name, value).producer().map(drop);
+            let error = error.expect_err(name);
+            assert_eq!(error.kind(), ErrorKind::Misconfigured);
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_property_that_repeats_the_promise_and_any_other_passes() {
+        let config = KafkaPublisherConfig::new("localhost:9092")
+            .property("acks", "-1")
+            .property("enable.idempotence", "true")
+            .property("compression.type", "zstd")
+            .property("security.protocol", "sasl_ssl")
+            .property("sasl.mechanism", "PLAIN")
+            .property("sasl.username", "u")
+            .property("sasl.password", "hush");
+        assert!(config.producer().is_ok());
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+
+    #[test]
+    fn an_unknown_property_is_named_without_its_value() {
+        let error =
+            KafkaPublisherConfig::new("localhost:9092").property("no.such", "hush").producer().map(drop);
+        let error = error.expect_err("no such property");
+        assert!(error.chain().contains("no.such") && !error.chain().contains("hush"), "{error:?}");
+    }
+}

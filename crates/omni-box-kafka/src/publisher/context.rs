@@ -1,0 +1,196 @@
+//! What happens when librdkafka says what became of a message.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use omni_box_core::{Error, ErrorKind, EventId, FailureClass, Reporter};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{ProducerContext, ThreadedProducer};
+use tokio::sync::Notify;
+
+use super::topics::Topic;
+use crate::error::kind;
+
+/// The producer that a [`KafkaEventPublisher`](super::KafkaEventPublisher) sends with.
+pub type KafkaProducer = ThreadedProducer<DeliveryContext>;
+
+/// Carries delivery reports from librdkafka to whoever waits for them. A producer made by the caller needs one of its own.
+#[derive(Default)]
+pub struct DeliveryContext {
+    /// Messages handed to librdkafka and not yet reported.
+    outstanding: AtomicUsize,
+    /// An event failed for a reason that is not its own: nothing behind it may be sent any more.
+    broken: AtomicBool,
+    /// The producer will never work again.
+    fatal: AtomicBool,
+    broker_down: AtomicBool,
+    refused: Mutex<Option<String>>,
+    /// Held while a message is handed over, and while everything is purged.
+    gate: Mutex<()>,
+    producer: Mutex<Weak<KafkaProducer>>,
+    /// A report came, or the state above changed.
+    pub(super) changed: Notify,
+}
+
+impl DeliveryContext {
+    /// A context for one producer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_fatal(&self) -> bool {
+        self.fatal.load(Ordering::Acquire)
+    }
+
+    pub(super) fn gate(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn watch(&self, producer: &Arc<KafkaProducer>) {
+        *self.producer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(producer);
+    }
+
+    /// Lets nothing more be sent, and purges what waits.
+    pub(super) fn break_off(&self) {
+        if self.broken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.changed.notify_one();
+        let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(producer) = producer {
+            // not on the thread that polls: should this be the last reference, the producer would wait for that thread
+            std::thread::spawn(move || super::give_up(&producer));
+        }
+    }
+
+    pub(super) fn mend(&self) {
+        self.broken.store(false, Ordering::Release);
+    }
+
+    /// Counts a message before it is handed to librdkafka, whose report may come before the hand-over returns.
+    pub(super) fn count(&self) {
+        self.outstanding.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn discount(&self) {
+        self.outstanding.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Why the broker refused us, if that is the last thing it said.
+    pub(super) fn refused(&self) -> Option<String> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn reached(&self) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if self.broker_down.swap(false, Ordering::AcqRel) {
+            tracing::info!("kafka is reachable again");
+        }
+    }
+}
+
+/// A message in flight.
+#[derive(Debug)]
+pub struct Delivery {
+    pub(super) id: EventId,
+    pub(super) reporter: Reporter,
+    pub(super) topic: Arc<Topic>,
+    /// Nothing else of the topic was in flight when it was sent, nor could join it.
+    pub(super) alone: bool,
+    /// Size as a batch of its own.
+    pub(super) bytes: usize,
+}
+
+impl Delivery {
+    fn judge(&self, error: &KafkaError) -> Error {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        let (mut kind, mut message) = (kind(code), "message was not delivered");
+        if kind.class() == FailureClass::Permanent && !self.alone {
+            // the broker judges a whole batch: sent again one at a time, the guilty one is found
+            (kind, message) = (ErrorKind::Unavailable, "message was part of a batch that was refused");
+            self.topic.be_cautious();
+            self.topic.expire();
+        }
+        if kind == ErrorKind::Closed {
+            kind = ErrorKind::Unavailable;
+        }
+        if kind == ErrorKind::TopicUnavailable {
+            self.topic.expire();
+        }
+        Error::new(kind, message).with_source(error.clone())
+    }
+}
+
+impl fmt::Debug for DeliveryContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeliveryContext")
+            .field("outstanding", &self.outstanding())
+            .field("broken", &self.is_broken())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientContext for DeliveryContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        crate::publisher::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Fatal) => {
+                tracing::error!(reason, "kafka producer ended for good");
+                self.fatal.store(true, Ordering::Release);
+                self.break_off();
+            }
+            Some(code) if kind(code) == ErrorKind::Unauthorized => {
+                let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                if refused.replace(reason.to_owned()).is_none() {
+                    tracing::error!(reason, "kafka refuses this publisher");
+                }
+            }
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                if !self.broker_down.swap(true, Ordering::AcqRel) {
+                    tracing::warn!(reason, "kafka cannot be reached, waiting for it");
+                }
+            }
+            _ => tracing::debug!(%error, reason, "kafka producer"),
+        }
+    }
+}
+
+impl ProducerContext for DeliveryContext {
+    type DeliveryOpaque = Box<Delivery>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, delivery: Box<Delivery>) {
+        let result = match result {
+            Ok(_) => {
+                if self.broker_down.load(Ordering::Relaxed) {
+                    self.reached();
+                }
+                Ok(())
+            }
+            Err((error, _)) => Err(delivery.judge(error)),
+        };
+        if let Err(error) = &result
+            && error.class() == FailureClass::Infrastructure
+        {
+            self.break_off();
+        }
+        delivery.topic.settled(delivery.bytes);
+        delivery.reporter.report(delivery.id, result);
+        self.discount();
+        self.changed.notify_one();
+    }
+}

@@ -1,0 +1,353 @@
+//! The publisher: takes events in order, reports each once.
+
+mod config;
+mod context;
+mod record;
+mod topics;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use omni_box_core::{
+    Error, ErrorKind, Event, EventConverter, EventPublisher, FailureClass, InFlight, OutboxEvent, Reporter,
+    Result,
+};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, Producer, PurgeConfig};
+use tokio::time::{Instant, timeout};
+
+pub use config::KafkaPublisherConfig;
+use context::Delivery;
+pub use context::{DeliveryContext, KafkaProducer};
+use topics::{ASK_TIMEOUT, Topic, Topics};
+
+use crate::error::classified;
+
+/// How long a purge waits for the reports of what it gave up.
+const PURGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the end of a replaced producer is waited for.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait between two looks at a queue that is full.
+const ROOM_POLL: Duration = Duration::from_millis(50);
+
+type Factory = Box<dyn Fn() -> Result<KafkaProducer> + Send + Sync>;
+
+/// Publishes events to Kafka in order, many in flight at once.
+///
+/// - Messages carry the headers of [`message_headers`](omni_box_core::message_headers) and the converter's, the partition key as key
+///   (null without one), and the time of sending.
+/// - What can fail for one message alone is checked before it is sent: the topic's name and existence, its `max.message.bytes`
+///   (against the size before compression), and a key where the topic is compacted. It is asked once a minute and topic.
+/// - After a failure that is not one event's own nothing more is sent, and [`submit`](EventPublisher::submit) reports
+///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called: whoever
+///   sends again must begin at the first event that was not delivered.
+pub struct KafkaEventPublisher {
+    converter: Arc<dyn EventConverter>,
+    factory: Option<Arc<Factory>>,
+    session: Mutex<Option<Arc<KafkaProducer>>>,
+    /// One at a time replaces the producer.
+    renewing: tokio::sync::Mutex<()>,
+    topics: Arc<Topics>,
+    batch_bytes: usize,
+}
+
+impl KafkaEventPublisher {
+    /// Publishes with producers of its own.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](ErrorKind::Misconfigured) when a property breaks a promise or librdkafka refuses it. The broker is not asked yet.
+    pub fn from_config(config: KafkaPublisherConfig, converter: impl EventConverter) -> Result<Self> {
+        let first = config.producer()?;
+        let publisher = Self {
+            topics: Arc::new(Topics::new(&config.admin_config()?)?),
+            batch_bytes: config.batch_bytes(),
+            ..Self::with_factory(move || config.producer(), converter)
+        };
+        *publisher.session() = Some(adopt(first));
+        Ok(publisher)
+    }
+
+    /// Publishes with producers that `factory` makes: a fatal error ends a producer, not the publisher.
+    /// [`KafkaPublisherConfig::client_config`] has the settings on which the promises rest.
+    pub fn with_factory(
+        factory: impl Fn() -> Result<KafkaProducer> + Send + Sync + 'static,
+        converter: impl EventConverter,
+    ) -> Self {
+        Self {
+            converter: Arc::new(converter),
+            factory: Some(Arc::new(Box::new(factory))),
+            session: Mutex::new(None),
+            renewing: tokio::sync::Mutex::default(),
+            topics: Arc::new(Topics::existence_only()),
+            batch_bytes: config::DEFAULT_BATCH_BYTES,
+        }
+    }
+
+    /// Publishes with a producer of the caller's. It ends with [`Fatal`](ErrorKind::Fatal) when the producer does, which a purge with messages in
+    /// flight can cause.
+    pub fn new(producer: KafkaProducer, converter: impl EventConverter) -> Self {
+        let publisher = Self::with_factory(|| Err(Error::new(ErrorKind::Internal, "no factory")), converter);
+        *publisher.session() = Some(adopt(producer));
+        Self { factory: None, ..publisher }
+    }
+
+    /// Reads the topics' limits with these settings, where the producer is not made from them.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](ErrorKind::Misconfigured) as in [`from_config`](Self::from_config).
+    pub fn describe_topics_with(mut self, config: &KafkaPublisherConfig) -> Result<Self> {
+        self.topics = Arc::new(Topics::new(&config.admin_config()?)?);
+        self.batch_bytes = config.batch_bytes();
+        Ok(self)
+    }
+
+    fn session(&self) -> MutexGuard<'_, Option<Arc<KafkaProducer>>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The producer, made if there is none.
+    async fn producer(&self) -> Result<Arc<KafkaProducer>> {
+        if let Some(producer) = self.session().clone() {
+            return Ok(producer);
+        }
+        let _one = self.renewing.lock().await;
+        if let Some(producer) = self.session().clone() {
+            return Ok(producer);
+        }
+        let Some(factory) = self.factory.clone() else {
+            return Err(Error::new(ErrorKind::Fatal, "producer is gone"));
+        };
+        let producer = adopt(blocking(move || factory()).await??);
+        *self.session() = Some(Arc::clone(&producer));
+        Ok(producer)
+    }
+
+    /// Gives up everything in flight and leaves a session that can be used.
+    async fn renew(&self) {
+        let _one = self.renewing.lock().await;
+        let Some(producer) = self.session().clone() else { return };
+        let context = Arc::clone(producer.context());
+        context.break_off();
+        give_up(&producer);
+        let deadline = Instant::now() + PURGE_TIMEOUT;
+        while context.outstanding() > 0 && Instant::now() < deadline {
+            let _ = timeout(ROOM_POLL, context.changed.notified()).await;
+        }
+        let left = context.outstanding();
+        if left > 0 {
+            tracing::error!(left, "kafka producer did not report everything that was purged");
+        }
+        if self.factory.is_some() {
+            *self.session() = None;
+            // ends the producer's connections and threads, which blocks
+            let ended = tokio::task::spawn_blocking(move || drop(producer));
+            if timeout(DROP_TIMEOUT, ended).await.is_err() {
+                tracing::warn!("kafka producer takes long to end; it has nothing left to send");
+            }
+        } else if !context.is_fatal() {
+            context.mend();
+        }
+    }
+
+    async fn submit_one(
+        &self,
+        producer: &Arc<KafkaProducer>,
+        event: &OutboxEvent,
+        reporter: &Reporter,
+    ) -> Result<()> {
+        let topic = self.topics.get(event.topic())?;
+        let encoded = self.converter.convert(event)?;
+        let (headers, bytes) = record::frame(event, &encoded);
+        check_fits(event, &topic, bytes)?;
+        let context = producer.context();
+        while !topic.has_room(bytes, self.batch_bytes) && !context.is_broken() {
+            let _ = timeout(ROOM_POLL, context.changed.notified()).await;
+        }
+        let alone = topic.is_cautious();
+        let delivery =
+            Delivery { id: event.id(), reporter: reporter.clone(), topic: Arc::clone(&topic), alone, bytes };
+        let mut record = BaseRecord::with_opaque_to(event.topic(), Box::new(delivery))
+            .payload(encoded.body.as_ref())
+            .headers(headers);
+        record.key = event.partition_key();
+        loop {
+            // the lock lets no message slip in behind a purge that follows a failure
+            let refused = {
+                let _gate = context.gate();
+                if context.is_broken() {
+                    return Err(broken());
+                }
+                context.count();
+                topic.taken(bytes);
+                match producer.send(record) {
+                    Ok(()) => return Ok(()),
+                    Err(refused) => {
+                        context.discount();
+                        topic.settled(bytes);
+                        refused
+                    }
+                }
+            };
+            match refused {
+                (KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back) => {
+                    record = back;
+                    let _ = timeout(ROOM_POLL, context.changed.notified()).await;
+                }
+                (error, _) => return Err(classified("message was not taken", error)),
+            }
+        }
+    }
+
+    async fn ask_broker(&self) -> Result<()> {
+        let producer = self.producer().await?;
+        let topic = self.topics.any();
+        let asked = Arc::clone(&producer);
+        let answer =
+            blocking(move || asked.client().fetch_metadata(topic.as_deref(), ASK_TIMEOUT).map(drop)).await?;
+        let context = producer.context();
+        match (answer, context.refused()) {
+            (Ok(()), _) => {
+                context.reached();
+                Ok(())
+            }
+            (Err(error), Some(reason)) => {
+                Err(Error::new(ErrorKind::Unauthorized, format!("kafka refuses this publisher: {reason}"))
+                    .with_source(error))
+            }
+            (Err(error), None) => Err(classified("kafka cannot be reached", error)),
+        }
+    }
+}
+
+#[async_trait]
+impl EventPublisher for KafkaEventPublisher {
+    fn in_flight(&self) -> InFlight {
+        InFlight::Ordered
+    }
+
+    async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {
+        let (producer, learned) = match self.producer().await {
+            Ok(producer) => {
+                let names = events.iter().map(|event| event.topic());
+                let names: BTreeSet<_> = names.filter(|name| record::check_topic(name).is_ok()).collect();
+                let learned = if producer.context().is_broken() {
+                    Err(broken())
+                } else {
+                    self.topics.learn(&producer, names).await
+                };
+                (Some(producer), learned)
+            }
+            Err(error) => (None, Err(error)),
+        };
+        let (Some(producer), Ok(())) = (&producer, &learned) else {
+            // nothing of these is sent, so nothing of those before them may be missing either
+            if let Some(producer) = &producer {
+                producer.context().break_off();
+            }
+            let error = learned.err().unwrap_or_else(broken);
+            let (kind, message) = (infrastructure(error.kind()), error.chain());
+            for event in &events {
+                reporter.report(event.id(), Err(Error::new(kind, message.clone())));
+            }
+            return;
+        };
+        for event in &events {
+            let taken = match record::check_topic(event.topic()) {
+                Ok(()) => self.submit_one(producer, event, reporter).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = taken {
+                let own = error.kind() == ErrorKind::TopicUnavailable
+                    || error.class() != FailureClass::Infrastructure;
+                if !own {
+                    producer.context().break_off();
+                }
+                reporter.report(event.id(), Err(error));
+            }
+        }
+    }
+
+    async fn purge(&self) {
+        self.renew().await;
+    }
+
+    async fn check(&self) -> Result<()> {
+        let current = self.session().clone();
+        if let Some(producer) = current
+            && producer.context().is_broken()
+        {
+            let fatal = producer.client().fatal_error();
+            drop(producer);
+            self.renew().await;
+            if let (Some((_, reason)), None) = (fatal, &self.factory) {
+                return Err(Error::new(ErrorKind::Fatal, format!("producer ended for good: {reason}")));
+            }
+        }
+        self.ask_broker().await
+    }
+}
+
+impl fmt::Debug for KafkaEventPublisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaEventPublisher")
+            .field("replaceable", &self.factory.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Lets the context purge the producer when an event fails.
+fn adopt(producer: KafkaProducer) -> Arc<KafkaProducer> {
+    let producer = Arc::new(producer);
+    producer.context().watch(&producer);
+    producer
+}
+
+pub(super) fn give_up(producer: &KafkaProducer) {
+    let _gate = producer.context().gate();
+    producer.purge(PurgeConfig::default().queue().inflight());
+}
+
+fn check_fits(event: &OutboxEvent, topic: &Topic, bytes: usize) -> Result<()> {
+    if topic.is_compacted() && event.partition_key().is_none() {
+        return Err(Error::invalid(format!(
+            "topic {} is compacted, an event needs a partition key",
+            event.topic()
+        )));
+    }
+    match topic.limit() {
+        Some(limit) if bytes > limit => Err(Error::new(
+            ErrorKind::TooLarge,
+            format!("message takes {bytes} bytes, topic {} takes {limit} (max.message.bytes)", event.topic()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn broken() -> Error {
+    Error::new(ErrorKind::Unavailable, "an event before this one was not delivered")
+}
+
+/// A setting that turns out wrong while events wait is no event's fault.
+fn infrastructure(kind: ErrorKind) -> ErrorKind {
+    if kind.class() == FailureClass::Infrastructure { kind } else { ErrorKind::Unavailable }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Error::new(ErrorKind::Internal, "blocking call to kafka panicked").with_source(error)
+    })
+}
+
+/// librdkafka's own lines; what matters to an operator is said once by us.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(facility, "librdkafka: {message}");
+        }
+        _ => tracing::debug!(facility, "librdkafka: {message}"),
+    }
+}
