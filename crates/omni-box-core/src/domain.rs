@@ -43,10 +43,11 @@ impl OmniBoxDomainService {
         event.build(&self.limits, Utc::now())
     }
 
-    /// Builds an inbox event. A received message is not refused for its headers or the size of its payload.
+    /// Builds an inbox event. A received message is not refused for its headers, its key or the size of its payload: a key, a
+    /// tracing identifier or a schema version that does not fit its column is left out, and so is a header with a NUL.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when an id or name does not fit its column.
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the message id, source or event type does not fit its column, or `max_attempts` is 0.
     pub fn create_inbox_event(&self, event: NewInboxEvent) -> Result<InboxEvent> {
         event.build(&self.limits, Utc::now())
     }

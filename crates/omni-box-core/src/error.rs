@@ -107,13 +107,17 @@ impl Error {
         self.class() != FailureClass::Permanent
     }
 
-    /// The line and those of its causes, joined by `: `.
+    /// The line and those of its causes, joined by `: `. A cause that the text before it ends with is not repeated: many
+    /// errors (sqlx's among them) both print their cause and return it as source.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
+            let line = error.to_string();
+            if !text.ends_with(&line) {
+                text.push_str(": ");
+                text.push_str(&line);
+            }
             cause = error.source();
         }
         text

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, Event, InboxEvent, Store, WorkerId};
+use crate::{Error, ErrorKind, Event, InboxEvent, Store, WorkerId};
 
 /// What a handler is given: the event, and the connection on which the message's transaction is open.
 ///
@@ -78,6 +78,11 @@ enum Fate {
 }
 
 impl HandlerError {
+    /// A failure for any reason, as `?` makes it: for text, `anyhow` and boxed errors, which `?` cannot take.
+    pub fn new(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { source: source.into(), fate: Fate::Judged }
+    }
+
     /// A failure that will never go away: the message is failed at once.
     pub fn permanent(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self { source: source.into(), fate: Fate::Permanent }
@@ -88,28 +93,44 @@ impl HandlerError {
         Self { source: source.into(), fate: Fate::Transient }
     }
 
-    /// The failure as an outbox or inbox error: kind [`Handler`](crate::ErrorKind::Handler) or what `classify` or an [`Error`] says.
-    pub fn into_error(
-        self,
-        classify: impl FnOnce(&(dyn StdError + 'static)) -> Option<crate::ErrorKind>,
-    ) -> Error {
-        use crate::ErrorKind::{Handler, Rejected, Unavailable};
+    /// The failure as an omni-box error. Its kind says what it costs:
+    ///
+    /// - [`Rejected`](ErrorKind::Rejected) if permanent, [`Unavailable`](ErrorKind::Unavailable) if transient;
+    /// - else what the first of the error and its causes says that is a [`TransientError`], an [`Error`] or known to `classify`
+    ///   (see [`Store::classify`]), so that an application's own error around a database's is judged as the database's;
+    /// - else [`Handler`](ErrorKind::Handler), and also where that first one speaks of the deployment and not of the message
+    ///   (a missing table, a transaction that is not open): such a failure is counted, but never fails the message at once.
+    pub fn into_error(self, classify: impl Fn(&(dyn StdError + 'static)) -> Option<ErrorKind>) -> Error {
         let kind = match self.fate {
-            Fate::Permanent => Rejected,
-            Fate::Transient => Unavailable,
-            Fate::Judged if self.source.is::<TransientError>() => Unavailable,
-            Fate::Judged => match self.source.downcast_ref::<Error>() {
-                Some(error) => error.kind(),
-                None => classify(self.source.as_ref()).unwrap_or(Handler),
-            },
+            Fate::Permanent => ErrorKind::Rejected,
+            Fate::Transient => ErrorKind::Unavailable,
+            Fate::Judged => judge(self.source.as_ref(), classify),
         };
         Error::new(kind, "handler failed").with_source(self.source)
     }
 }
 
+fn judge(
+    error: &(dyn StdError + 'static),
+    classify: impl Fn(&(dyn StdError + 'static)) -> Option<ErrorKind>,
+) -> ErrorKind {
+    let kind = std::iter::successors(Some(error), |&error| error.source()).find_map(|error| {
+        if error.is::<TransientError>() {
+            return Some(ErrorKind::Unavailable);
+        }
+        error.downcast_ref::<Error>().map(Error::kind).or_else(|| classify(error))
+    });
+    match kind {
+        None | Some(ErrorKind::Misconfigured | ErrorKind::NoTransaction | ErrorKind::Unsupported) => {
+            ErrorKind::Handler
+        }
+        Some(kind) => kind,
+    }
+}
+
 impl<E: StdError + Send + Sync + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        Self { source: Box::new(error), fate: Fate::Judged }
+        Self::new(error)
     }
 }
 
@@ -157,6 +178,10 @@ pub trait InboxHandler<S: Store>: Send + Sync + 'static {
 }
 
 /// What a handler function may return: `()`, an outcome, or a result of either.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    note = "return `()`, `HandlerOutcome`, or a `Result` of either whose error is a `HandlerError` or any `std::error::Error`"
+)]
 pub trait IntoHandlerResult {
     /// As the engine wants it.
     #[expect(clippy::missing_errors_doc, reason = "hands the handler's own error on")]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -48,9 +48,9 @@ pub struct InboundMessage {
 }
 
 impl InboundMessage {
-    /// The text of a header, found without regard to case.
+    /// The text of a header, found without regard to case; of one that is repeated, the last.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        let (_, value) = self.headers.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(value.as_deref()?).ok()
     }
 
@@ -127,11 +127,35 @@ type Getter = Box<dyn Fn(&InboundMessage) -> Option<String> + Send + Sync>;
 /// | what | from |
 /// |---|---|
 /// | message id | header `message_id`, `event_id`, the envelope's `event_id`, else `topic:partition:offset` |
-/// | event type | header `event_type`, the envelope's, else the topic |
+/// | event type | header `event_type`, the member `event_type` of the envelope or of a bare payload, else the topic |
 /// | source | header `source`, `source_service`, else the topic |
-/// | payload | the envelope's `payload`, the `payload` beside a `schema_version`, else the whole value |
+/// | payload | the envelope's `payload`, else the whole value |
 ///
-/// A message without a value (a tombstone) has the payload `null`. Every getter can be replaced.
+/// An envelope is a JSON object with a `payload` and either a `schema_version` or both `event_id` and `event_type`, as text. A
+/// bare payload with these members of its own is taken for one, so do not name them so. Empty headers and members count
+/// as absent. A message without a value (a tombstone) has the payload `null`. The getters for message id, event type and source
+/// can be replaced; for anything else implement [`MessageDecoder`].
+///
+/// What is no UTF-8 or no JSON is a [`DecodeError`], and so is a message id, event type or source that does not fit its
+/// column. Tracing identifiers, a schema version, headers and a key that do not fit are left out instead.
+///
+/// ```
+/// use omni_box_core::{ConsumerGroup, DefaultMessageDecoder, Event, InboundMessage, MessageDecoder};
+///
+/// let decoder = DefaultMessageDecoder::new().source(|_| Some("shop".into()));
+/// let message = InboundMessage {
+///     topic: "orders".into(),
+///     partition: 3,
+///     offset: 17,
+///     key: None,
+///     value: Some(r#"{"order": 1}"#.into()),
+///     headers: vec![("event_type".into(), Some("order.placed".into()))],
+///     timestamp: None,
+/// };
+/// let event = decoder.decode(&message, &ConsumerGroup::new("shipping")?)?;
+/// assert_eq!((event.message_id(), event.event_type(), event.source()), ("orders:3:17", "order.placed", "shop"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Default)]
 pub struct DefaultMessageDecoder {
     domain: OmniBoxDomainService,
@@ -187,115 +211,115 @@ impl fmt::Debug for DefaultMessageDecoder {
     }
 }
 
-/// What [`EnvelopeEventConverter`](crate::EnvelopeEventConverter) and [`SchemaVersionedConverter`](crate::SchemaVersionedConverter) write.
-#[derive(Deserialize)]
-struct Envelope {
-    event_id: Option<String>,
-    event_type: Option<String>,
-    schema_version: Option<String>,
-    trace_id: Option<String>,
-    correlation_id: Option<String>,
-    causation_id: Option<String>,
-    payload: Box<RawValue>,
+/// The members of a JSON object that say what it is. What [`EnvelopeEventConverter`](crate::EnvelopeEventConverter) and
+/// [`SchemaVersionedConverter`](crate::SchemaVersionedConverter) write has a payload among them.
+#[derive(Default, Deserialize)]
+struct Outline<'a> {
+    #[serde(borrow)]
+    event_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    schema_version: Option<&'a RawValue>,
+    #[serde(borrow)]
+    trace_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    correlation_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    causation_id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    payload: Option<&'a RawValue>,
 }
 
-impl Envelope {
-    /// An object counts as an envelope if it has a payload and either a schema version or an event's id and type.
-    fn parse(payload: &Payload) -> Option<Self> {
-        let envelope: Self = serde_json::from_str(payload.as_str()).ok()?;
-        let named = envelope.event_id.is_some() && envelope.event_type.is_some();
-        (named || envelope.schema_version.is_some()).then_some(envelope)
+/// Tells a member that is `null` from one that is absent.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// The member's text, unless it is no text or empty.
+fn text_of(member: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(member?.get()).ok().filter(|text: &String| !text.is_empty())
+}
+
+impl<'a> Outline<'a> {
+    /// Reads the outline; text that is no object, or none with unique members, has an empty one.
+    ///
+    /// This scans a payload that is no envelope a second time. The scan copies nothing, and is small beside the digest.
+    fn parse(text: &'a str) -> Self {
+        // serde would also read an array as the fields in their order
+        if !text.trim_start().starts_with('{') {
+            return Self::default();
+        }
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// The payload inside, if this is an envelope: it has a payload and either a schema version or an event's id and type.
+    fn enveloped(&self) -> Option<&'a RawValue> {
+        let named = text_of(self.event_id).is_some() && text_of(self.event_type).is_some();
+        self.payload.filter(|_| named || text_of(self.schema_version).is_some())
     }
 }
 
 impl MessageDecoder for DefaultMessageDecoder {
     fn decode(&self, message: &InboundMessage, group: &ConsumerGroup) -> Result<InboxEvent, DecodeError> {
-        let payload = decode_json(message.value.as_deref())?;
-        let mut envelope = Envelope::parse(&payload);
-        let mut take =
-            |field: fn(&mut Envelope) -> &mut Option<String>| envelope.as_mut().and_then(|e| field(e).take());
-        let header = |name: &str| message.header(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        let text = message.value.as_deref().map_or(Ok("null"), value_text)?;
+        let outline = Outline::parse(text);
+        let enveloped = outline.enveloped();
+        let payload = match enveloped {
+            Some(inner) => Payload::from_raw(inner.to_owned()),
+            None => Payload::from_text(text),
+        }
+        .map_err(|error| DecodeError::new(error.chain()))?;
+
         let custom = |getter: &Option<Getter>| getter.as_ref().and_then(|get| get(message));
+        let header = |name: &str| message.header(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        // identifiers of an envelope describe the message; the same names in a bare payload are the application's own
+        let inside = |member: Option<&RawValue>| enveloped.and_then(|_| text_of(member));
 
         let message_id = custom(&self.message_id)
             .or_else(|| header("message_id"))
             .or_else(|| header("event_id"))
-            .or_else(|| take(|e| &mut e.event_id))
+            .or_else(|| inside(outline.event_id))
             .unwrap_or_else(|| message.coordinates());
         let event_type = custom(&self.event_type)
             .or_else(|| header("event_type"))
-            .or_else(|| take(|e| &mut e.event_type))
+            .or_else(|| text_of(outline.event_type))
             .unwrap_or_else(|| message.topic.clone());
         let source = custom(&self.source)
             .or_else(|| header("source"))
             .or_else(|| header("source_service"))
             .unwrap_or_else(|| message.topic.clone());
-        let ids = EventContent {
-            trace_id: header("trace_id").or_else(|| take(|e| &mut e.trace_id)),
-            correlation_id: header("correlation_id").or_else(|| take(|e| &mut e.correlation_id)),
-            causation_id: header("causation_id").or_else(|| take(|e| &mut e.causation_id)),
-            schema_version: header("schema_version").or_else(|| take(|e| &mut e.schema_version)),
+        let content = EventContent {
+            trace_id: header("trace_id").or_else(|| inside(outline.trace_id)),
+            correlation_id: header("correlation_id").or_else(|| inside(outline.correlation_id)),
+            causation_id: header("causation_id").or_else(|| inside(outline.causation_id)),
+            schema_version: header("schema_version").or_else(|| inside(outline.schema_version)),
             headers: text_headers(message),
-            ..EventContent::new(event_type, Payload::null())
+            ..EventContent::new(event_type, payload)
         };
-        let content =
-            EventContent { payload: envelope.map_or(payload, |e| Payload::from_stored(e.payload)), ..ids };
 
-        let mut event = NewInboxEvent::new(message_id, group.clone(), source, fit(content, &self.domain))
+        let mut event = NewInboxEvent::new(message_id, group.clone(), source, content)
             .position(message.position())
             .digest(digest(message));
-        if let Some(key) = message.key.as_deref().and_then(storable_key) {
+        if let Some(key) = message.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) {
             event = event.partition_key(key);
         }
         if let Some(at) = message.timestamp {
             event = event.produced_at(at);
         }
-        self.domain.create_inbox_event(event).map_err(|error| DecodeError::new(error.to_string()))
+        self.domain.create_inbox_event(event).map_err(|error| DecodeError::new(error.chain()))
     }
 }
 
-fn decode_json(value: Option<&[u8]>) -> Result<Payload, DecodeError> {
-    let Some(value) = value else { return Ok(Payload::null()) };
-    let text = std::str::from_utf8(value)
-        .map_err(|error| DecodeError::new(format!("value is not UTF-8 from byte {}", error.valid_up_to())))?;
-    Payload::from_text(text).map_err(|error| DecodeError::new(error.to_string()))
+fn value_text(value: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(value)
+        .map_err(|error| DecodeError::new(format!("value is not UTF-8 from byte {}", error.valid_up_to())))
 }
 
 /// Headers that are text; the others stay with the broker (and with the quarantined message).
 fn text_headers(message: &InboundMessage) -> Headers {
-    let text = |value: &Option<Bytes>| {
-        let text = std::str::from_utf8(value.as_deref()?).ok()?;
-        (!text.contains('\0')).then(|| text.to_owned())
-    };
-    message
-        .headers
-        .iter()
-        .filter(|(key, _)| !key.contains('\0'))
-        .filter_map(|(key, value)| Some((key.clone(), text(value)?)))
-        .collect()
-}
-
-fn storable_key(key: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(key).ok()?;
-    (!text.is_empty() && !text.contains('\0') && text.chars().count() <= 255).then(|| text.to_owned())
-}
-
-/// Drops tracing identifiers that do not fit their columns: they describe a message, and must not cost it.
-fn fit(mut content: EventContent, domain: &OmniBoxDomainService) -> EventContent {
-    let limits = domain.limits();
-    let keep = |field: &mut Option<String>, limit: usize| {
-        if field
-            .as_deref()
-            .is_some_and(|text| text.is_empty() || text.contains('\0') || text.chars().count() > limit)
-        {
-            *field = None;
-        }
-    };
-    keep(&mut content.trace_id, limits.trace_id);
-    keep(&mut content.correlation_id, limits.trace_id);
-    keep(&mut content.causation_id, limits.trace_id);
-    keep(&mut content.schema_version, limits.schema_version);
-    content
+    let text = |value: &Option<Bytes>| Some(std::str::from_utf8(value.as_deref()?).ok()?.to_owned());
+    message.headers.iter().filter_map(|(key, value)| Some((key.as_str(), text(value)?))).collect()
 }
 
 /// SHA-256 of the value; that of a tombstone differs from that of an empty value.

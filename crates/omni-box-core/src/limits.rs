@@ -30,7 +30,7 @@ pub struct EventLimits {
     pub header_key: usize,
     /// A header's value: 512 characters.
     pub header_value: usize,
-    /// Attempts before an event is failed: 6.
+    /// Attempts before an event is failed, unless it says otherwise: 6. At least 1 is used.
     pub max_attempts: u32,
     /// How far before its creation an event may be scheduled: 60 s.
     pub schedule_past: Duration,
@@ -61,6 +61,22 @@ impl Default for EventLimits {
 /// Longest `last_error` kept, in bytes.
 const LAST_ERROR_BYTES: usize = 2_000;
 const CUT_SUFFIX: &str = "... (cut)";
+
+/// The attempts an event asks for, or the default.
+pub(crate) fn check_max_attempts(asked: Option<u32>, limits: &EventLimits) -> Result<u32> {
+    // the column is a signed 32-bit integer
+    const MOST: u32 = i32::MAX as u32;
+    match asked {
+        None => Ok(limits.max_attempts.clamp(1, MOST)),
+        Some(attempts) if (1..=MOST).contains(&attempts) => Ok(attempts),
+        Some(attempts) => Err(Error::invalid(format!("max_attempts is {attempts}, needs 1 to {MOST}"))),
+    }
+}
+
+/// Whether text fits a column: not empty, not too long, without NUL.
+pub(crate) fn fits(text: &str, limit: usize) -> bool {
+    !text.is_empty() && !text.contains('\0') && text.chars().count() <= limit
+}
 
 /// Checks that text is not empty, not too long, and has no NUL (which PostgreSQL's text refuses).
 pub(crate) fn check_text(field: &str, text: &str, limit: usize) -> Result<()> {

@@ -53,23 +53,37 @@ impl RetryPolicy {
     }
 
     /// The delay before the attempt that follows `failures` failures (1 or more). Never overflows, never above the maximum.
+    ///
+    /// The previous delay is not known here, so decorrelated jitter takes the exponential one for it; [`Backoff`] remembers.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use omni_box_core::{Jitter, RetryPolicy};
+    ///
+    /// let policy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(30), Jitter::Equal)?;
+    /// let third = policy.delay(3); // exponential: 400 ms
+    /// assert!(third >= Duration::from_millis(200) && third <= Duration::from_millis(400));
+    /// # Ok::<(), omni_box_core::Error>(())
+    /// ```
     pub fn delay(&self, failures: u32) -> Duration {
         let ceiling = self.exponential(failures);
-        match self.jitter {
+        let delay = match self.jitter {
             Jitter::Full => ceiling.mul_f64(fastrand::f64()),
             Jitter::Equal => ceiling / 2 + (ceiling / 2).mul_f64(fastrand::f64()),
-            Jitter::Decorrelated => self.decorrelated(self.exponential(failures.saturating_sub(1))),
-        }
+            Jitter::Decorrelated => return self.decorrelated(self.exponential(failures.saturating_sub(1))),
+        };
+        // a very long delay may round up on its way through f64
+        delay.min(ceiling)
     }
 
     fn exponential(&self, failures: u32) -> Duration {
-        let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-        self.base.saturating_mul(factor).min(self.max)
+        let factor = 1u32.checked_shl(failures.saturating_sub(1));
+        factor.and_then(|factor| self.base.checked_mul(factor)).map_or(self.max, |delay| delay.min(self.max))
     }
 
     fn decorrelated(&self, previous: Duration) -> Duration {
         let span = previous.saturating_mul(3).min(self.max).saturating_sub(self.base);
-        (self.base + span.mul_f64(fastrand::f64())).min(self.max)
+        self.base.saturating_add(span.mul_f64(fastrand::f64()).min(span))
     }
 }
 

@@ -1,17 +1,18 @@
 //! What an event carries.
 
 use super::{Headers, Payload};
-use crate::limits::{EventLimits, check_optional, check_text};
+use crate::limits::{EventLimits, check_optional, check_text, fits};
 use crate::{Error, Result};
 
-/// What an event carries, whichever way it travels.
+/// What an event carries, whichever way it travels. Plain data: it is checked when an event is built from it, and an event
+/// hands it out for reading only.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventContent {
     /// Its type, such as `order.placed`.
     pub event_type: String,
     /// The JSON body.
     pub payload: Payload,
-    /// Headers of its own, beside those that omni-box sets.
+    /// An outbox event's headers of its own, beside those that omni-box sets; all text headers of a received message.
     pub headers: Headers,
     /// Trace it belongs to.
     pub trace_id: Option<String>,
@@ -40,6 +41,21 @@ impl EventContent {
         }
     }
 
+    /// Drops what describes a received message but does not fit its column: it must not cost the message.
+    pub(crate) fn fit(&mut self, limits: &EventLimits) {
+        for (field, limit) in [
+            (&mut self.trace_id, limits.trace_id),
+            (&mut self.correlation_id, limits.trace_id),
+            (&mut self.causation_id, limits.trace_id),
+            (&mut self.idempotency_key, limits.idempotency_key),
+            (&mut self.schema_version, limits.schema_version),
+        ] {
+            field.take_if(|text| !fits(text, limit));
+        }
+        self.headers.retain_storable();
+    }
+
+    /// The rule for what we send; the payload is a JSON object with at least one member, within the size limit.
     pub(crate) fn check(&self, limits: &EventLimits) -> Result<()> {
         check_text("event_type", &self.event_type, limits.event_type)?;
         check_optional("trace_id", self.trace_id.as_deref(), limits.trace_id)?;
@@ -47,12 +63,7 @@ impl EventContent {
         check_optional("causation_id", self.causation_id.as_deref(), limits.trace_id)?;
         check_optional("idempotency_key", self.idempotency_key.as_deref(), limits.idempotency_key)?;
         check_optional("schema_version", self.schema_version.as_deref(), limits.schema_version)?;
-        self.headers.check(limits)
-    }
-
-    /// The stricter rule for what we send: a JSON object with at least one member, within the size limit.
-    pub(crate) fn check_sendable(&self, limits: &EventLimits) -> Result<()> {
-        self.check(limits)?;
+        self.headers.check(limits)?;
         let size = self.payload.as_str().len();
         if size > limits.payload_bytes {
             return Err(Error::invalid(format!(

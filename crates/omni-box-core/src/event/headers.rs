@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -15,6 +15,9 @@ pub(crate) const RESERVED: [&str; 6] =
     ["event_id", "event_type", "schema_version", "trace_id", "correlation_id", "causation_id"];
 
 /// Text headers in the order they were added. Serialized as a JSON object. `Debug` shows the keys only.
+///
+/// A received message may repeat a header. The last one counts, as in a JSON object that a database reads (`jsonb` keeps
+/// nothing else), so that an event has the same headers before and after it was stored.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, String)>);
 
@@ -29,13 +32,13 @@ impl Headers {
         self.0.push((key.into(), value.into()));
     }
 
-    /// The value of a header, without regard to case.
+    /// The value of a header, without regard to case; of one that is repeated, the last.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
+        self.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
     }
 
     /// Key and value of each, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
@@ -47,6 +50,11 @@ impl Headers {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Leaves out what a database cannot store as text.
+    pub(crate) fn retain_storable(&mut self) {
+        self.0.retain(|(key, value)| !key.contains('\0') && !value.contains('\0'));
     }
 
     pub(crate) fn check(&self, limits: &EventLimits) -> Result<()> {
@@ -113,7 +121,8 @@ impl Serialize for Headers {
 }
 
 impl<'de> Deserialize<'de> for Headers {
-    /// Reads a JSON object; a value that is no string keeps its JSON text, so that a foreign writer's row is never refused.
+    /// Reads a JSON object. A foreign writer's row is never refused: a value that is no string becomes its JSON text, and
+    /// anything but an object holds no headers.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Entries;
         impl<'de> Visitor<'de> for Entries {
@@ -124,6 +133,31 @@ impl<'de> Deserialize<'de> for Headers {
             }
 
             fn visit_unit<E>(self) -> std::result::Result<Headers, E> {
+                Ok(Headers::default())
+            }
+
+            fn visit_bool<E>(self, _: bool) -> std::result::Result<Headers, E> {
+                Ok(Headers::default())
+            }
+
+            fn visit_i64<E>(self, _: i64) -> std::result::Result<Headers, E> {
+                Ok(Headers::default())
+            }
+
+            fn visit_u64<E>(self, _: u64) -> std::result::Result<Headers, E> {
+                Ok(Headers::default())
+            }
+
+            fn visit_f64<E>(self, _: f64) -> std::result::Result<Headers, E> {
+                Ok(Headers::default())
+            }
+
+            fn visit_str<E>(self, _: &str) -> std::result::Result<Headers, E> {
+                Ok(Headers::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Headers, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(Headers::default())
             }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Event, EventContent, Lifecycle, sealed};
-use crate::limits::{EventLimits, check_text};
+use crate::limits::{EventLimits, check_max_attempts, check_text, fits};
 use crate::{ConsumerGroup, EventId, Result};
 
 /// A received message, stored once per `(message_id, consumer_group)`.
@@ -26,7 +26,7 @@ pub struct InboxRecord {
     pub consumer_group: ConsumerGroup,
     /// `source`: the sending service or topic.
     pub source: String,
-    /// `partition_key`: the message's key, if it is text.
+    /// `partition_key`: the message's key, if it is text that fits the column.
     pub partition_key: Option<String>,
     /// Where in the broker it came from.
     pub position: Option<SourcePosition>,
@@ -171,17 +171,19 @@ impl NewInboxEvent {
 
     /// Attempts before it is failed, instead of the service's default.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.max_attempts = Some(attempts.max(1));
+        self.max_attempts = Some(attempts);
         self
     }
 
-    /// Checks only what the columns cannot hold; a received message is never refused for its size or its headers.
+    /// Refuses only what says which message it is and does not fit its column; what merely describes it is dropped instead.
     pub(crate) fn build(self, limits: &EventLimits, now: DateTime<Utc>) -> Result<InboxEvent> {
-        let record = self.record;
+        let mut record = self.record;
         check_text("message_id", &record.message_id, limits.name)?;
         check_text("source", &record.source, limits.name)?;
         check_text("event_type", &record.content.event_type, limits.event_type)?;
-        let max_attempts = self.max_attempts.unwrap_or(limits.max_attempts);
+        let max_attempts = check_max_attempts(self.max_attempts, limits)?;
+        record.content.fit(limits);
+        record.partition_key.take_if(|key| !fits(key, limits.name));
         Ok(InboxEvent { record, lifecycle: Lifecycle::new(max_attempts, None, now) })
     }
 }

@@ -232,7 +232,7 @@ impl Lifecycle {
     /// Counts an attempt; the last one fails the event for good.
     pub(crate) fn fail_attempt(&mut self, error: &str, now: DateTime<Utc>) -> Result<()> {
         let State::Pending(_) = self.state else { return Err(self.not_pending("failed")) };
-        self.attempts_made = (self.attempts_made + 1).min(self.max_attempts);
+        self.attempts_made = self.attempts_made.saturating_add(1).min(self.max_attempts);
         self.last_error = Some(cut_error(error));
         self.state = if self.attempts_left() == 0 { State::Failed } else { State::Pending(None) };
         self.updated_at = now;

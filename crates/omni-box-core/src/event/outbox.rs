@@ -5,7 +5,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Event, EventContent, Headers, Lifecycle, Payload, sealed};
-use crate::limits::{EventLimits, check_optional, check_text};
+use crate::limits::{EventLimits, check_max_attempts, check_optional, check_text};
 use crate::{Error, EventId, Result};
 
 /// An event on its way to a topic. Made by [`OmniBoxDomainService`](crate::OmniBoxDomainService).
@@ -198,14 +198,11 @@ impl NewOutboxEvent {
 
     pub(crate) fn build(self, limits: &EventLimits, now: DateTime<Utc>) -> Result<OutboxEvent> {
         let content = self.content?;
-        content.check_sendable(limits)?;
+        content.check(limits)?;
         check_text("topic", &self.topic, limits.name)?;
         check_optional("partition_key", self.partition_key.as_deref(), limits.name)?;
         check_optional("aggregate_type", self.aggregate_type.as_deref(), limits.aggregate_type)?;
-        let max_attempts = self.max_attempts.unwrap_or(limits.max_attempts);
-        if max_attempts == 0 || max_attempts > i32::MAX as u32 {
-            return Err(Error::invalid(format!("max_attempts is {max_attempts}, needs 1 to {}", i32::MAX)));
-        }
+        let max_attempts = check_max_attempts(self.max_attempts, limits)?;
         if let Some(at) = self.scheduled_at {
             check_schedule(at, now, limits)?;
         }
@@ -230,5 +227,34 @@ fn check_schedule(at: DateTime<Utc>, now: DateTime<Utc>, limits: &EventLimits) -
             "scheduled_at {at} is more than {} s {side} the event's creation at {now}",
             allowed.as_secs()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The edges are exact, so the clock must stand still; from outside it moves between the call and the check.
+    #[test]
+    fn schedule_is_bounded_at_both_ends() {
+        let limits = EventLimits::default();
+        let now = Utc::now();
+        let build =
+            |at| NewOutboxEvent::from_json("t", "t", r#"{"a":1}"#).scheduled_at(at).build(&limits, now);
+        let nanosecond = Duration::from_nanos(1);
+        for (edge, beyond) in [
+            (now - limits.schedule_past, now - limits.schedule_past - nanosecond),
+            (now + limits.schedule_future, now + limits.schedule_future + nanosecond),
+        ] {
+            assert_eq!(build(edge).unwrap().lifecycle().scheduled_at(), Some(edge));
+            let error = build(beyond).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Invalid);
+            assert!(error.to_string().starts_with("scheduled_at "), "{error}");
+        }
+        for extreme in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
+            build(extreme).unwrap_err();
+        }
     }
 }

@@ -22,7 +22,8 @@ impl Payload {
     /// Serializes a value.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when it cannot be serialized or the text is not storable.
+    /// [`Invalid`](ErrorKind::Invalid) when it cannot be serialized (what the value's own `Serialize` said is the source) or the
+    /// text is not storable.
     pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         let text = serde_json::to_string(value)
             .map_err(|error| Error::invalid("payload cannot be serialized as JSON").with_source(error))?;
@@ -31,11 +32,27 @@ impl Payload {
 
     /// Takes JSON text as it is (white space around it is dropped).
     ///
+    /// ```
+    /// use omni_box_core::Payload;
+    ///
+    /// let payload = Payload::from_text(r#" {"z": 9007199254740993, "a": 1.50} "#)?;
+    /// assert_eq!(payload.as_str(), r#"{"z": 9007199254740993, "a": 1.50}"#);
+    /// assert_eq!(format!("{payload:?}"), "Payload(34 bytes)");
+    /// # Ok::<(), omni_box_core::Error>(())
+    /// ```
+    ///
+    ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when it is no JSON, too deep, or holds what a database refuses.
     pub fn from_text(text: impl Into<String>) -> Result<Self> {
+        // the source names position and syntax, and never quotes the text
         let raw = RawValue::from_string(text.into())
             .map_err(|error| Error::invalid("payload is not valid JSON").with_source(error))?;
+        Self::from_raw(raw)
+    }
+
+    /// Takes what is known to be JSON.
+    pub(crate) fn from_raw(raw: Box<RawValue>) -> Result<Self> {
         check_storable(raw.get())?;
         Ok(Self(raw.into()))
     }
