@@ -17,6 +17,7 @@
 mod database;
 mod environment;
 mod eventually;
+pub mod judge;
 pub mod process;
 pub mod services;
 pub mod topic;

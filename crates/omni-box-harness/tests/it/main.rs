@@ -1,3 +1,7 @@
-//! Tests of the harness.
+//! The harness on real servers and processes.
 
+mod database;
 mod judge;
+mod private_servers;
+mod process;
+mod topic;
