@@ -126,6 +126,15 @@ impl Error {
 
 impl ErrorKind {
     /// How a failure of this kind is treated by everything that retries.
+    ///
+    /// | class | kinds |
+    /// |---|---|
+    /// | infrastructure | `Unavailable` `Unauthorized` `TopicUnavailable` `Contention` `LeaseLost` `Fatal` `Closed` |
+    /// | the event's own | `Handler` `Timeout` `Conflict` `NotFound` `Internal`: another attempt may do better |
+    /// | permanent | `Invalid` `NoTransaction` `TooLarge` `Rejected` `Unsupported` `Misconfigured` `Decode` |
+    ///
+    /// A missing table or setting (`Misconfigured`, `Unsupported`) is permanent for the call that meets it, so that a worker
+    /// ends at its start; inside a handler it is counted instead, see [`HandlerError::into_error`](crate::HandlerError::into_error).
     pub fn class(self) -> FailureClass {
         match self {
             Self::Unavailable

@@ -322,15 +322,7 @@ fn text_headers(message: &InboundMessage) -> Headers {
     message.headers.iter().filter_map(|(key, value)| Some((key.as_str(), text(value)?))).collect()
 }
 
-/// SHA-256 of the value; that of a tombstone differs from that of an empty value.
+/// SHA-256 of the value. A tombstone has that of no bytes, which no message with a value shares: an empty value is no JSON.
 fn digest(message: &InboundMessage) -> Vec<u8> {
-    let mut hash = Sha256::new();
-    match &message.value {
-        Some(value) => {
-            hash.update([1]);
-            hash.update(value);
-        }
-        None => hash.update([0]),
-    }
-    hash.finalize().to_vec()
+    Sha256::digest(message.value.as_deref().unwrap_or_default()).to_vec()
 }
