@@ -1,1 +1,46 @@
-//! placeholder
+//! PostgreSQL store of omni-box: the outbox and inbox tables, lanes and their leases, migrations, wake-up.
+//!
+//! [`PgStore`] works on a pool of yours. `create` takes your own open transaction, so that an event exists exactly when your
+//! business row does:
+//!
+//! ```no_run
+//! use omni_box_core::{EventRepository, NewOutboxEvent, OmniBoxDomainService};
+//! use omni_box_postgres::{PgConfig, PgStore};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = sqlx::PgPool::connect("postgres://localhost/shop").await?;
+//! let store = PgStore::new(pool.clone(), PgConfig::default());
+//! store.migrate().await?;
+//!
+//! let domain = OmniBoxDomainService::default();
+//! let event = domain.create_outbox_event(
+//!     NewOutboxEvent::new("order.placed", "orders", &serde_json::json!({"id": 7})).partition_key("7"),
+//! )?;
+//! let mut tx = pool.begin().await?;
+//! sqlx::query("insert into orders (id) values (7)").execute(&mut *tx).await?;
+//! store.create(&mut tx, &event).await?;
+//! tx.commit().await?;
+//! store.wake();
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod error;
+mod inbox;
+mod lanes;
+mod locking;
+mod migrate;
+mod notify;
+mod outbox;
+mod query;
+mod retention;
+mod row;
+mod savepoint;
+mod store;
+mod transaction;
+
+pub use config::{Listen, PgConfig, PgConfigBuilder, Table};
+pub use migrate::SchemaDifference;
+pub use store::{BeginHook, PgStore};
+pub use transaction::PgTx;

@@ -1,0 +1,1 @@
+update {{control}} set delivery_mode = $1

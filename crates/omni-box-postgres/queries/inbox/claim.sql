@@ -1,0 +1,29 @@
+with heads as (
+    -- the oldest pending message of each key of a partition (of the partition itself, without a key)
+    (
+        select distinct on (e.consumer_group, e.source_topic, e.source_partition, e.partition_key) e.id
+        from {{inbox_events}} e
+        where e.status = 'pending' and e.source_offset is not null
+        order by e.consumer_group, e.source_topic, e.source_partition, e.partition_key, e.source_offset
+    )
+    union all
+    select e.id from {{inbox_events}} e where e.status = 'pending' and e.source_offset is null
+),
+due as (
+    select e.id
+    from {{inbox_events}} e
+    join heads h on h.id = e.id
+    where e.status = 'pending' and (e.locked_at is null or e.locked_at < clock_timestamp() - $4::interval)
+        and e.scheduled_at <= clock_timestamp()
+        and (cardinality($2::text[]) = 0 or e.source = any($2::text[]))
+    order by e.scheduled_at, e.id
+    limit $1
+    for update of e skip locked
+),
+claimed as (
+    update {{inbox_events}} e
+    set locked_at = clock_timestamp(), locked_by = $3, updated_at = clock_timestamp()
+    from due d where e.id = d.id
+    returning e.*
+)
+select {{inbox_columns}} from claimed e order by e.scheduled_at, e.id

@@ -1,0 +1,4 @@
+update {{inbox_events}} e
+set status = 'completed', completed_at = clock_timestamp(), updated_at = clock_timestamp(), locked_at = null,
+    locked_by = null
+where e.id = any($1::uuid[]) and e.status = 'pending'

@@ -1,0 +1,18 @@
+with heads as (
+    -- the oldest pending message of each key of a partition (of the partition itself, without a key)
+    (
+        select distinct on (e.consumer_group, e.source_topic, e.source_partition, e.partition_key) e.id
+        from {{inbox_events}} e
+        where e.status = 'pending' and e.source_offset is not null
+        order by e.consumer_group, e.source_topic, e.source_partition, e.partition_key, e.source_offset
+    )
+    union all
+    select e.id from {{inbox_events}} e where e.status = 'pending' and e.source_offset is null
+)
+select {{inbox_columns}}
+from {{inbox_events}} e
+join heads h on h.id = e.id
+where e.status = 'pending' and e.locked_at is null and e.scheduled_at <= statement_timestamp()
+    and (cardinality($2::text[]) = 0 or e.source = any($2::text[]))
+order by e.scheduled_at, e.id
+limit $1

@@ -1,0 +1,16 @@
+-- Events that were not published. kind: 0 tried again after `delay`, 1 when an operator says so, 2 never. An event without a
+-- key is a head too: it waits, but nobody waits behind it.
+update {{outbox_events}} e
+set
+    status = case when n.kind = 2 then 'failed' else 'pending' end,
+    attempts_made = greatest(least(e.attempts_made::bigint + n.charge, e.max_attempts), 0)::int,
+    last_error = n.error,
+    held = n.kind <> 2,
+    head = n.kind <> 2,
+    hold_until = case when n.kind = 0 then clock_timestamp() + n.delay end,
+    scheduled_at = case when n.kind = 0 then clock_timestamp() + n.delay else e.scheduled_at end,
+    locked_at = null,
+    locked_by = null,
+    updated_at = clock_timestamp()
+from unnest($1::uuid[], $2::int[], $3::text[], $4::int[], $5::interval[]) as n (id, charge, error, kind, delay)
+where e.id = n.id and e.status = 'pending' and e.lane = any($6::smallint[])

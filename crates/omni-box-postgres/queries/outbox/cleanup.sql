@@ -1,0 +1,8 @@
+-- One bounded step of the clean-up. Skips what others look at.
+delete from {{outbox_events}} e
+where e.id in (
+    select d.id from {{outbox_events}} d
+    where d.status = 'completed' and d.completed_at < clock_timestamp() - $1::interval
+    limit $2
+    for update skip locked
+) and e.status = 'completed'

@@ -1,0 +1,29 @@
+-- Stores events in the order of the arrays; one that repeats an idempotency key is left out. Wakes relays at most once.
+with stored as (
+    insert into {{outbox_events}} (
+        id, event_type, aggregate_type, aggregate_id, topic, partition_key, payload, headers, trace_id, correlation_id,
+        causation_id, idempotency_key, schema_version, max_attempts, scheduled_at
+    )
+    select
+        n.id, n.event_type, n.aggregate_type, n.aggregate_id, n.topic, n.partition_key, n.payload::json,
+        n.headers::jsonb, n.trace_id, n.correlation_id, n.causation_id, n.idempotency_key, n.schema_version,
+        n.max_attempts, coalesce(n.scheduled_at, now())
+    from unnest(
+        $1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+        $10::text[], $11::text[], $12::text[], $13::text[], $14::int[], $15::timestamptz[]
+    ) with ordinality as n (
+        id, event_type, aggregate_type, aggregate_id, topic, partition_key, payload, headers, trace_id, correlation_id,
+        causation_id, idempotency_key, schema_version, max_attempts, scheduled_at, position
+    )
+    order by n.position
+    on conflict (idempotency_key) where idempotency_key is not null do nothing
+    returning id, lane, scheduled_at, created_at
+),
+woken as materialized (
+    -- an aggregate, so that the join below cannot lose rows
+    select count(pg_notify($16, '')) as times
+    from (
+        select from {{outbox_lanes}} l where l.idle and l.lane in (select s.lane from stored s) limit 1
+    ) sleeping
+)
+select s.id, s.scheduled_at, s.created_at from stored s cross join woken

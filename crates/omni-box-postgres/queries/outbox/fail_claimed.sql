@@ -1,0 +1,14 @@
+-- A claimed event that failed. kind: 0 tried again after `delay`, 1 when an operator says so, 2 never.
+update {{outbox_events}} e
+set
+    status = case when $5 = 2 then 'failed' else 'pending' end,
+    attempts_made = greatest(least(e.attempts_made::bigint + $3::int, e.max_attempts), 0)::int,
+    last_error = $4,
+    held = $5 <> 2,
+    head = $5 <> 2,
+    hold_until = case when $5 = 0 then clock_timestamp() + $6::interval end,
+    scheduled_at = case when $5 = 0 then clock_timestamp() + $6::interval else e.scheduled_at end,
+    locked_at = null,
+    locked_by = null,
+    updated_at = clock_timestamp()
+where e.id = $1 and e.status = 'pending' and e.locked_by = $2

@@ -1,0 +1,364 @@
+//! The inbox table: receive, settle, quarantine, and what is known of partitions.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use omni_box_core::{
+    BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, ErrorKind,
+    Event, EventId, EventRepository, EventStatus, Failure, FetchFilters, InboundMessage, InboxEvent,
+    InboxRepository, InboxSettlement, PartitionEnd, QuarantinedMessage, Received, Result, RetentionPolicies,
+    Savepoints, TopicPartition, WorkerId,
+};
+use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::PgStore;
+use crate::error::failed;
+use crate::lanes::{Outcome, retry_columns, uuids};
+use crate::outbox::require_transaction;
+use crate::row::Reader;
+
+impl InboxRepository for PgStore {
+    async fn receive(&self, conn: &mut PgConnection, events: &[InboxEvent]) -> Result<Vec<Received>> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let new = self.insert_messages(conn, events).await?;
+        let known: Vec<&InboxEvent> = events.iter().filter(|event| !new.contains(&event.id())).collect();
+        let mut rows = self.lock_rows(conn, &known).await?;
+        events
+            .iter()
+            .map(|event| {
+                if new.contains(&event.id()) {
+                    return Ok(Received::New);
+                }
+                match rows.remove(&key_of(event)) {
+                    Some((row, wait)) => Ok(judge(event, row, wait)),
+                    None => Err(deleted_meanwhile()),
+                }
+            })
+            .collect()
+    }
+
+    async fn settle(&self, conn: &mut PgConnection, settlement: &InboxSettlement) -> Result<()> {
+        let InboxSettlement { completed, failures } = settlement;
+        if !completed.is_empty() {
+            sqlx::query(self.queries.inbox_complete.sql())
+                .bind(uuids(completed))
+                .execute(&mut *conn)
+                .await
+                .map_err(failed("complete messages"))?;
+        }
+        if !failures.is_empty() {
+            let outcomes: Vec<Outcome> = failures.iter().map(|(_, failure)| retry_columns(failure)).collect();
+            sqlx::query(self.queries.inbox_fail.sql())
+                .bind(failures.iter().map(|(id, _)| id.as_uuid()).collect::<Vec<_>>())
+                .bind(outcomes.iter().map(|outcome| outcome.charge).collect::<Vec<_>>())
+                .bind(failures.iter().map(|(_, failure)| failure.error()).collect::<Vec<_>>())
+                .bind(outcomes.iter().map(|outcome| outcome.kind).collect::<Vec<_>>())
+                .bind(outcomes.into_iter().map(|outcome| outcome.delay).collect::<Vec<_>>())
+                .execute(conn)
+                .await
+                .map_err(failed("record failures of messages"))?;
+        }
+        Ok(())
+    }
+
+    async fn quarantine(&self, conn: &mut PgConnection, messages: &[QuarantinedMessage]) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        fn column<'a, T>(
+            messages: &'a [QuarantinedMessage],
+            get: impl Fn(&'a QuarantinedMessage) -> T,
+        ) -> Vec<T> {
+            messages.iter().map(get).collect()
+        }
+        sqlx::query(self.queries.inbox_quarantine.sql())
+            .bind(column(messages, |m| m.consumer_group.as_str()))
+            .bind(column(messages, |m| m.message.topic.as_str()))
+            .bind(column(messages, |m| m.message.partition))
+            .bind(column(messages, |m| m.message.offset))
+            .bind(column(messages, |m| m.message.key.as_deref()))
+            .bind(column(messages, |m| raw_headers(&m.message)))
+            .bind(column(messages, |m| m.message.value.as_deref()))
+            .bind(column(messages, |m| m.message.timestamp))
+            .bind(column(messages, |m| m.error.replace('\0', "\u{fffd}")))
+            .execute(conn)
+            .await
+            .map_err(failed("quarantine messages"))?;
+        Ok(())
+    }
+
+    async fn pending_of(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<InboxEvent>> {
+        let mut session = self.session().await?;
+        let rows = sqlx::query(self.queries.inbox_pending_of.sql())
+            .bind(group.as_str())
+            .bind(&partition.topic)
+            .bind(partition.partition)
+            .bind(after.unwrap_or(i64::MIN))
+            .bind(i64::from(limit))
+            .fetch_all(&mut *session)
+            .await
+            .map_err(failed("fetch pending messages"))?;
+        session.finish().await?;
+        inbox_events(&rows)
+    }
+
+    async fn attach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        worker: &WorkerId,
+    ) -> Result<PartitionEnd> {
+        let mut session = self.session().await?;
+        let clean: bool = sqlx::query_scalar(self.queries.inbox_attach.sql())
+            .bind(group.as_str())
+            .bind(&partition.topic)
+            .bind(partition.partition)
+            .bind(worker.as_str())
+            .fetch_one(&mut *session)
+            .await
+            .map_err(failed("attach to a partition"))?;
+        session.finish().await?;
+        Ok(if clean { PartitionEnd::Clean } else { PartitionEnd::Unclean })
+    }
+
+    async fn detach(&self, group: &ConsumerGroup, partition: &TopicPartition) -> Result<()> {
+        let mut session = self.session().await?;
+        sqlx::query(self.queries.inbox_detach.sql())
+            .bind(group.as_str())
+            .bind(&partition.topic)
+            .bind(partition.partition)
+            .execute(&mut *session)
+            .await
+            .map_err(failed("detach from a partition"))?;
+        session.finish().await
+    }
+
+    fn savepoints(&self) -> Option<&dyn Savepoints<PgConnection>> {
+        Some(self)
+    }
+}
+
+impl EventRepository<InboxEvent> for PgStore {
+    async fn create(&self, conn: &mut PgConnection, event: &InboxEvent) -> Result<Created<InboxEvent>> {
+        require_transaction(conn).await?;
+        let is_new = self.insert_messages(conn, std::slice::from_ref(event)).await?.contains(&event.id());
+        let stored = self.by_message(conn, event.message_id(), event.consumer_group()).await?;
+        match stored {
+            Some(stored) if is_new => Ok(Created::New(stored)),
+            Some(stored) => Ok(Created::Existing(stored)),
+            None => Err(deleted_meanwhile()),
+        }
+    }
+
+    async fn get_by_id(&self, conn: &mut PgConnection, id: EventId) -> Result<Option<InboxEvent>> {
+        let row = sqlx::query(self.queries.inbox_get.sql())
+            .bind(id.as_uuid())
+            .fetch_optional(conn)
+            .await
+            .map_err(failed("look a message up"))?;
+        row.map(|row| Reader::new(&row).inbox_event().map_err(failed("read a message"))).transpose()
+    }
+
+    async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<InboxEvent>> {
+        check_filters(filters)?;
+        let mut session = self.session().await?;
+        let rows = sqlx::query(self.queries.inbox_fetch.sql())
+            .bind(i64::from(limit.get()))
+            .bind(&filters.sources)
+            .fetch_all(&mut *session)
+            .await
+            .map_err(failed("fetch pending messages"))?;
+        session.finish().await?;
+        inbox_events(&rows)
+    }
+
+    async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+        let mut session = self.session().await?;
+        let done = sqlx::query(self.queries.inbox_process.sql())
+            .bind(id.as_uuid())
+            .bind(token.as_str())
+            .execute(&mut *session)
+            .await
+            .map_err(failed("claim a message"))?;
+        session.finish().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn mark_completed(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+        Ok(!BulkOperations::<InboxEvent>::complete_many(self, &[id], token).await?.is_empty())
+    }
+
+    async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
+        let Outcome { charge, kind, delay } = retry_columns(failure);
+        let mut session = self.session().await?;
+        let done = sqlx::query(self.queries.inbox_fail_claimed.sql())
+            .bind(id.as_uuid())
+            .bind(token.as_str())
+            .bind(charge)
+            .bind(failure.error())
+            .bind(kind)
+            .bind(delay)
+            .execute(&mut *session)
+            .await
+            .map_err(failed("record a failure"))?;
+        session.finish().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    fn bulk(&self) -> Option<&dyn BulkOperations<InboxEvent>> {
+        Some(self)
+    }
+
+    fn locking(&self) -> Option<&dyn DistributedLocking<InboxEvent>> {
+        Some(self)
+    }
+
+    fn retention(&self) -> Option<&dyn RetentionPolicies<InboxEvent>> {
+        Some(self)
+    }
+}
+
+impl PgStore {
+    /// The row of a message, if there is one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn by_message(
+        &self,
+        conn: &mut PgConnection,
+        message_id: &str,
+        group: &ConsumerGroup,
+    ) -> Result<Option<InboxEvent>> {
+        let row = sqlx::query(self.queries.inbox_by_message.sql())
+            .bind(message_id)
+            .bind(group.as_str())
+            .fetch_optional(conn)
+            .await
+            .map_err(failed("look a message up"))?;
+        row.map(|row| Reader::new(&row).inbox_event().map_err(failed("read a message"))).transpose()
+    }
+
+    /// Returns the ids of those that were not there.
+    async fn insert_messages(
+        &self,
+        conn: &mut PgConnection,
+        events: &[InboxEvent],
+    ) -> Result<HashSet<EventId>> {
+        fn column<'a, T>(events: &'a [InboxEvent], get: impl Fn(&'a InboxEvent) -> T) -> Vec<T> {
+            events.iter().map(get).collect()
+        }
+        let headers = events
+            .iter()
+            .map(|event| serde_json::to_string(event.headers()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Error::invalid("headers cannot be stored as JSON").with_source(error))?;
+        let ids: Vec<Uuid> = sqlx::query_scalar(self.queries.inbox_receive.sql())
+            .bind(column(events, |e| e.id().as_uuid()))
+            .bind(column(events, InboxEvent::message_id))
+            .bind(column(events, |e| e.consumer_group().as_str()))
+            .bind(column(events, |e| e.event_type()))
+            .bind(column(events, InboxEvent::source))
+            .bind(column(events, |e| e.payload().as_str()))
+            .bind(headers)
+            .bind(column(events, |e| e.content().trace_id.as_deref()))
+            .bind(column(events, |e| e.content().correlation_id.as_deref()))
+            .bind(column(events, |e| e.content().causation_id.as_deref()))
+            .bind(column(events, |e| e.content().idempotency_key.as_deref()))
+            .bind(column(events, |e| e.content().schema_version.as_deref()))
+            .bind(column(events, |e| i32::try_from(e.lifecycle().max_attempts()).unwrap_or(i32::MAX)))
+            .bind(column(events, InboxEvent::partition_key))
+            .bind(column(events, |e| e.position().map(|position| position.topic.as_str())))
+            .bind(column(events, |e| e.position().map(|position| position.partition)))
+            .bind(column(events, |e| e.position().map(|position| position.offset)))
+            .bind(column(events, InboxEvent::produced_at))
+            .bind(column(events, InboxEvent::digest))
+            .bind(column(events, |e| e.lifecycle().scheduled_at()))
+            .fetch_all(conn)
+            .await
+            .map_err(failed("store messages"))?;
+        Ok(ids.into_iter().map(EventId::from).collect())
+    }
+
+    async fn lock_rows<'a>(
+        &self,
+        conn: &mut PgConnection,
+        events: &[&'a InboxEvent],
+    ) -> Result<HashMap<(String, ConsumerGroup), (InboxEvent, Duration)>> {
+        if events.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = sqlx::query(self.queries.inbox_lock.sql())
+            .bind(events.iter().map(|event| event.message_id()).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.consumer_group().as_str()).collect::<Vec<_>>())
+            .fetch_all(conn)
+            .await
+            .map_err(failed("lock messages"))?;
+        rows.iter()
+            .map(|row| {
+                let mut read = Reader::new(row);
+                let event = read.inbox_event()?;
+                let wait = Duration::from_micros(read.next::<i64>()?.max(0).cast_unsigned());
+                Ok((key_of(&event), (event, wait)))
+            })
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(failed("read messages"))
+    }
+}
+
+fn key_of(event: &InboxEvent) -> (String, ConsumerGroup) {
+    (event.message_id().to_owned(), event.consumer_group().clone())
+}
+
+/// A row without a digest was stored by somebody else, who may name source and type differently: no conflict.
+fn judge(event: &InboxEvent, row: InboxEvent, wait: Duration) -> Received {
+    let both_have_digests = row.digest().is_some() && event.digest().is_some();
+    if both_have_digests && row.conflicts_with(event) {
+        return Received::Conflict(row);
+    }
+    match row.status() {
+        EventStatus::Pending => Received::Pending { event: row, wait },
+        EventStatus::Completed => Received::Completed(row),
+        EventStatus::Failed => Received::Failed(row),
+    }
+}
+
+fn deleted_meanwhile() -> Error {
+    Error::new(ErrorKind::Contention, "the row of a message was deleted meanwhile, run the transaction again")
+}
+
+/// Headers as a list of `[name, base64 or null]`: names may repeat, values need not be text.
+fn raw_headers(message: &InboundMessage) -> serde_json::Value {
+    message
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            serde_json::json!([
+                name.replace('\0', "\u{fffd}"),
+                value.as_ref().map(|bytes| BASE64.encode(bytes))
+            ])
+        })
+        .collect()
+}
+
+pub(crate) fn check_filters(filters: &FetchFilters) -> Result<()> {
+    if filters.topics.is_empty() && filters.aggregate_types.is_empty() && filters.aggregate_ids.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid("inbox events have no topic or aggregate, filter by source"))
+}
+
+pub(crate) fn inbox_events(rows: &[PgRow]) -> Result<Vec<InboxEvent>> {
+    rows.iter().map(|row| Reader::new(row).inbox_event().map_err(failed("read a message"))).collect()
+}

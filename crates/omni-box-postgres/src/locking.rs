@@ -1,0 +1,115 @@
+//! Claims of whole batches, and marks of what was claimed.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use omni_box_core::{
+    BatchSize, BulkOperations, ClaimToken, DistributedLocking, EventId, FetchFilters, InboxEvent,
+    OutboxEvent, Result,
+};
+use uuid::Uuid;
+
+use crate::error::failed;
+use crate::inbox::{self, inbox_events};
+use crate::lanes::uuids;
+use crate::query::Query;
+use crate::row::Reader;
+use crate::store::interval;
+use crate::{PgStore, outbox};
+
+impl PgStore {
+    /// Runs a statement on events that a token has claimed; returns those it changed.
+    async fn marked(&self, query: &Query, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
+        let mut session = self.session().await?;
+        let ids: Vec<Uuid> = sqlx::query_scalar(query.sql())
+            .bind(uuids(ids))
+            .bind(token.as_str())
+            .fetch_all(&mut *session)
+            .await
+            .map_err(failed("mark claimed events"))?;
+        session.finish().await?;
+        Ok(ids.into_iter().map(EventId::from).collect())
+    }
+}
+
+#[async_trait]
+impl BulkOperations<OutboxEvent> for PgStore {
+    async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
+        self.marked(&self.queries.outbox_complete_claimed, ids, token).await
+    }
+}
+
+#[async_trait]
+impl BulkOperations<InboxEvent> for PgStore {
+    async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
+        self.marked(&self.queries.inbox_complete_claimed, ids, token).await
+    }
+}
+
+#[async_trait]
+impl DistributedLocking<OutboxEvent> for PgStore {
+    async fn claim(
+        &self,
+        token: &ClaimToken,
+        limit: BatchSize,
+        ttl: Duration,
+        filters: &FetchFilters,
+    ) -> Result<Vec<OutboxEvent>> {
+        outbox::check_filters(filters)?;
+        let mut session = self.session().await?;
+        let rows = sqlx::query(self.queries.outbox_claim.sql())
+            .bind(i64::from(limit.get()))
+            .bind(&filters.topics)
+            .bind(&filters.aggregate_types)
+            .bind(&filters.aggregate_ids)
+            .bind(token.as_str())
+            .bind(interval(ttl))
+            .fetch_all(&mut *session)
+            .await
+            .map_err(failed("claim events"))?;
+        session.finish().await?;
+        rows.iter().map(|row| Reader::new(row).outbox_event().map_err(failed("read an event"))).collect()
+    }
+
+    async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
+        self.marked(&self.queries.outbox_refresh, ids, token).await
+    }
+
+    async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
+        self.marked(&self.queries.outbox_release, ids, token).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl DistributedLocking<InboxEvent> for PgStore {
+    async fn claim(
+        &self,
+        token: &ClaimToken,
+        limit: BatchSize,
+        ttl: Duration,
+        filters: &FetchFilters,
+    ) -> Result<Vec<InboxEvent>> {
+        inbox::check_filters(filters)?;
+        let mut session = self.session().await?;
+        let rows = sqlx::query(self.queries.inbox_claim.sql())
+            .bind(i64::from(limit.get()))
+            .bind(&filters.sources)
+            .bind(token.as_str())
+            .bind(interval(ttl))
+            .fetch_all(&mut *session)
+            .await
+            .map_err(failed("claim messages"))?;
+        session.finish().await?;
+        inbox_events(&rows)
+    }
+
+    async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
+        self.marked(&self.queries.inbox_refresh, ids, token).await
+    }
+
+    async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
+        self.marked(&self.queries.inbox_release, ids, token).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! Migrations: applied once each, in order, by one process at a time; beside the application's own.
+
+mod verify;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use omni_box_core::{Error, ErrorKind, Result};
+use sha2::{Digest, Sha256};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use tokio::time::Instant;
+
+pub use verify::SchemaDifference;
+
+use crate::config::quote;
+use crate::error::failed;
+use crate::{PgConfig, PgStore, PgTx, Table};
+
+struct Migration {
+    version: i32,
+    name: &'static str,
+    template: &'static str,
+}
+
+/// Never edited once released.
+const MIGRATIONS: [Migration; 1] =
+    [Migration { version: 1, name: "schema", template: include_str!("../migrations/0001_schema.sql") }];
+
+/// The version that this program needs.
+pub(crate) const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+const LEDGER: &str = "create table {{omni_box_migrations}} (
+    version integer not null,
+    name text not null,
+    checksum text not null,
+    applied_at timestamptz not null default now(),
+    constraint {{omni_box_migrations_pkey}} primary key (version)
+);
+";
+
+impl Migration {
+    /// Of the template, so that it does not depend on the configured names.
+    fn checksum(&self) -> String {
+        Sha256::digest(self.template.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+
+    fn record(&self, config: &PgConfig) -> String {
+        let ledger = config.qualified(Table::Migrations);
+        let Self { version, name, .. } = self;
+        let checksum = self.checksum();
+        format!(
+            "insert into {ledger} (version, name, checksum) values ({version}, '{name}', '{checksum}');\n"
+        )
+    }
+}
+
+/// Everything as one text; see [`PgConfig::migration_sql`].
+pub(crate) fn sql(config: &PgConfig) -> String {
+    let mut sql = format!("begin;\ncreate schema if not exists {};\n", quote(config.schema()));
+    sql.push_str(&config.render(LEDGER));
+    for migration in &MIGRATIONS {
+        sql.push_str(&config.render(migration.template));
+        sql.push_str(&migration.record(config));
+    }
+    sql.push_str("commit;\n");
+    sql
+}
+
+impl PgStore {
+    /// Brings the schema to the version this program needs; does nothing if it has it. May be called by any number of processes at
+    /// once: one works, the others wait.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](ErrorKind::Misconfigured) when the schema is newer than this program, or an applied migration is not the one it
+    /// knows; [`Timeout`](ErrorKind::Timeout) when another migration does not end.
+    ///
+    /// # Cancel safety
+    /// Each migration is a transaction: it is applied whole or not at all.
+    pub async fn migrate(&self) -> Result<()> {
+        let deadline = Instant::now() + self.config.migrate_wait;
+        while self.migrate_one(deadline).await? {}
+        Ok(())
+    }
+
+    /// Applies the next migration, if there is one.
+    async fn migrate_one(&self, deadline: Instant) -> Result<bool> {
+        let mut tx = self.lock_migrations(deadline).await?;
+        self.prepare(&mut tx).await?;
+        let applied = applied(&mut tx, &self.config).await?;
+        check_applied(&applied)?;
+        let next = MIGRATIONS.iter().find(|m| applied.iter().all(|(version, _)| *version != m.version));
+        if let Some(migration) = next {
+            let sql = self.config.render(migration.template) + &migration.record(&self.config);
+            run(&mut tx, sql).await?;
+            tracing::info!(version = migration.version, name = migration.name, "applied a migration");
+        }
+        tx.commit_checked().await?;
+        Ok(next.is_some())
+    }
+
+    /// A transaction that alone may migrate. The lock ends with it, whatever becomes of the connection; it is polled for, since whoever
+    /// waits for a lock inside the server holds a snapshot that may stop others.
+    async fn lock_migrations(&self, deadline: Instant) -> Result<PgTx> {
+        const POLL: Duration = Duration::from_millis(50);
+        loop {
+            let mut tx = PgTx::begin(&self.pool).await?;
+            let locked: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
+                .bind(self.config.migration_lock())
+                .fetch_one(&mut *tx)
+                .await
+                .map_err(failed("lock the migrations"))?;
+            if locked {
+                return Ok(tx);
+            }
+            tx.rollback().await?;
+            if Instant::now() >= deadline {
+                return Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("another migration has not ended within {:?}", self.config.migrate_wait),
+                ));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Makes schema and ledger. It looks first: `if not exists` asks for the right to create even when there is nothing to do.
+    async fn prepare(&self, conn: &mut PgConnection) -> Result<()> {
+        let (schema, ledger): (bool, bool) = sqlx::query_as(
+            "select exists (select from pg_namespace where nspname = $1), to_regclass($2) is not null",
+        )
+        .bind(self.config.schema())
+        .bind(self.config.qualified(Table::Migrations))
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(failed("look for the schema"))?;
+        if !schema {
+            run(conn, format!("create schema {}", quote(self.config.schema()))).await?;
+        }
+        if !ledger {
+            run(conn, self.config.render(LEDGER)).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn run(conn: &mut PgConnection, sql: String) -> Result<()> {
+    conn.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.map_err(failed("migrate"))?;
+    Ok(())
+}
+
+/// Version and checksum of each applied migration.
+async fn applied(conn: &mut PgConnection, config: &PgConfig) -> Result<Vec<(i32, String)>> {
+    let ledger = config.qualified(Table::Migrations);
+    sqlx::query_as(AssertSqlSafe(format!("select version, checksum from {ledger} order by version")))
+        .fetch_all(conn)
+        .await
+        .map_err(failed("read which migrations were applied"))
+}
+
+fn check_applied(applied: &[(i32, String)]) -> Result<()> {
+    match verify::of_ledger(applied).into_iter().find(|difference| !difference.is_missing()) {
+        Some(difference) => Err(Error::new(ErrorKind::Misconfigured, difference.to_string())),
+        None => Ok(()),
+    }
+}

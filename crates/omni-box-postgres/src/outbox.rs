@@ -1,0 +1,336 @@
+//! The outbox table: create, look up, and the marks of the mode `rows`.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use omni_box_core::{
+    BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Error, ErrorKind,
+    Event, EventId, EventRepository, Failure, FetchFilters, LaneId, Lifecycle, LifecycleRecord, OrderedLanes,
+    OutboxEvent, OutboxRecord, OutboxRepository, Result, RetentionPolicies, Wakeup,
+};
+use sqlx::{Connection, Executor, PgConnection, Row};
+use uuid::Uuid;
+
+use crate::error::failed;
+use crate::lanes::{Outcome, retry_columns};
+use crate::migrate::SCHEMA_VERSION;
+use crate::row::{Moment, Reader};
+use crate::{PgStore, Table};
+
+impl EventRepository<OutboxEvent> for PgStore {
+    async fn create(&self, conn: &mut PgConnection, event: &OutboxEvent) -> Result<Created<OutboxEvent>> {
+        let mut created = self.create_many(conn, std::slice::from_ref(event)).await?;
+        Ok(created.pop().expect("one for each event"))
+    }
+
+    async fn create_many(
+        &self,
+        conn: &mut PgConnection,
+        events: &[OutboxEvent],
+    ) -> Result<Vec<Created<OutboxEvent>>> {
+        require_transaction(conn).await?;
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stored = self.insert(conn, events).await?;
+        let existing = self.existing(conn, events, &stored).await?;
+        events
+            .iter()
+            .map(|event| match stored.get(&event.id()) {
+                Some(times) => Ok(Created::New(times.apply(event))),
+                None => existing_of(event, &existing),
+            })
+            .collect()
+    }
+
+    async fn get_by_id(&self, conn: &mut PgConnection, id: EventId) -> Result<Option<OutboxEvent>> {
+        let row = sqlx::query(self.queries.outbox_get.sql())
+            .bind(id.as_uuid())
+            .fetch_optional(conn)
+            .await
+            .map_err(failed("look an event up"))?;
+        row.map(|row| Reader::new(&row).outbox_event().map_err(failed("read an event"))).transpose()
+    }
+
+    async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<OutboxEvent>> {
+        check_filters(filters)?;
+        let mut session = self.session().await?;
+        let rows = sqlx::query(self.queries.outbox_fetch.sql())
+            .bind(i64::from(limit.get()))
+            .bind(&filters.topics)
+            .bind(&filters.aggregate_types)
+            .bind(&filters.aggregate_ids)
+            .fetch_all(&mut *session)
+            .await
+            .map_err(failed("fetch pending events"))?;
+        session.finish().await?;
+        rows.iter().map(|row| Reader::new(row).outbox_event().map_err(failed("read an event"))).collect()
+    }
+
+    async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+        let mut session = self.session().await?;
+        let done = sqlx::query(self.queries.outbox_process.sql())
+            .bind(id.as_uuid())
+            .bind(token.as_str())
+            .execute(&mut *session)
+            .await
+            .map_err(failed("claim an event"))?;
+        session.finish().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn mark_completed(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+        Ok(!BulkOperations::<OutboxEvent>::complete_many(self, &[id], token).await?.is_empty())
+    }
+
+    async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
+        let Outcome { charge, kind, delay } = retry_columns(failure);
+        let mut session = self.session().await?;
+        let done = sqlx::query(self.queries.outbox_fail_claimed.sql())
+            .bind(id.as_uuid())
+            .bind(token.as_str())
+            .bind(charge)
+            .bind(failure.error())
+            .bind(kind)
+            .bind(delay)
+            .execute(&mut *session)
+            .await
+            .map_err(failed("record a failure"))?;
+        session.finish().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    fn bulk(&self) -> Option<&dyn BulkOperations<OutboxEvent>> {
+        Some(self)
+    }
+
+    fn locking(&self) -> Option<&dyn DistributedLocking<OutboxEvent>> {
+        Some(self)
+    }
+
+    fn retention(&self) -> Option<&dyn RetentionPolicies<OutboxEvent>> {
+        Some(self)
+    }
+}
+
+impl OutboxRepository for PgStore {
+    async fn delivery_mode(&self) -> Result<DeliveryMode> {
+        let mut session = self.session().await?;
+        let row = sqlx::query(self.queries.control_mode.sql())
+            .fetch_optional(&mut *session)
+            .await
+            .map_err(failed("read the delivery mode"))?;
+        session.finish().await?;
+        let table = self.config.qualified(Table::Control);
+        let Some(row) = row else {
+            return Err(misconfigured(format!("table {table} is empty, run PgStore::migrate")));
+        };
+        let read = |error| failed("read the delivery mode")(error);
+        let version: i32 = row.try_get(1).map_err(read)?;
+        if version != SCHEMA_VERSION {
+            return Err(misconfigured(format!(
+                "table {table} says schema version {version}, this program needs {SCHEMA_VERSION}"
+            )));
+        }
+        row.try_get::<&str, _>(0).map_err(read)?.parse()
+    }
+
+    fn lanes(&self) -> Option<&dyn OrderedLanes> {
+        Some(self)
+    }
+
+    fn wakeup(&self) -> Option<Box<dyn Wakeup>> {
+        Some(Box::new(self.new_wakeup()))
+    }
+}
+
+impl PgStore {
+    /// Changes the table's delivery mode.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](ErrorKind::Misconfigured) while lanes are leased or events claimed: stop the relays first (what they hold is given back
+    /// at once, or within a lease's time after a crash). [`Unsupported`](ErrorKind::Unsupported) for the mode `fenced`.
+    pub async fn set_delivery_mode(&self, mode: DeliveryMode) -> Result<()> {
+        let indexes = match mode {
+            DeliveryMode::Lanes => &self.queries.control_no_rows_indexes,
+            DeliveryMode::Rows => &self.queries.control_rows_indexes,
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("delivery mode {mode} is not available yet, use lanes or rows"),
+                ));
+            }
+        };
+        let mut tx = omni_box_core::Store::begin(self).await?;
+        let (leased, claimed): (i64, i64) = sqlx::query_as(self.queries.control_undrained.sql())
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(failed("look for relays at work"))?;
+        if leased + claimed > 0 {
+            return Err(misconfigured(format!(
+                "{leased} lanes are leased and {claimed} pending events are claimed: stop all relays, wait until they have \
+                 drained, then change the mode"
+            )));
+        }
+        sqlx::query(self.queries.control_set_mode.sql())
+            .bind(mode.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("change the delivery mode"))?;
+        tx.execute(sqlx::raw_sql(indexes.sql())).await.map_err(failed("change the indexes"))?;
+        tx.commit_checked().await
+    }
+
+    async fn insert(
+        &self,
+        conn: &mut PgConnection,
+        events: &[OutboxEvent],
+    ) -> Result<HashMap<EventId, StoredTimes>> {
+        fn column<'a, T>(events: &'a [OutboxEvent], get: impl Fn(&'a OutboxEvent) -> T) -> Vec<T> {
+            events.iter().map(get).collect()
+        }
+        let headers = events
+            .iter()
+            .map(|event| serde_json::to_string(event.headers()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Error::invalid("headers cannot be stored as JSON").with_source(error))?;
+        let rows = sqlx::query(self.queries.outbox_create.sql())
+            .bind(column(events, |e| e.id().as_uuid()))
+            .bind(column(events, |e| e.event_type()))
+            .bind(column(events, OutboxEvent::aggregate_type))
+            .bind(column(events, OutboxEvent::aggregate_id))
+            .bind(column(events, OutboxEvent::topic))
+            .bind(column(events, OutboxEvent::partition_key))
+            .bind(column(events, |e| e.payload().as_str()))
+            .bind(headers)
+            .bind(column(events, |e| e.content().trace_id.as_deref()))
+            .bind(column(events, |e| e.content().correlation_id.as_deref()))
+            .bind(column(events, |e| e.content().causation_id.as_deref()))
+            .bind(column(events, |e| e.content().idempotency_key.as_deref()))
+            .bind(column(events, |e| e.content().schema_version.as_deref()))
+            .bind(column(events, |e| i32::try_from(e.lifecycle().max_attempts()).unwrap_or(i32::MAX)))
+            .bind(column(events, |e| e.lifecycle().scheduled_at()))
+            .bind(self.config.channel())
+            .fetch_all(conn)
+            .await
+            .map_err(failed("store events"))?;
+        rows.iter()
+            .map(|row| {
+                let mut read = Reader::new(row);
+                let id = EventId::from(read.next::<Uuid>()?);
+                let [scheduled_at, created_at] = [read.next::<Moment>()?.0, read.next::<Moment>()?.0];
+                Ok((id, StoredTimes { scheduled_at, created_at }))
+            })
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(failed("read what was stored"))
+    }
+
+    /// The events whose idempotency key was there already, by key. A statement of its own: the insert waited for the transaction that stored
+    /// it, and could not see it.
+    async fn existing(
+        &self,
+        conn: &mut PgConnection,
+        events: &[OutboxEvent],
+        stored: &HashMap<EventId, StoredTimes>,
+    ) -> Result<HashMap<String, OutboxEvent>> {
+        let keys: Vec<&str> = events
+            .iter()
+            .filter(|event| !stored.contains_key(&event.id()))
+            .filter_map(|event| event.content().idempotency_key.as_deref())
+            .collect();
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = sqlx::query(self.queries.outbox_by_keys.sql())
+            .bind(keys)
+            .fetch_all(conn)
+            .await
+            .map_err(failed("look idempotency keys up"))?;
+        rows.iter()
+            .map(|row| {
+                let event = Reader::new(row).outbox_event().map_err(failed("read an event"))?;
+                Ok((event.content().idempotency_key.clone().unwrap_or_default(), event))
+            })
+            .collect()
+    }
+}
+
+/// What the database's clock said when an event was stored.
+struct StoredTimes {
+    scheduled_at: DateTime<Utc>,
+    created_at: DateTime<Utc>,
+}
+
+impl StoredTimes {
+    fn apply(&self, event: &OutboxEvent) -> OutboxEvent {
+        let record = OutboxRecord {
+            id: event.id(),
+            content: event.content().clone(),
+            aggregate_type: event.aggregate_type().map(str::to_owned),
+            aggregate_id: event.aggregate_id(),
+            topic: event.topic().to_owned(),
+            partition_key: event.partition_key().map(str::to_owned),
+        };
+        let lifecycle = LifecycleRecord {
+            status: omni_box_core::EventStatus::Pending,
+            attempts_made: 0,
+            max_attempts: event.lifecycle().max_attempts(),
+            last_error: None,
+            scheduled_at: Some(self.scheduled_at),
+            completed_at: None,
+            lock: None,
+            created_at: self.created_at,
+            updated_at: self.created_at,
+        };
+        OutboxEvent::restore(record, Lifecycle::from(lifecycle))
+    }
+}
+
+fn existing_of(event: &OutboxEvent, existing: &HashMap<String, OutboxEvent>) -> Result<Created<OutboxEvent>> {
+    let key = event.content().idempotency_key.as_deref().unwrap_or_default();
+    match existing.get(key) {
+        Some(event) => Ok(Created::Existing(event.clone())),
+        None => Err(Error::new(
+            ErrorKind::Contention,
+            "the event with this idempotency key was deleted meanwhile, run the transaction again",
+        )),
+    }
+}
+
+/// Refuses a connection that would commit each statement by itself. sqlx counts only transactions that were begun through it; the server
+/// knows of the others, and a refused SAVEPOINT leaves the connection as it was.
+pub(crate) async fn require_transaction(conn: &mut PgConnection) -> Result<()> {
+    const NO_ACTIVE_TRANSACTION: &str = "25P01";
+    if conn.is_in_transaction() {
+        return Ok(());
+    }
+    let probe = sqlx::raw_sql("savepoint omni_box_probe; release savepoint omni_box_probe");
+    match conn.execute(probe).await {
+        Ok(_) => Ok(()),
+        Err(sqlx::Error::Database(error))
+            if error.code().is_some_and(|code| code == NO_ACTIVE_TRANSACTION) =>
+        {
+            Err(Error::new(
+                ErrorKind::NoTransaction,
+                "the connection has no open transaction: begin one, and pass `&mut *tx`",
+            ))
+        }
+        Err(error) => Err(failed("find out whether a transaction is open")(error)),
+    }
+}
+
+pub(crate) fn check_filters(filters: &FetchFilters) -> Result<()> {
+    if filters.sources.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid("outbox events have no source, filter by topic or aggregate"))
+}
+
+fn misconfigured(message: String) -> Error {
+    Error::new(ErrorKind::Misconfigured, message)
+}
+
+/// A lane as its column has it.
+pub(crate) fn lane_number(lane: LaneId) -> i16 {
+    i16::try_from(lane.number()).unwrap_or(i16::MAX)
+}

@@ -1,0 +1,105 @@
+//! Migrations: once, by whoever comes first, wherever the tables are to be.
+
+use std::sync::Arc;
+
+use omni_box_core::{EventRepository, OutboxRepository};
+use omni_box_postgres::{PgConfig, PgStore, SchemaDifference, Table};
+use sqlx::postgres::PgPoolOptions;
+
+use crate::database::{Database, event, run, run_with};
+
+#[tokio::test]
+async fn ten_processes_migrate_at_once() {
+    run_with(PgConfig::default(), async |db: Arc<Database>| {
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let options = db.pool.connect_options().as_ref().clone();
+            tasks.spawn(async move {
+                let pool = PgPoolOptions::new().max_connections(2).connect_with(options).await.unwrap();
+                PgStore::new(pool.clone(), PgConfig::default()).migrate().await.unwrap();
+                pool.close().await;
+            });
+        }
+        tasks.join_all().await;
+        assert_eq!(db.store.verify().await.unwrap(), []);
+        assert_eq!(db.scalar::<i64>("select count(*) from omni_box_migrations").await, 1);
+        assert_eq!(db.scalar::<i64>("select count(*) from outbox_lanes").await, 16);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn installations_with_odd_names_stand_side_by_side() {
+    run_with(PgConfig::default(), async |db: Arc<Database>| {
+        let long = "x".repeat(63);
+        let configs = [
+            PgConfig::default(),
+            PgConfig::builder().schema("Omni \"Box\"").build().unwrap(),
+            PgConfig::builder().schema("sch.ema").table(Table::OutboxEvents, long).build().unwrap(),
+            PgConfig::builder().schema("Größe").table(Table::Control, "c o n t r o l").build().unwrap(),
+        ];
+        for config in configs {
+            let store = PgStore::new(db.pool.clone(), config);
+            store.migrate().await.unwrap();
+            store.migrate().await.unwrap();
+            assert_eq!(store.verify().await.unwrap(), []);
+            let mut tx = db.pool.begin().await.unwrap();
+            assert!(store.create(&mut tx, &event("a")).await.unwrap().is_new());
+            tx.commit().await.unwrap();
+            let table = store.config().qualified(Table::OutboxEvents);
+            assert_eq!(db.scalar::<i64>(&format!("select count(*) from {table}")).await, 1);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_printed_sql_is_the_migration() {
+    run_with(PgConfig::builder().schema("elsewhere").build().unwrap(), async |db: Arc<Database>| {
+        db.execute(&db.store.config().migration_sql()).await;
+        assert_eq!(db.store.verify().await.unwrap(), []);
+        db.store.migrate().await.unwrap();
+        assert_eq!(db.store.delivery_mode().await.unwrap().as_str(), "lanes");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn verify_names_each_difference() {
+    run(async |db: Arc<Database>| {
+        db.execute(
+            "drop table quarantine; alter table inbox_events drop column digest;
+             alter table outbox_relays alter column worker type varchar(9); drop index outbox_events_due;
+             update omni_box_migrations set checksum = 'x';
+             insert into omni_box_migrations (version, name, checksum) values (99, 'future', 'y')",
+        )
+        .await;
+        let found = db.store.verify().await.unwrap();
+        let text = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        for wanted in [
+            "table quarantine is missing",
+            "column digest of table inbox_events is missing",
+            "column worker of table outbox_relays is varchar, needs to be text",
+            "index outbox_events_due of table outbox_events is missing or not valid",
+            "migration 1 was applied with another text than this program has",
+            "the schema has version 99, this program knows versions up to 1",
+        ] {
+            assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
+        }
+        assert_eq!(found.len(), 6, "{text}");
+        assert!(db.store.migrate().await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_empty_database_is_named_as_such() {
+    run_with(PgConfig::default(), async |db: Arc<Database>| {
+        let found = db.store.verify().await.unwrap();
+        assert!(found.contains(&SchemaDifference::MissingTable("outbox_events".to_owned())));
+        let error = db.store.delivery_mode().await.unwrap_err();
+        assert_eq!(error.kind(), omni_box_core::ErrorKind::Misconfigured);
+        assert!(error.to_string().contains("migrate"), "{error}");
+    })
+    .await;
+}
