@@ -144,7 +144,7 @@ impl fmt::Debug for DeliveryContext {
 
 impl ClientContext for DeliveryContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        crate::publisher::log(level, facility, message);
+        crate::logging::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

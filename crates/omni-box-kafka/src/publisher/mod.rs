@@ -15,7 +15,6 @@ use omni_box_core::{
     Error, ErrorKind, Event, EventConverter, EventPublisher, FailureClass, InFlight, OutboxEvent, Reporter,
     Result,
 };
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, PurgeConfig};
 use tokio::time::{Instant, timeout};
@@ -340,14 +339,4 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         Error::new(ErrorKind::Internal, "blocking call to kafka panicked").with_source(error)
     })
-}
-
-/// librdkafka's own lines; what matters to an operator is said once by us.
-pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-            tracing::error!(facility, "librdkafka: {message}");
-        }
-        _ => tracing::debug!(facility, "librdkafka: {message}"),
-    }
 }

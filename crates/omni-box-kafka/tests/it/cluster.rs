@@ -153,3 +153,19 @@ pub(crate) async fn collect(
     }
     ids.iter().map(|id| found.remove(id).expect("reported")).collect()
 }
+
+/// The group's committed offset of a partition.
+pub(crate) async fn committed(brokers: &str, group: &str, topic: &str, partition: i32) -> Option<i64> {
+    let (brokers, group, topic) = (brokers.to_owned(), group.to_owned(), topic.to_owned());
+    let ask = move || {
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&topic, partition);
+        match consumer.committed_offsets(list, SOON).unwrap().elements()[0].offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}

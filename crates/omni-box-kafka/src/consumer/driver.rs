@@ -1,0 +1,100 @@
+//! The thread on which the consumer is polled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use omni_box_core::{Error, ErrorKind, Result};
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use tokio::sync::oneshot;
+
+use super::group::Group;
+
+/// Longest sleep: whatever was missed is found after it.
+const IDLE: Duration = Duration::from_millis(100);
+/// Events (rebalances, errors) taken before messages have their turn.
+const EVENTS: usize = 4;
+
+const RUN: u8 = 0;
+const CLOSE: u8 = 1;
+const ABANDON: u8 = 2;
+
+/// A running driver; dropping it abandons the partitions and leaves the group.
+pub(super) struct Driver {
+    group: Arc<Group>,
+    order: Arc<AtomicU8>,
+    ended: oneshot::Receiver<Result<()>>,
+}
+
+impl Driver {
+    pub(super) fn start(consumer: BaseConsumer<Group>) -> Result<Self> {
+        let mut consumer = consumer;
+        let group = Arc::clone(consumer.context());
+        let bell = Arc::clone(&group.bell);
+        consumer.set_nonempty_callback(move || bell.ring());
+        let consumer = Arc::new(consumer);
+        group.belongs_to(&consumer);
+        let order = Arc::new(AtomicU8::new(RUN));
+        let (end, ended) = oneshot::channel();
+        let (its_group, its_order) = (Arc::clone(&group), Arc::clone(&order));
+        std::thread::Builder::new()
+            .name("omni-box-kafka-consumer".to_owned())
+            .spawn(move || {
+                run(&consumer, &its_group, &its_order);
+                let closed = its_group.close(&consumer);
+                // the last reference: leaves the group, and waits until that is done
+                drop(consumer);
+                let _ = end.send(closed);
+            })
+            .map_err(|error| {
+                Error::new(ErrorKind::Unavailable, "thread cannot be started").with_source(error)
+            })?;
+        Ok(Self { group, order, ended })
+    }
+
+    pub(super) async fn close(mut self) -> Result<()> {
+        self.order.store(CLOSE, Ordering::Release);
+        self.group.bell.ring();
+        (&mut self.ended)
+            .await
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "consumer's thread panicked")))
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if self.order.compare_exchange(RUN, ABANDON, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.group.bell.ring();
+        }
+    }
+}
+
+fn run(consumer: &BaseConsumer<Group>, group: &Group, order: &AtomicU8) {
+    loop {
+        match order.load(Ordering::Acquire) {
+            RUN => {}
+            ABANDON => return group.abandon(),
+            _ => return,
+        }
+        for _ in 0..EVENTS {
+            match consumer.poll(Duration::ZERO) {
+                None => {}
+                Some(Err(error)) => group.trouble(&error),
+                Some(Ok(message)) => {
+                    // cannot be while partitions have queues of their own; fetched again rather than skipped
+                    let at = Offset::Offset(message.offset());
+                    if let Err(error) =
+                        consumer.seek(message.topic(), message.partition(), at, Duration::ZERO)
+                    {
+                        tracing::error!(%error, "message arrived outside its partition's queue");
+                    }
+                }
+            }
+        }
+        if !group.serve(consumer) {
+            group.bell.wait(IDLE);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The consumer: hands over assigned partitions, commits what is done.
+
+mod bell;
+mod config;
+mod driver;
+mod group;
+mod message;
+mod partition;
+mod tracker;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use omni_box_core::{AssignedPartition, Error, ErrorKind, EventConsumer, Result};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+pub use config::KafkaConsumerConfig;
+use driver::Driver;
+use group::{Group, News};
+
+use crate::error::classified;
+
+/// Receives messages as a member of a consumer group.
+///
+/// - A group without an offset starts at the beginning of its topics. An offset that retention has overtaken stops its partition,
+///   and [`next_partition`](EventConsumer::next_partition) returns an error of kind [`Fatal`](ErrorKind::Fatal); other partitions go on.
+/// - A partition that is revoked may finish within the drain deadline; its position is committed before it goes.
+/// - Acknowledgements made at the same time share a commit.
+/// - Kafka is polled on a thread of its own. Dropping the consumer without closing it leaves the group without waiting.
+pub struct KafkaEventConsumer {
+    config: KafkaConsumerConfig,
+    state: State,
+}
+
+enum State {
+    New,
+    Running { driver: Driver, news: UnboundedReceiver<News> },
+    Closed,
+}
+
+impl KafkaEventConsumer {
+    /// A consumer that has not joined yet.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](ErrorKind::Misconfigured) naming what is wrong.
+    pub fn from_config(config: KafkaConsumerConfig) -> Result<Self> {
+        config.client_config()?;
+        Ok(Self { config, state: State::New })
+    }
+}
+
+#[async_trait]
+impl EventConsumer for KafkaEventConsumer {
+    async fn start(&mut self) -> Result<()> {
+        match self.state {
+            State::New => {}
+            State::Running { .. } => return Ok(()),
+            State::Closed => return Err(Error::new(ErrorKind::Closed, "consumer was closed")),
+        }
+        let (sender, news) = unbounded_channel();
+        let group = Group::new(&self.config, sender);
+        let consumer = BaseConsumer::from_config_and_context(&self.config.client_config()?, group)
+            .map_err(|error| classified("consumer cannot be created", error))?;
+        let topics: Vec<_> = self.config.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(|error| {
+            Error::new(ErrorKind::Misconfigured, "topics cannot be subscribed to").with_source(error)
+        })?;
+        self.state = State::Running { driver: Driver::start(consumer)?, news };
+        Ok(())
+    }
+
+    async fn next_partition(&mut self) -> Result<Option<AssignedPartition>> {
+        let news = match &mut self.state {
+            State::Running { news, .. } => news,
+            State::New => return Err(Error::new(ErrorKind::Internal, "consumer was not started")),
+            State::Closed => return Ok(None),
+        };
+        while let Some(news) = news.recv().await {
+            let (partition, assigned) = news?;
+            // one that was taken away before it was looked at never was here
+            if partition.take() {
+                return Ok(Some(assigned));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Running { driver, news } => {
+                drop(news);
+                driver.close().await
+            }
+            State::New | State::Closed => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for KafkaEventConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaEventConsumer").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,336 @@
+//! A partition that is assigned: what the driver feeds, and the handle by which it is acknowledged.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use omni_box_core::{AckHandle, Error, ErrorKind, InboundMessage, Result, TopicPartition};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel, error::SendError, error::TrySendError};
+use tokio::sync::{oneshot, watch};
+
+use super::bell::Bell;
+use super::group::Group;
+use super::tracker::Tracker;
+use crate::error::classified;
+
+/// Delivered messages that may wait for one that is not done; a partition is not fed beyond.
+const MAX_OPEN: usize = 100_000;
+/// How long a commit is tried again while the group is between two generations.
+const BETWEEN_GENERATIONS: Duration = Duration::from_secs(10);
+
+type Permit = OwnedPermit<InboundMessage>;
+type Reservation = Pin<Box<dyn Future<Output = Result<Permit, SendError<()>>> + Send>>;
+type RewindReply = oneshot::Sender<Result<Receiver<InboundMessage>>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Owned,
+    /// Being taken away: it may finish, acknowledge and let go.
+    Revoked,
+    /// Somebody else's, or about to be: nothing is committed any more.
+    Gone,
+}
+
+/// Shared by the driver and the handle.
+pub(super) struct Partition {
+    pub(super) id: TopicPartition,
+    state: Mutex<State>,
+    /// Held by whoever commits; `Arc` so that a commit outlives the call that began it.
+    committing: Arc<tokio::sync::Mutex<()>>,
+    lost: watch::Sender<bool>,
+    bell: Arc<Bell>,
+    consumer: Weak<BaseConsumer<Group>>,
+    window: usize,
+}
+
+struct State {
+    tracker: Tracker,
+    feed: Option<Sender<InboundMessage>>,
+    /// The channel was full: resolves, and rings the bell, when it is not.
+    reservation: Option<Reservation>,
+    phase: Phase,
+    /// The application has it, so its handle is waited for.
+    held: bool,
+    rewinds: Vec<RewindReply>,
+}
+
+impl Partition {
+    pub(super) fn new(
+        id: TopicPartition,
+        window: usize,
+        bell: Arc<Bell>,
+        consumer: Weak<BaseConsumer<Group>>,
+    ) -> (Arc<Self>, Receiver<InboundMessage>) {
+        let (feed, messages) = channel(window);
+        let state = State {
+            tracker: Tracker::default(),
+            feed: Some(feed),
+            reservation: None,
+            phase: Phase::Owned,
+            held: false,
+            rewinds: Vec::new(),
+        };
+        let partition = Self {
+            id,
+            state: Mutex::new(state),
+            committing: Arc::default(),
+            lost: watch::channel(false).0,
+            bell,
+            consumer,
+            window,
+        };
+        (Arc::new(partition), messages)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives it to the application, unless it was taken away before.
+    pub(super) fn take(&self) -> bool {
+        let mut state = self.state();
+        state.held = state.phase == Phase::Owned;
+        state.held
+    }
+
+    /// Whether the application may still finish something.
+    pub(super) fn is_draining(&self) -> bool {
+        let state = self.state();
+        state.held && state.phase == Phase::Revoked
+    }
+
+    /// Delivers what `next` returns while there is room; `next` is only called with room. Says how many were delivered.
+    pub(super) fn feed(&self, at_most: usize, mut next: impl FnMut() -> Option<InboundMessage>) -> usize {
+        let mut state = self.state();
+        for fed in 0..at_most {
+            if state.tracker.open() >= MAX_OPEN {
+                return fed;
+            }
+            let Some(permit) = state.room(&self.bell) else { return fed };
+            let Some(message) = next() else { return fed };
+            state.tracker.delivered(message.offset);
+            permit.send(message);
+        }
+        at_most
+    }
+
+    /// Ends the stream; what is in the channel can still be read.
+    pub(super) fn stop(&self) {
+        self.state().end_stream();
+    }
+
+    pub(super) fn revoke(&self) {
+        let mut state = self.state();
+        state.let_go();
+        if state.phase == Phase::Owned {
+            state.phase = Phase::Revoked;
+        }
+    }
+
+    pub(super) fn lose(&self) {
+        let mut state = self.state();
+        state.let_go();
+        state.phase = Phase::Gone;
+        self.lost.send_replace(true);
+    }
+
+    /// Ends acknowledgement, waits for a commit that is on its way, and returns what is still to commit.
+    pub(super) fn finish(&self) -> Option<i64> {
+        self.state().phase = Phase::Gone;
+        let _idle = self.committing.blocking_lock();
+        self.state().tracker.uncommitted()
+    }
+
+    /// Does the rewinds that were asked for.
+    pub(super) fn rewind(&self, consumer: &BaseConsumer<Group>) {
+        let mut state = self.state();
+        for reply in std::mem::take(&mut state.rewinds) {
+            let rewound = self.rewind_once(&mut state, consumer);
+            // whoever asked may be gone; then the stream ends at once
+            let _ = reply.send(rewound);
+        }
+    }
+
+    fn rewind_once(
+        &self,
+        state: &mut State,
+        consumer: &BaseConsumer<Group>,
+    ) -> Result<Receiver<InboundMessage>> {
+        if state.phase != Phase::Owned {
+            return Err(closed());
+        }
+        state.end_stream();
+        if let Some(first) = state.tracker.rewind() {
+            let at = Offset::Offset(first);
+            consumer.seek(&self.id.topic, self.id.partition, at, Duration::from_secs(10)).map_err(
+                |error| Error::new(ErrorKind::Unavailable, "partition cannot be rewound").with_source(error),
+            )?;
+        }
+        let (feed, messages) = channel(self.window);
+        state.feed = Some(feed);
+        Ok(messages)
+    }
+}
+
+impl State {
+    fn end_stream(&mut self) {
+        self.reservation = None;
+        self.feed = None;
+    }
+
+    fn let_go(&mut self) {
+        self.end_stream();
+        // whoever waits for a rewind hears that there will be none
+        self.rewinds.clear();
+    }
+
+    fn room(&mut self, bell: &Arc<Bell>) -> Option<Permit> {
+        if self.reservation.is_none() {
+            match self.feed.as_ref()?.clone().try_reserve_owned() {
+                Ok(permit) => return Some(permit),
+                Err(TrySendError::Closed(_)) => {
+                    self.end_stream();
+                    return None;
+                }
+                Err(TrySendError::Full(feed)) => self.reservation = Some(Box::pin(feed.reserve_owned())),
+            }
+        }
+        let waker = Waker::from(Arc::clone(bell));
+        match self.reservation.as_mut()?.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Pending => None,
+            Poll::Ready(permit) => {
+                self.reservation = None;
+                permit.ok()
+            }
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "partition is not this consumer's any more")
+}
+
+/// One position of one partition.
+pub(super) fn position(id: &TopicPartition, position: i64) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(1);
+    let mut element = list.add_partition(&id.topic, id.partition);
+    // fails for negative offsets only, which are never delivered
+    let _ = element.set_offset(Offset::Offset(position));
+    list
+}
+
+/// The application's side of a partition.
+pub(super) struct Handle(pub(super) Arc<Partition>);
+
+impl Handle {
+    /// Commits the newest position, which covers everybody who waits for an older one.
+    fn commit_blocking(partition: &Partition) -> Result<()> {
+        let Some(consumer) = partition.consumer.upgrade() else { return Err(closed()) };
+        let until = Instant::now() + BETWEEN_GENERATIONS;
+        loop {
+            let newest = {
+                let state = partition.state();
+                if state.phase == Phase::Gone {
+                    return Err(closed());
+                }
+                state.tracker.uncommitted()
+            };
+            let Some(newest) = newest else { return Ok(()) };
+            match consumer.commit(&position(&partition.id, newest), CommitMode::Sync) {
+                Ok(()) => {
+                    partition.state().tracker.committed(newest);
+                    return Ok(());
+                }
+                Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::RebalanceInProgress))
+                    if Instant::now() < until =>
+                {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(error) => return Err(commit_error(error)),
+            }
+        }
+    }
+}
+
+pub(super) fn commit_error(error: KafkaError) -> Error {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::RebalanceInProgress) => {
+            Error::new(ErrorKind::Unavailable, "group is rebalancing, commit again").with_source(error)
+        }
+        _ => classified("offset was not committed", error),
+    }
+}
+
+#[async_trait]
+impl AckHandle for Handle {
+    async fn commit(&self, offsets: &[i64]) -> Result<()> {
+        let target = {
+            let mut state = self.0.state();
+            if state.phase == Phase::Gone {
+                return Err(closed());
+            }
+            let was_full = state.tracker.open() >= MAX_OPEN;
+            state.tracker.done(offsets);
+            if was_full {
+                self.0.bell.ring();
+            }
+            state.tracker.uncommitted()
+        };
+        let Some(target) = target else { return Ok(()) };
+        let turn = Arc::clone(&self.0.committing).lock_owned().await;
+        if self.0.state().tracker.is_committed(target) {
+            return Ok(());
+        }
+        let partition = Arc::clone(&self.0);
+        let committed = tokio::task::spawn_blocking(move || {
+            let committed = Self::commit_blocking(&partition);
+            drop(turn);
+            committed
+        });
+        committed
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "commit panicked").with_source(error))?
+    }
+
+    async fn rewind(&self) -> Result<Receiver<InboundMessage>> {
+        let (reply, rewound) = oneshot::channel();
+        {
+            let mut state = self.0.state();
+            if state.phase != Phase::Owned {
+                return Err(closed());
+            }
+            state.rewinds.push(reply);
+        }
+        self.0.bell.ring();
+        rewound.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.0.state().phase != Phase::Owned
+    }
+
+    async fn lost(&self) {
+        let mut lost = self.0.lost.subscribe();
+        // the sender lives in the partition, which this handle keeps
+        let _ = lost.wait_for(|lost| *lost).await;
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.state().held = false;
+        self.0.bell.ring();
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Handle({})", self.0.id)
+    }
+}

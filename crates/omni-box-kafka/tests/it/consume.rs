@@ -1,0 +1,260 @@
+//! One member: where it starts, what it delivers, what is committed.
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use omni_box_core::{
+    AssignedPartition, ConsumerGroup, ErrorKind, EventConsumer, InboundMessage, RawEventConverter,
+};
+use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
+use rdkafka::admin::AdminOptions;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::time::timeout;
+
+use crate::cluster::{SOON, admin, brokers, committed, event, publish, topic, unique};
+
+pub(crate) fn config(brokers: &str, group: &str, topic: &str) -> KafkaConsumerConfig {
+    KafkaConsumerConfig::new(brokers, ConsumerGroup::new(group).unwrap(), [topic])
+        .property("heartbeat.interval.ms", "200")
+        .property("session.timeout.ms", "6000")
+        .property("fetch.wait.max.ms", "50")
+}
+
+pub(crate) async fn start(config: KafkaConsumerConfig) -> KafkaEventConsumer {
+    let mut consumer = KafkaEventConsumer::from_config(config).unwrap();
+    consumer.start().await.unwrap();
+    consumer
+}
+
+pub(crate) async fn next(consumer: &mut KafkaEventConsumer) -> AssignedPartition {
+    timeout(SOON, consumer.next_partition()).await.expect("assigned in time").unwrap().expect("open")
+}
+
+pub(crate) async fn recv(partition: &mut AssignedPartition) -> InboundMessage {
+    timeout(SOON, partition.messages.recv()).await.expect("a message in time").expect("an open stream")
+}
+
+pub(crate) async fn offsets(partition: &mut AssignedPartition, count: usize) -> Vec<i64> {
+    let mut offsets = Vec::new();
+    for _ in 0..count {
+        offsets.push(recv(partition).await.offset);
+    }
+    offsets
+}
+
+pub(crate) async fn fill(brokers: &str, topic: &str, count: usize) {
+    let config = KafkaPublisherConfig::new(brokers);
+    let publisher = KafkaEventPublisher::with_factory(move || config.producer(), RawEventConverter);
+    let events = (0..count).map(|n| event(topic, Some(&format!("k{n}")), n)).collect();
+    assert!(publish(&publisher, events).await.iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_group_starts_at_the_beginning_and_commits_only_a_done_beginning() {
+    let Some(brokers) = brokers() else { return };
+    let (topic, group) = (topic(&brokers, "begin", 1, &[]).await, unique("group"));
+    fill(&brokers, &topic, 10).await;
+    let mut consumer = start(config(&brokers, &group, &topic)).await;
+    let mut partition = next(&mut consumer).await;
+    assert_eq!(offsets(&mut partition, 10).await, (0..10).collect::<Vec<_>>());
+
+    partition.ack.commit(&[1, 2, 9]).await.unwrap();
+    assert_eq!(committed(&brokers, &group, &topic, 0).await, None);
+    partition.ack.commit(&[0]).await.unwrap();
+    assert_eq!(committed(&brokers, &group, &topic, 0).await, Some(3));
+    partition.ack.commit(&[8, 7, 6, 5, 4, 3]).await.unwrap();
+    assert_eq!(committed(&brokers, &group, &topic, 0).await, Some(10));
+    drop(partition);
+    consumer.close().await.unwrap();
+    assert!(consumer.next_partition().await.unwrap().is_none());
+
+    fill(&brokers, &topic, 1).await;
+    let mut again = start(config(&brokers, &group, &topic)).await;
+    let mut partition = next(&mut again).await;
+    assert_eq!(recv(&mut partition).await.offset, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_at_the_same_time_all_return_with_their_position_at_the_broker() {
+    let Some(brokers) = brokers() else { return };
+    let (topic, group) = (topic(&brokers, "many", 1, &[]).await, unique("group"));
+    fill(&brokers, &topic, 300).await;
+    let mut consumer = start(config(&brokers, &group, &topic)).await;
+    let mut partition = next(&mut consumer).await;
+    let all = offsets(&mut partition, 300).await;
+    let ack = &partition.ack;
+    let commits = join_all(all.iter().rev().map(|offset| async move { ack.commit(&[*offset]).await })).await;
+    assert!(commits.iter().all(Result::is_ok));
+    assert_eq!(committed(&brokers, &group, &topic, 0).await, Some(300));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn close_commits_what_was_marked_by_a_call_that_was_given_up() {
+    let Some(brokers) = brokers() else { return };
+    let (topic, group) = (topic(&brokers, "close", 1, &[]).await, unique("group"));
+    fill(&brokers, &topic, 5).await;
+    let mut consumer = start(config(&brokers, &group, &topic)).await;
+    let mut partition = next(&mut consumer).await;
+    offsets(&mut partition, 5).await;
+    // the first begins a commit, the second waits for it, and both are dropped
+    let first = partition.ack.commit(&[0]).now_or_never();
+    let second = partition.ack.commit(&[1, 2]).now_or_never();
+    assert!(first.is_none() && second.is_none());
+    let AssignedPartition { mut messages, ack, .. } = partition;
+    let (closed, ()) = tokio::join!(consumer.close(), async {
+        assert!(messages.recv().await.is_none(), "close ends the stream");
+        assert!(ack.is_revoked());
+        drop(ack);
+    });
+    closed.unwrap();
+    assert_eq!(committed(&brokers, &group, &topic, 0).await, Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_of_one_delivers_everything_in_order() {
+    let Some(brokers) = brokers() else { return };
+    let (topic, group) = (topic(&brokers, "window", 1, &[]).await, unique("group"));
+    fill(&brokers, &topic, 500).await;
+    let mut consumer = start(config(&brokers, &group, &topic).window(1)).await;
+    let mut partition = next(&mut consumer).await;
+    for expected in 0..500 {
+        assert!(partition.messages.len() <= 1);
+        assert_eq!(recv(&mut partition).await.offset, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewind_delivers_again_from_the_first_that_is_not_done() {
+    let Some(brokers) = brokers() else { return };
+    let (topic, group) = (topic(&brokers, "rewind", 1, &[]).await, unique("group"));
+    fill(&brokers, &topic, 2_000).await;
+    let mut consumer = start(config(&brokers, &group, &topic).window(100)).await;
+    let mut partition = next(&mut consumer).await;
+    assert_eq!(offsets(&mut partition, 10).await, (0..10).collect::<Vec<_>>());
+    partition.ack.commit(&[0, 1, 5]).await.unwrap();
+    for _ in 0..5 {
+        let rewound = timeout(SOON, partition.ack.rewind()).await.unwrap().unwrap();
+        let mut old = std::mem::replace(&mut partition.messages, rewound);
+        while timeout(SOON, old.recv()).await.expect("the old stream ends").is_some() {}
+        assert_eq!(offsets(&mut partition, 150).await, (2..152).collect::<Vec<_>>());
+    }
+    let rest = offsets(&mut partition, 1_848).await;
+    assert_eq!(rest, (152..2_000).collect::<Vec<_>>());
+    partition.ack.commit(&(2..2_000).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(committed(&brokers, &group, &topic, 0).await, Some(2_000));
+    // with everything done a rewind only ends the stream
+    partition.messages = partition.ack.rewind().await.unwrap();
+    fill(&brokers, &topic, 1).await;
+    assert_eq!(recv(&mut partition).await.offset, 2_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_bytes_are_delivered_as_they_are() {
+    let Some(brokers) = brokers() else { return };
+    let (topic, group) = (topic(&brokers, "raw", 1, &[]).await, unique("group"));
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: "bytes", value: Some(&b"\xff\x00"[..]) })
+        .insert(Header::<&[u8]> { key: "null", value: None });
+    let broken: &[u8] = b"\xfe\xff";
+    let record =
+        BaseRecord::to(&topic).key(broken).payload(broken).headers(headers).timestamp(1_700_000_000_123);
+    producer.send(record).unwrap();
+    producer.send(BaseRecord::<[u8], [u8]>::to(&topic)).unwrap();
+    let flushed = tokio::task::spawn_blocking(move || producer.flush(SOON));
+    flushed.await.unwrap().unwrap();
+
+    let mut consumer = start(config(&brokers, &group, &topic)).await;
+    let mut partition = next(&mut consumer).await;
+    let message = recv(&mut partition).await;
+    assert_eq!(message.key.as_deref(), Some(broken));
+    assert_eq!(message.value.as_deref(), Some(broken));
+    assert_eq!(message.headers[0], ("bytes".to_owned(), Some(bytes::Bytes::from_static(b"\xff\x00"))));
+    assert_eq!(message.headers[1], ("null".to_owned(), None));
+    assert_eq!(message.timestamp.unwrap().timestamp_millis(), 1_700_000_000_123);
+    let tombstone = recv(&mut partition).await;
+    assert!(tombstone.key.is_none() && tombstone.value.is_none() && tombstone.headers.is_empty());
+}
+
+fn transactions(brokers: &str, topic: &str) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("transactional.id", unique("tx"))
+        .create()
+        .unwrap();
+    producer.init_transactions(SOON).unwrap();
+    for commit in [true, false, true, false] {
+        producer.begin_transaction().unwrap();
+        for n in 0..3 {
+            producer.send(BaseRecord::to(topic).key("k").payload(&format!("{commit} {n}"))).unwrap();
+        }
+        producer.flush(SOON).unwrap();
+        if commit { producer.commit_transaction(SOON) } else { producer.abort_transaction(SOON) }.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aborted_transactions_and_markers_do_not_stall_the_watermark() {
+    let Some(brokers) = brokers() else { return };
+    let (topic, group) = (topic(&brokers, "aborted", 1, &[]).await, unique("group"));
+    let (its_brokers, its_topic) = (brokers.clone(), topic.clone());
+    tokio::task::spawn_blocking(move || transactions(&its_brokers, &its_topic)).await.unwrap();
+    let mut consumer = start(config(&brokers, &group, &topic)).await;
+    let mut partition = next(&mut consumer).await;
+    let delivered = offsets(&mut partition, 6).await;
+    assert_eq!(delivered, [0, 1, 2, 8, 9, 10]);
+    partition.ack.commit(&delivered[3..]).await.unwrap();
+    assert_eq!(committed(&brokers, &group, &topic, 0).await, None);
+    partition.ack.commit(&delivered[..3]).await.unwrap();
+    assert_eq!(committed(&brokers, &group, &topic, 0).await, Some(11));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offset_that_retention_has_overtaken_stops_the_partition_with_an_error() {
+    let Some(brokers) = brokers() else { return };
+    let (topic, group) = (topic(&brokers, "overtaken", 1, &[]).await, unique("group"));
+    fill(&brokers, &topic, 10).await;
+    let mut consumer = start(config(&brokers, &group, &topic)).await;
+    let mut partition = next(&mut consumer).await;
+    offsets(&mut partition, 3).await;
+    partition.ack.commit(&[0, 1]).await.unwrap();
+    drop(partition);
+    consumer.close().await.unwrap();
+
+    let mut deleted = TopicPartitionList::new();
+    deleted.add_partition_offset(&topic, 0, Offset::Offset(6)).unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(SOON));
+    admin(&brokers).delete_records(&deleted, &options).await.unwrap();
+
+    let mut consumer = start(config(&brokers, &group, &topic)).await;
+    let mut partition = next(&mut consumer).await;
+    let error = timeout(SOON, consumer.next_partition()).await.expect("an error in time").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fatal);
+    assert!(error.to_string().contains(&topic), "{error}");
+    assert!(partition.messages.recv().await.is_none());
+    drop(partition);
+    consumer.close().await.unwrap();
+    assert_eq!(committed(&brokers, &group, &topic, 0).await, Some(2), "nothing jumped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_away_is_waited_for() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let servers = cluster.bootstrap_servers();
+    fill(&servers, "t", 5).await;
+    let mut consumer = start(config(&servers, "g", "t").property("session.timeout.ms", "60000")).await;
+    let mut partition = next(&mut consumer).await;
+    offsets(&mut partition, 5).await;
+    cluster.broker_down(1).unwrap();
+    let failed = timeout(SOON * 2, partition.ack.commit(&[0, 1])).await.expect("bounded").unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unavailable, "{failed:?}");
+    cluster.broker_up(1).unwrap();
+    let deadline = tokio::time::Instant::now() + SOON;
+    while let Err(error) = partition.ack.commit(&[2]).await {
+        assert!(tokio::time::Instant::now() < deadline, "{error:?}");
+    }
+    assert_eq!(committed(&servers, "g", "t", 0).await, Some(3), "marks of the failed call stay");
+}
