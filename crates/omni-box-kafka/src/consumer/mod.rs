@@ -27,7 +27,8 @@ use crate::error::classified;
 /// - A group without an offset starts at the beginning of its topics. An offset that retention has overtaken stops its partition,
 ///   and [`next_partition`](EventConsumer::next_partition) returns an error of kind [`Fatal`](ErrorKind::Fatal); other partitions go on.
 /// - A partition that is revoked may finish within the drain deadline; its position is committed before it goes.
-/// - Acknowledgements made at the same time share a commit.
+/// - Acknowledgements made at the same time share a commit. While the broker is away a commit waits, at most `session.timeout.ms`; after that
+///   the partition is lost anyway.
 /// - Kafka is polled on a thread of its own. Dropping the consumer without closing it leaves the group without waiting.
 pub struct KafkaEventConsumer {
     config: KafkaConsumerConfig,
