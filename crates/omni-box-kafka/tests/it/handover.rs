@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use omni_box_core::{AssignedPartition, ErrorKind, EventConsumer};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::{SOON, brokers, committed, topic, unique};
@@ -95,14 +97,27 @@ async fn a_partition_that_nobody_took_is_not_waited_for() {
     let Some(brokers) = brokers() else { return };
     let (topic, group) = (topic(&brokers, "untaken", 2, &[]).await, unique("group"));
     fill(&brokers, &topic, 10).await;
-    let mut first = start(config(&brokers, &group, &topic)).await;
-    let kept = next(&mut first).await;
+    let first = start(config(&brokers, &group, &topic)).await;
+    let deadline = Instant::now() + SOON;
+    while !is_stable(&brokers, &group).await {
+        assert!(Instant::now() < deadline, "group never formed");
+    }
     let started = Instant::now();
     let mut second = start(config(&brokers, &group, &topic)).await;
-    let theirs = next(&mut second).await;
-    if theirs.partition != kept.partition {
-        assert!(started.elapsed() < Duration::from_secs(15), "waited for the drain deadline");
-    }
+    next(&mut second).await;
+    assert!(started.elapsed() < Duration::from_secs(15), "waited for the drain deadline");
+    drop(first);
+}
+
+/// Whether the group's members have their partitions.
+async fn is_stable(brokers: &str, group: &str) -> bool {
+    let (brokers, group) = (brokers.to_owned(), group.to_owned());
+    let ask = move || {
+        let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+        let groups = client.fetch_group_list(Some(&group), SOON);
+        groups.is_ok_and(|groups| groups.groups().iter().any(|group| group.state() == "Stable"))
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,7 @@ async fn a_purge_while_the_broker_is_away_reports_everything_and_sends_none_of_i
     assert!(reports.try_recv().is_err(), "a broker that is away is waited for");
     let started = Instant::now();
     timeout(SOON, publisher.purge()).await.expect("purge is bounded");
-    assert!(started.elapsed().as_secs() < 15);
+    assert!(started.elapsed().as_secs() < 5, "purged at once, not when the producer ends");
     for result in collect(&mut reports, &ids).await {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Unavailable);
     }
