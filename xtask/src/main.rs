@@ -1,6 +1,10 @@
 //! The project's own commands: `cargo xtask --help`.
 
+mod cargo;
+mod ci;
 mod services;
+mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -13,12 +17,21 @@ enum Command {
     /// Starts, ends and shows the PostgreSQL and Kafka of the tests.
     #[command(subcommand)]
     Services(services::Command),
+    /// Runs every test, with the servers they need.
+    Test(test::Command),
+    /// Checks what the compiler does not: dependencies between crates, SQL, packaging, long files.
+    Tidy,
+    /// Runs all that a change must pass.
+    Ci,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Services(command) => services::run(command).await,
+        Command::Test(command) => test::run_tests(command).await,
+        Command::Tidy => tidy::run_checks(),
+        Command::Ci => ci::run_steps().await,
     };
     match outcome {
         Ok(code) => code,
