@@ -216,19 +216,23 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         row: &InboxEvent,
     ) -> Result<Fate, Setback> {
         let is_delivered = self.items[position].offset.is_some();
-        if is_delivered
-            && self.engine.strategy == AckStrategy::AtLeastOnce
-            && matches!(self.task, Task::Handle)
-            && let Handled::Undone(verdict) = self.handle(conn, position, row).await?
-        {
-            // its effect stands; there is no attempt to charge
-            tracing::warn!(
-                message_id = row.message_id(),
-                event_type = row.event_type(),
-                worker_id = %self.engine.worker,
-                cost = ?verdict.cost,
-                "handler failed on a message that was delivered again",
-            );
+        let runs_again = is_delivered && self.engine.strategy == AckStrategy::AtLeastOnce;
+        match self.task {
+            // there is no attempt to count on a row that is completed
+            Task::Start if runs_again => return Ok(Fate::Later),
+            Task::Handle if runs_again => {
+                if let Handled::Undone(verdict) = self.handle(conn, position, row).await? {
+                    // its effect stands; there is no attempt to charge
+                    tracing::warn!(
+                        message_id = row.message_id(),
+                        event_type = row.event_type(),
+                        worker_id = %self.engine.worker,
+                        cost = ?verdict.cost,
+                        "handler failed on a message that was delivered again",
+                    );
+                }
+            }
+            _ => {}
         }
         Ok(Fate::Done(InboxOutcome::Duplicate))
     }

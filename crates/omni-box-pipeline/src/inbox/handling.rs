@@ -11,6 +11,7 @@ use omni_box_core::{
     InboxHandler, InboxRepository, TransientError,
 };
 use tokio::time::{Instant, timeout};
+use tracing::{Instrument, Span};
 
 use super::engine::Engine;
 use super::judgement::{Cost, Verdict};
@@ -47,7 +48,8 @@ pub(super) async fn handle<S: InboxRepository>(
     let cx = InboxContext { event: row, conn: &mut *conn, store: &engine.store, worker_id: &engine.worker };
     let begun = Instant::now();
     // `handle` itself may panic before there is a future
-    let run = AssertUnwindSafe(async { handler.handle(cx).await }).catch_unwind();
+    let run =
+        AssertUnwindSafe(async { handler.handle(cx).await }).catch_unwind().instrument(span(engine, row));
     let ended = timeout(engine.process_timeout, run).await;
     engine.metrics.handler_duration(row.event_type(), begun.elapsed());
 
@@ -65,6 +67,14 @@ pub(super) async fn handle<S: InboxRepository>(
     };
     undo(engine, conn, mark, position, &verdict).await?;
     Ok(Handled::Undone(verdict))
+}
+
+/// What a handler logs says which message it was.
+fn span<S: InboxRepository>(engine: &Engine<S>, row: &InboxEvent) -> Span {
+    tracing::info_span!(
+        "handle", message_id = row.message_id(), event_type = row.event_type(), worker_id = %engine.worker,
+        partition = row.position().map(|position| position.partition),
+    )
 }
 
 /// Puts the savepoint behind what earlier messages wrote. A transaction that one of them broke is found here.

@@ -189,23 +189,33 @@ impl<S: InboxRepository> Partition<S> {
         self.fill();
         let now = Instant::now();
         let persists_first = self.engine.persists_first();
-        if persists_first {
+        let mut progress = Progress::Nothing;
+        if persists_first && !(self.is_single() && self.has_due(now)) {
             let group = self.window.unstored(self.pace.limit(), now);
             if !group.is_empty() {
                 self.work(group, Task::Persist).await;
-                return Progress::Made;
+                progress = Progress::Made;
             }
         }
-        if self.engine.handler.is_none() {
-            return Progress::Nothing;
+        if self.engine.handler.is_none() || self.is_over() || self.is_paused() {
+            return progress;
         }
         let limit = if self.careful > 0 { 1 } else { self.pace.limit() };
         let group = self.window.due(limit, now, persists_first);
         if group.is_empty() {
-            return Progress::Nothing;
+            return progress;
         }
         self.handle(group).await;
         Progress::Made
+    }
+
+    /// Whether only one message is wanted.
+    fn is_single(&self) -> bool {
+        self.results.is_some()
+    }
+
+    fn has_due(&self, now: Instant) -> bool {
+        self.engine.handler.is_some() && !self.window.due(1, now, true).is_empty()
     }
 
     async fn attach(&mut self) {
@@ -271,10 +281,11 @@ impl<S: InboxRepository> Partition<S> {
 
     async fn handle(&mut self, group: Vec<usize>) {
         if self.careful > 0 && group.iter().any(|&at| self.window.get(at).event().is_some()) {
-            if self.work(group.clone(), Task::Start).await != [Fate::Started] {
-                return;
+            match self.work(group.clone(), Task::Start).await[..] {
+                [Fate::Started] => self.careful -= 1,
+                [Fate::Later] => {}
+                _ => return,
             }
-            self.careful -= 1;
         }
         self.work(group, Task::Handle).await;
     }

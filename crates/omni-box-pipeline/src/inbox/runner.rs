@@ -82,17 +82,17 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     /// Dropping the future rolls running transactions back and leaves the broker to notice; cancel the token instead.
     pub async fn run_forever(&mut self, cancel: &CancellationToken) -> Result<()> {
         self.start().await?;
-        let drain = CancellationToken::new();
+        let draining = CancellationToken::new();
         let mut workers = JoinSet::new();
         for partition in self.partitions.drain(..) {
-            workers.spawn(partition.run(drain.clone()));
+            workers.spawn(partition.run(draining.clone()));
         }
         let ended = loop {
             tokio::select! {
                 () = cancel.cancelled() => break Ok(()),
                 assigned = self.consumer.next_partition() => match assigned {
                     Ok(Some(assigned)) => {
-                        workers.spawn(partition(&self.engine, assigned, &self.abort).run(drain.clone()));
+                        workers.spawn(partition(&self.engine, assigned, &self.abort).run(draining.clone()));
                     }
                     Ok(None) => break Ok(()),
                     Err(error) => break Err(error),
@@ -102,36 +102,11 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
                 },
             }
         };
-        drain.cancel();
-        let drained = self.drain(workers).await;
+        draining.cancel();
+        let drained = drain(&self.engine, &self.abort, workers).await;
         self.is_closed = true;
         let closed = self.consumer.close().await;
         ended.and(drained).and(closed)
-    }
-
-    async fn drain(&self, mut workers: JoinSet<()>) -> Result<()> {
-        let mut outcome = Ok(());
-        let until = Instant::now() + self.engine.drain_deadline;
-        loop {
-            tokio::select! {
-                worker = workers.join_next() => match worker {
-                    None => return outcome,
-                    Some(Ok(())) => {}
-                    Some(Err(failure)) => outcome = Err(broken(failure)),
-                },
-                () = sleep_until(until) => break,
-            }
-        }
-        tracing::warn!(
-            worker_id = %self.engine.worker, deadline = ?self.engine.drain_deadline, partitions = workers.len(),
-            "did not drain in time, abandoning what is running",
-        );
-        self.abort.cancel();
-        let abandoned = async { while workers.join_next().await.is_some() {} };
-        if timeout(ABANDON_TIME, abandoned).await.is_err() {
-            workers.shutdown().await;
-        }
-        outcome
     }
 
     /// Takes one message of any assigned partition to an outcome, with the same promises; `None` when none came before the deadline.
@@ -204,6 +179,36 @@ fn partition<S: InboxRepository>(
     abort: &CancellationToken,
 ) -> Partition<S> {
     Partition::new(engine.clone(), assigned, abort.clone())
+}
+
+/// Waits for the workers to end, and for no longer than it may take.
+async fn drain<S: InboxRepository>(
+    engine: &Engine<S>,
+    abort: &CancellationToken,
+    mut workers: JoinSet<()>,
+) -> Result<()> {
+    let mut outcome = Ok(());
+    let until = Instant::now() + engine.drain_deadline;
+    loop {
+        tokio::select! {
+            worker = workers.join_next() => match worker {
+                None => return outcome,
+                Some(Ok(())) => {}
+                Some(Err(failure)) => outcome = Err(broken(failure)),
+            },
+            () = sleep_until(until) => break,
+        }
+    }
+    tracing::warn!(
+        worker_id = %engine.worker, deadline = ?engine.drain_deadline, partitions = workers.len(),
+        "did not drain in time, abandoning what is running",
+    );
+    abort.cancel();
+    let abandoned = async { while workers.join_next().await.is_some() {} };
+    if timeout(ABANDON_TIME, abandoned).await.is_err() {
+        workers.shutdown().await;
+    }
+    outcome
 }
 
 fn broken(failure: tokio::task::JoinError) -> Error {

@@ -89,10 +89,10 @@ impl<S: InboxRepository> Partition<S> {
                 );
                 Some(Charge { at, verdict })
             }
-            Setback::Refused { error, .. } if error.kind() == ErrorKind::Contention => {
+            Setback::Refused { error, stage } if is_contention(&error, stage) => {
                 self.contention(group, &error, doing)
             }
-            Setback::Refused { error, .. } if error.class() == FailureClass::Infrastructure => {
+            Setback::Refused { error, .. } if is_environment(&error) => {
                 self.infrastructure(group, &error, doing).await
             }
             Setback::Refused { .. } if group.len() > 1 => {
@@ -175,6 +175,18 @@ impl<S: InboxRepository> Partition<S> {
             worker_id = %self.engine.worker, kind = ?error.kind(), "message could not be stored, trying again",
         );
     }
+}
+
+/// Whether others were in the way. A message's row that could not be locked in time is in the hands of another owner.
+fn is_contention(error: &Error, stage: Stage) -> bool {
+    error.kind() == ErrorKind::Contention || (error.kind() == ErrorKind::Timeout && stage == Stage::Store)
+}
+
+/// Whether the fault lies with the database or the deployment (a missing table): it would hit every message.
+fn is_environment(error: &Error) -> bool {
+    use ErrorKind::{Misconfigured, NoTransaction, Unsupported};
+    error.class() == FailureClass::Infrastructure
+        || matches!(error.kind(), Misconfigured | NoTransaction | Unsupported)
 }
 
 fn put_off(item: &mut Item, delay: Duration) {

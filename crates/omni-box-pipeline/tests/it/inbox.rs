@@ -1,0 +1,14 @@
+//! The inbox runner on PostgreSQL.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod broker;
+mod failures;
+mod faults;
+mod lifecycle;
+mod load;
+mod order;
+mod outage;
+mod poison;
+mod service;
+mod table;
