@@ -291,10 +291,10 @@ impl PgStore {
         Ok(ids.into_iter().map(EventId::from).collect())
     }
 
-    async fn lock_rows<'a>(
+    async fn lock_rows(
         &self,
         conn: &mut PgConnection,
-        events: &[&'a InboxEvent],
+        events: &[&InboxEvent],
     ) -> Result<HashMap<(String, ConsumerGroup), (InboxEvent, Duration)>> {
         if events.is_empty() {
             return Ok(HashMap::new());

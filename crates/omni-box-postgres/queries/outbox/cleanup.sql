@@ -1,8 +1,9 @@
--- One bounded step of the clean-up. Skips what others look at.
+-- One bounded step of the clean-up. Skips what others look at. As an array, because a subquery with SKIP LOCKED that is run again
+-- inside a join finds other rows, and then the limit bounds nothing.
 delete from {{outbox_events}} e
-where e.id in (
+where e.id = any(array(
     select d.id from {{outbox_events}} d
     where d.status = 'completed' and d.completed_at < clock_timestamp() - $1::interval
     limit $2
     for update skip locked
-) and e.status = 'completed'
+)) and e.status = 'completed'

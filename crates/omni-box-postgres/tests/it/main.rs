@@ -2,5 +2,9 @@
 
 mod database;
 mod enqueue;
+mod inbox;
 mod lanes;
 mod migrate;
+mod plans;
+mod rows;
+mod wakeup;

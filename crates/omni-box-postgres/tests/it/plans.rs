@@ -1,0 +1,143 @@
+//! The plans of the hot statements: by index, whatever the planner knows of the table and of the parameters.
+
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
+
+use crate::database::{Database, run};
+
+const LANES: &str = "'{0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15}'";
+
+/// Names in a statement as the default settings have them.
+fn render(sql: &str) -> String {
+    let columns = "e.id, e.payload::text, e.headers::text, e.topic";
+    sql.replace("{{outbox_columns}}", columns)
+        .replace("{{inbox_columns}}", columns)
+        .replace("{{", "")
+        .replace("}}", "")
+}
+
+async fn explain(conn: &mut PgConnection, types: &str, sql: &str, arguments: &str, mode: &str) -> String {
+    for statement in
+        [format!("set plan_cache_mode = {mode}"), format!("prepare hot ({types}) as {}", render(sql))]
+    {
+        conn.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.unwrap();
+    }
+    let explain = format!("explain (costs on) execute hot({arguments})");
+    let lines: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(explain)).persistent(false).fetch_all(&mut *conn).await.unwrap();
+    conn.execute("deallocate hot").await.unwrap();
+    lines.join("\n")
+}
+
+async fn fill(db: &Database) {
+    let filler = "json_build_object('a', repeat('x', 200))";
+    for (key, count, columns, values) in [
+        ("'k' || i % 5000", 100_000, "", ""),
+        ("'h' || i % 50", 30_000, ", held", ", true"),
+        ("'h' || i", 50, ", held, head, hold_until", ", true, true, now() + interval '1 h'"),
+        ("'d' || i % 50", 30_000, ", scheduled_at", ", now() + interval '1 d'"),
+    ] {
+        db.execute(&format!(
+            "insert into outbox_events (event_type, topic, partition_key, payload{columns})
+             select 't', 'orders', {key}, {filler}{values} from generate_series(1, {count}) i"
+        ))
+        .await;
+    }
+    db.execute(
+        "insert into inbox_events (message_id, consumer_group, event_type, source, payload, source_topic, source_partition,
+            source_offset)
+         select i::text, 'g', 't', 's', '{}', 'orders', i % 4, i from generate_series(1, 20000) i",
+    )
+    .await;
+}
+
+async fn assert_plans(db: &Database, state: &str) {
+    let mut conn = db.pool.acquire().await.unwrap();
+    let many =
+        format!("{LANES}, array_fill(256, array[16]), array_fill(gen_random_uuid(), array[1000]), 67108864");
+    let one = "'{3}', '{5000}', '{}', 67108864".to_owned();
+    for mode in ["force_generic_plan", "force_custom_plan"] {
+        for arguments in [&many, &one] {
+            let sql = include_str!("../../queries/lanes/fetch.sql");
+            let plan = explain(&mut conn, "smallint[], int[], uuid[], bigint", sql, arguments, mode).await;
+            for index in ["hot", "due", "retry", "heads", "followers"] {
+                assert!(
+                    plan.contains(&format!("using outbox_events_{index} on")),
+                    "{state}, {mode}: {index}\n{plan}"
+                );
+            }
+            for bad in ["Seq Scan", "Bitmap", "JIT"] {
+                assert!(!plan.contains(bad), "{state}, {mode}: {bad}\n{plan}");
+            }
+        }
+        if state == "empty" {
+            continue;
+        }
+        let complete = include_str!("../../queries/lanes/complete.sql");
+        let types = "uuid, smallint[], bigint[], uuid[]";
+        let arguments = format!(
+            "gen_random_uuid(), {LANES}, array_fill(1::bigint, array[16]), array_fill(gen_random_uuid(), array[1000])"
+        );
+        let plan = explain(&mut conn, types, complete, &arguments, mode).await;
+        assert!(
+            plan.contains("outbox_events_pkey") && !plan.contains("Seq Scan on outbox_events"),
+            "{state}, {mode}\n{plan}"
+        );
+        let orphans = include_str!("../../queries/lanes/release_orphans.sql");
+        let arguments = format!("gen_random_uuid(), {LANES}, array_fill(1::bigint, array[16])");
+        let plan = explain(&mut conn, "uuid, smallint[], bigint[]", orphans, &arguments, mode).await;
+        assert!(!plan.contains("Seq Scan on outbox_events"), "{state}, {mode}\n{plan}");
+        let release = include_str!("../../queries/lanes/release_keys.sql");
+        let arguments = format!("'{{3}}', '{{orders}}', '{{h1}}', {LANES}");
+        let plan =
+            explain(&mut conn, "smallint[], text[], text[], smallint[]", release, &arguments, mode).await;
+        assert!(!plan.contains("Seq Scan on outbox_events"), "{state}, {mode}\n{plan}");
+        let pending = include_str!("../../queries/inbox/pending_of.sql").replace("e.topic", "e.source");
+        let plan = explain(
+            &mut conn,
+            "text, text, int, bigint, bigint",
+            &pending.replace("{{inbox_columns}}", "e.id"),
+            "'g', 'orders', 1, 5, 100",
+            mode,
+        )
+        .await;
+        assert!(plan.contains("Index Scan using inbox_events_pending"), "{state}, {mode}\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn hot_statements_go_by_index() {
+    run(async |db: Arc<Database>| {
+        assert_plans(&db, "empty").await;
+        fill(&db).await;
+        assert_plans(&db, "never analysed").await;
+        db.execute("analyze outbox_events; analyze inbox_events").await;
+        assert_plans(&db, "analysed").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_sixth_execution_is_still_an_index_scan() {
+    run(async |db: Arc<Database>| {
+        fill(&db).await;
+        db.execute("analyze outbox_events").await;
+        let mut conn = db.pool.acquire().await.unwrap();
+        let sql = render(include_str!("../../queries/lanes/fetch.sql"));
+        let prepare = format!("prepare hot (smallint[], int[], uuid[], bigint) as {sql}");
+        conn.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await.unwrap();
+        let execute = format!("execute hot({LANES}, array_fill(64, array[16]), '{{}}', 67108864)");
+        for _ in 0..6 {
+            conn.execute(sqlx::raw_sql(AssertSqlSafe(execute.clone()))).await.unwrap();
+        }
+        let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!("explain {execute}")))
+            .persistent(false)
+            .fetch_all(&mut *conn)
+            .await
+            .unwrap();
+        let plan = plan.join("\n");
+        assert!(plan.contains("using outbox_events_hot on") && !plan.contains("Seq Scan"), "{plan}");
+    })
+    .await;
+}

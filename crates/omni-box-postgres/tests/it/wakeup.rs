@@ -1,0 +1,103 @@
+//! Wake-ups: one for a transaction, none while the relay is busy, and none lost to a broken connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use omni_box_core::{Activity, EventRepository, OrderedLanes, OutboxRepository, OwnerId, Store};
+use omni_box_postgres::PgStore;
+use sqlx::postgres::PgListener;
+
+use crate::database::{Database, event, eventually, request, run};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// The channel that a store listens on, as the server sees it.
+async fn channel(db: &Database) -> String {
+    let text =
+        "select query from pg_stat_activity where query ilike 'listen %' and datname = current_database()";
+    let query = eventually("the store listens", async || {
+        sqlx::query_scalar::<_, String>(text).fetch_optional(&db.pool).await.unwrap()
+    })
+    .await;
+    query.split('"').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn an_idle_relay_is_notified_once_for_a_transaction_and_a_busy_one_never() {
+    run(async |db: Arc<Database>| {
+        let _wakeup = db.store.wakeup().unwrap();
+        let mut listener = PgListener::connect_with(&db.pool).await.unwrap();
+        listener.listen(&channel(&db).await).await.unwrap();
+        let owner = OwnerId::generate();
+        let leases = db.store.lease(&request(owner, Duration::from_secs(60))).await.unwrap().leases;
+        let enqueue = async || {
+            let mut tx = db.pool.begin().await.unwrap();
+            for n in 0..5 {
+                db.store.create(&mut tx, &event(&n.to_string())).await.unwrap();
+            }
+            tx.commit().await.unwrap();
+        };
+        // a mark that follows shows that nothing came before it
+        let mark = async |listener: &mut PgListener| {
+            let name = channel(&db).await;
+            sqlx::query("select pg_notify($1, 'mark')").bind(name).execute(&db.pool).await.unwrap();
+            let mut before = 0;
+            while listener.recv().await.unwrap().payload() != "mark" {
+                before += 1;
+            }
+            before
+        };
+        enqueue().await;
+        assert_eq!(mark(&mut listener).await, 0);
+        db.store.announce(owner, &leases, Activity::Idle).await.unwrap();
+        enqueue().await;
+        assert_eq!(mark(&mut listener).await, 1);
+        db.store.announce(owner, &leases, Activity::Busy).await.unwrap();
+        enqueue().await;
+        assert_eq!(mark(&mut listener).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_commit_elsewhere_wakes_and_so_does_one_after_the_connection_broke() {
+    run(async |db: Arc<Database>| {
+        let mut wakeup = db.store.wakeup().unwrap();
+        let owner = OwnerId::generate();
+        let leases = db.store.lease(&request(owner, Duration::from_secs(60))).await.unwrap().leases;
+        db.store.announce(owner, &leases, Activity::Idle).await.unwrap();
+        channel(&db).await;
+        tokio::time::timeout(SOON, wakeup.wait()).await.unwrap();
+        for round in 0..2 {
+            db.enqueue(&[event("a")]).await;
+            tokio::time::timeout(SOON, wakeup.wait()).await.unwrap();
+            if round == 0 {
+                db.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity
+                     where query ilike 'listen %' and datname = current_database()",
+                )
+                .await;
+                // it listens again, and says so, since it may have missed one
+                tokio::time::timeout(SOON, wakeup.wait()).await.unwrap();
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_commit_of_the_store_wakes_every_waiter_even_before_it_waits() {
+    run(async |db: Arc<Database>| {
+        let config =
+            omni_box_postgres::PgConfig::builder().listen(omni_box_postgres::Listen::Off).build().unwrap();
+        let store = PgStore::new(db.pool.clone(), config);
+        let mut waiters = [store.wakeup().unwrap(), store.clone().wakeup().unwrap()];
+        let mut tx = store.begin().await.unwrap();
+        store.create(&mut tx, &event("a")).await.unwrap();
+        store.commit(tx).await.unwrap();
+        for waiter in &mut waiters {
+            tokio::time::timeout(SOON, waiter.wait()).await.unwrap();
+        }
+    })
+    .await;
+}
