@@ -1,1 +1,128 @@
-//! placeholder
+//! Transactional outbox and inbox for async Rust services.
+//!
+//! An *outbox* makes an event exist exactly when the transaction that wrote it commits, and brings it to the broker at least
+//! once, in the order of its key. An *inbox* makes a message take effect once: the handler's writes, the events it enqueues and
+//! the row that remembers the message commit together.
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `postgres` | [`PgStore`](postgres::PgStore): tables, lanes, migrations on sqlx |
+//! | `kafka` | [`KafkaEventPublisher`](kafka::KafkaEventPublisher) and [`KafkaEventConsumer`](kafka::KafkaEventConsumer) on rdkafka |
+//!
+//! None is on by default. Without them there are the domain, the contracts that a store or broker of your own implements,
+//! and the engine that runs on them.
+//!
+//! # Enqueue in your own transaction
+//! ```no_run
+//! # #[cfg(feature = "postgres")]
+//! # async fn run(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
+//! use omni_box::postgres::{PgConfig, PgStore};
+//! use omni_box::prelude::*;
+//!
+//! let outbox = PgStore::new(pool.clone(), PgConfig::default());
+//! outbox.migrate().await?;
+//! let domain = OmniBoxDomainService::default();
+//!
+//! let mut tx = pool.begin().await?;
+//! sqlx::query("insert into users (email) values ('a@example.org')").execute(&mut *tx).await?;
+//! let event = domain.create_outbox_event(
+//!     NewOutboxEvent::new("user.created", "users", &serde_json::json!({"email": "a@example.org"}))
+//!         .partition_key("a@example.org"),
+//! )?;
+//! outbox.create(&mut tx, &event).await?;
+//! tx.commit().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Publish
+//! ```no_run
+//! # #[cfg(all(feature = "postgres", feature = "kafka"))]
+//! # async fn run(outbox: omni_box::postgres::PgStore) -> Result<(), Box<dyn std::error::Error>> {
+//! use omni_box::kafka::{KafkaEventPublisher, KafkaPublisherConfig};
+//! use omni_box::prelude::*;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! let publisher =
+//!     KafkaEventPublisher::from_config(KafkaPublisherConfig::new("127.0.0.1:9092"), EnvelopeEventConverter)?;
+//! let shutdown = CancellationToken::new(); // cancel it on SIGTERM
+//! OutboxRelay::builder(outbox, publisher).worker_id(WorkerId::new("relay-1")?).build()?.run(shutdown).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Consume
+//! ```no_run
+//! # #[cfg(all(feature = "postgres", feature = "kafka"))]
+//! # async fn run(inbox: omni_box::postgres::PgStore) -> Result<(), Box<dyn std::error::Error>> {
+//! use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer};
+//! use omni_box::postgres::PgStore;
+//! use omni_box::prelude::*;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! async fn on_user_created(cx: InboxContext<'_, PgStore>) -> Result<(), HandlerError> {
+//!     sqlx::query("insert into welcome_mails (event_id) values ($1)")
+//!         .bind(cx.event.id().to_string())
+//!         .execute(&mut *cx.conn)
+//!         .await?;
+//!     Ok(())
+//! }
+//!
+//! let group = ConsumerGroup::new("mailer")?;
+//! let consumer = KafkaEventConsumer::from_config(KafkaConsumerConfig::new("127.0.0.1:9092", group.clone(), ["users"]))?;
+//! let mut runner = InboxConsumerRunner::builder(consumer, inbox)
+//!     .consumer_group(group)
+//!     .handler(handler_fn(on_user_created))
+//!     .build()?;
+//! runner.run_forever(&CancellationToken::new()).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(feature = "kafka")]
+pub mod kafka {
+    //! Apache Kafka by rdkafka.
+    pub use omni_box_kafka::{
+        DeliveryContext, KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaProducer,
+        KafkaPublisherConfig,
+    };
+}
+
+#[cfg(feature = "postgres")]
+pub mod postgres {
+    //! PostgreSQL by sqlx.
+    pub use omni_box_postgres::{
+        BeginHook, Listen, PgConfig, PgConfigBuilder, PgStore, PgTx, SchemaDifference, Table,
+    };
+}
+
+pub use omni_box_core::{
+    AckHandle, Activity, AssignedPartition, AsyncHandlerFn, Attempt, Backoff, BatchSize, BulkOperations,
+    ClaimToken, ConsumerGroup, Created, DecodeError, DefaultMessageDecoder, DeliveryMode, DeliveryReport,
+    DistributedLocking, Encoded, EnvelopeEventConverter, Error, ErrorKind, Event, EventConsumer,
+    EventContent, EventConverter, EventId, EventLimits, EventPublisher, EventRepository, EventStatus,
+    Failure, FailureClass, FetchFilters, HandlerError, HandlerOutcome, Headers, InFlight, InboundMessage,
+    InboxContext, InboxEvent, InboxHandler, InboxMetrics, InboxRecord, InboxRepository, InboxSettlement,
+    IntoHandlerResult, Jitter, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
+    Lease, LeaseRequest, Lifecycle, LifecycleRecord, Lock, MessageDecoder, NewInboxEvent, NewOutboxEvent,
+    NoMetrics, NullAckHandle, OmniBoxDomainService, OrderedLanes, OutboxEvent, OutboxMetrics, OutboxRecord,
+    OutboxRepository, OwnerId, PartitionEnd, Payload, QuarantinedMessage, RawEventConverter, Received,
+    Reporter, Result, RetentionPolicies, Retry, RetryPolicy, Savepoints, SchemaVersionedConverter, Settled,
+    SourcePosition, Store, TopicPartition, TransientError, TypedHandlerFn, Wakeup, WorkerId, handler_fn,
+    message_headers, typed_handler_fn,
+};
+pub use omni_box_pipeline::{
+    AckStrategy, BatchProcessingResult, CommitOffsetPolicy, InboxConsumeResult, InboxConsumerRunner,
+    InboxConsumerRunnerBuilder, InboxOutcome, OnFailed, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay,
+    OutboxRelayBuilder, RejectionPolicy,
+};
+
+pub mod prelude {
+    //! What most programs need.
+    pub use crate::{
+        AckStrategy, BatchSize, CommitOffsetPolicy, ConsumerGroup, Created, EnvelopeEventConverter, Event,
+        EventRepository, FetchFilters, HandlerError, HandlerOutcome, InboxConsumerRunner, InboxContext,
+        InboxEvent, InboxHandler, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxPublisher,
+        OutboxRelay, OutboxRepository, RawEventConverter, Store, WorkerId, handler_fn, typed_handler_fn,
+    };
+}

@@ -1,3 +1,4 @@
 //! Tests of the engine on real servers.
 
 mod inbox;
+mod relay;

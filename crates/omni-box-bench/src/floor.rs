@@ -1,0 +1,99 @@
+//! The same work on the same servers with nothing of ours in between.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rdkafka::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use sqlx::{PgPool, Row};
+use uuid::Uuid;
+
+/// Rows of one fetch, as the relay's default.
+const BATCH: i64 = 2_000;
+
+/// Fetches and marks all pending rows by the leanest SQL on one connection; returns rows per second.
+pub(crate) async fn sql(pool: &PgPool) -> Result<f64> {
+    let mut connection = pool.acquire().await?;
+    let start = Instant::now();
+    let mut total = 0usize;
+    loop {
+        let rows = sqlx::query(
+            "select e.id, e.topic, e.partition_key, e.payload::text
+             from generate_series(0, 15) as l (lane)
+             cross join lateral (
+                 select * from outbox_events o
+                 where o.lane = l.lane and o.status = 'pending' and not o.held and not o.deferred
+                 order by o.seq limit $1 / 16
+             ) e",
+        )
+        .bind(BATCH)
+        .fetch_all(&mut *connection)
+        .await?;
+        if rows.is_empty() {
+            return Ok(total as f64 / start.elapsed().as_secs_f64());
+        }
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+        sqlx::query("update outbox_events set status = 'completed', completed_at = now() where id = any($1)")
+            .bind(&ids)
+            .execute(&mut *connection)
+            .await?;
+        total += rows.len();
+    }
+}
+
+#[derive(Default, Clone)]
+struct Counted(Arc<AtomicUsize>);
+
+impl ClientContext for Counted {}
+
+impl ProducerContext for Counted {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if result.is_ok() {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Produces as many messages of about the same bytes, acks=all, idempotent, and awaits them all; returns messages per second.
+pub(crate) async fn kafka(brokers: &str, topic: &str, events: usize, keys: usize) -> Result<f64> {
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let counted = Counted::default();
+        let producer: BaseProducer<Counted> = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "5")
+            .set("queue.buffering.max.messages", "1000000")
+            .create_with_context(counted.clone())?;
+        // the connection is made before the clock starts, as the relay's is
+        producer.client().fetch_metadata(Some(&topic), Duration::from_secs(10))?;
+        let value = "x".repeat(400);
+        let key_texts: Vec<String> = (0..keys.min(events)).map(|key| format!("key-{key}")).collect();
+        let start = Instant::now();
+        for number in 0..events {
+            let mut record = BaseRecord::to(&topic).key(&key_texts[number % key_texts.len()]).payload(&value);
+            while let Err((error, back)) = producer.send(record) {
+                let KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) = error else {
+                    return Err(error.into());
+                };
+                producer.poll(Duration::from_millis(1));
+                record = back;
+            }
+            if number % 500 == 0 {
+                producer.poll(Duration::ZERO);
+            }
+        }
+        while counted.0.load(Ordering::Relaxed) < events {
+            producer.poll(Duration::from_millis(5));
+        }
+        Ok(events as f64 / start.elapsed().as_secs_f64())
+    })
+    .await?
+}

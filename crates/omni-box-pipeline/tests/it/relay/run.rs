@@ -1,0 +1,222 @@
+//! `OutboxRelay`: order, hand-over, topics that are missing, events that cannot be published.
+
+use omni_box_core::{DeliveryMode, NewOutboxEvent, OmniBoxDomainService, WorkerId};
+
+use super::*;
+
+#[tokio::test]
+async fn publishes_everything_once_in_the_order_of_its_key() -> Result<()> {
+    let Some(world) = World::new().await? else { return Ok(()) };
+    let running = world.relay();
+    let events: Vec<_> =
+        (0..5_000).map(|number| world.event(&format!("key-{}", number % 37), number)).collect();
+    for batch in events.chunks(500) {
+        world.enqueue(batch).await?;
+    }
+    world.drained().await;
+    running.stop().await?;
+    assert_eq!(world.published().await?, (ids_by_key(&events), 0));
+    assert_eq!(
+        world.count("status = 'completed' and completed_at is not null and locked_by is null").await,
+        5_000
+    );
+    world.close().await
+}
+
+#[tokio::test]
+async fn is_woken_by_writers_on_other_connections() -> Result<()> {
+    let Some(world) = World::new().await? else { return Ok(()) };
+    let running = world.relay();
+    // long polls: only a wake-up explains a prompt delivery
+    eventually(SOON, async || idle_lanes(&world).await == 16).await;
+    let event = world.event("key", 1);
+    let mut tx = world.database.pool().begin().await?;
+    world.store.create(&mut tx, &event).await?;
+    tx.commit().await?;
+    world.drained().await;
+    running.stop().await?;
+    world.close().await
+}
+
+async fn idle_lanes(world: &World) -> i64 {
+    sqlx::query_scalar("select count(*) from outbox_lanes where idle")
+        .fetch_one(world.database.pool())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn relays_of_one_name_share_the_lanes_and_hand_them_over() -> Result<()> {
+    let Some(world) = World::new().await? else { return Ok(()) };
+    let relay = || {
+        let builder =
+            OutboxRelay::builder(world.store.clone(), world.publisher()).lease_ttl(Duration::from_secs(60));
+        // the heartbeat is a quarter of the lease: hand-over must not wait for a lease to expire
+        world.run(builder.worker_id(WorkerId::new("publisher-1").unwrap()).build().unwrap())
+    };
+    let owners = async || -> i64 {
+        let query = "select count(distinct owner) from outbox_lanes where owner is not null";
+        sqlx::query_scalar(query).fetch_one(world.database.pool()).await.unwrap()
+    };
+    let first = relay();
+    eventually(SOON, async || owners().await == 1).await;
+    let second = relay();
+    let events: Vec<_> =
+        (0..4_000).map(|number| world.event(&format!("key-{}", number % 11), number)).collect();
+    for batch in events.chunks(100) {
+        world.enqueue(batch).await?;
+    }
+    eventually(SOON, async || owners().await == 2).await;
+    first.stop().await?;
+    world.drained().await;
+    second.stop().await?;
+    assert_eq!(owners().await, 0);
+    assert_eq!(world.published().await?, (ids_by_key(&events), 0));
+    world.close().await
+}
+
+#[tokio::test]
+async fn a_missing_topic_holds_its_own_keys_and_costs_no_attempt() -> Result<()> {
+    let Some(world) = World::new().await? else { return Ok(()) };
+    let missing = format!("{}-missing", world.topic);
+    let domain = OmniBoxDomainService::default();
+    let lost: Vec<_> = (0..300)
+        .map(|number| {
+            let event = NewOutboxEvent::new("test.event", &missing, &serde_json::json!({"number": number}));
+            domain.create_outbox_event(event.partition_key(format!("key-{}", number % 3))).unwrap()
+        })
+        .collect();
+    world.enqueue(&lost).await?;
+    let running = world.relay();
+    eventually(SOON, async || world.count("held").await == 300).await;
+
+    let events: Vec<_> = (0..100).map(|number| world.event("key-0", number)).collect();
+    world.enqueue(&events).await?;
+    eventually(SOON, async || world.count("status = 'completed'").await == 100).await;
+    assert_eq!(world.count("held and attempts_made = 0").await, 300);
+
+    create_exactly(&world.servers.kafka_brokers, &missing).await?;
+    world.drained().await;
+    running.stop().await?;
+    assert_eq!(world.published().await?, (ids_by_key(&events), 0));
+    let world = World { topic: missing, ..world };
+    assert_eq!(world.published().await?, (ids_by_key(&lost), 0));
+    world.close().await
+}
+
+async fn create_exactly(brokers: &str, name: &str) -> Result<()> {
+    use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+    use rdkafka::client::DefaultClientContext;
+    let admin: AdminClient<DefaultClientContext> =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let topic = NewTopic::new(name, 4, TopicReplication::Fixed(1));
+    for result in admin.create_topics([&topic], &AdminOptions::new()).await? {
+        result.map_err(|(name, code)| anyhow::anyhow!("{name}: {code}"))?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_large_for_its_topic_fails_alone() -> Result<()> {
+    let Some(mut world) = World::new().await? else { return Ok(()) };
+    let small = [("max.message.bytes", "2000")];
+    world.topic = topic::create_topic(&world.servers.kafka_brokers, "small", 4, &small).await?;
+    let mut events: Vec<_> = (0..3).map(|number| world.event("key", number)).collect();
+    let large =
+        NewOutboxEvent::new("test.event", &world.topic, &serde_json::json!({"text": "x".repeat(5_000)}));
+    let large = OmniBoxDomainService::default().create_outbox_event(large.partition_key("key"))?;
+    events.insert(1, large.clone());
+    world.enqueue(&events).await?;
+    let running = world.relay();
+    world.drained().await;
+    running.stop().await?;
+    events.remove(1);
+    assert_eq!(world.published().await?, (ids_by_key(&events), 0));
+    assert_eq!(world.count("status = 'failed' and last_error is not null and not held").await, 1);
+    world.close().await
+}
+
+#[tokio::test]
+async fn a_scheduled_event_comes_when_it_is_due_and_holds_nothing() -> Result<()> {
+    let Some(world) = World::new().await? else { return Ok(()) };
+    let later = NewOutboxEvent::new("test.event", &world.topic, &serde_json::json!({"number": 0}))
+        .partition_key("key")
+        .scheduled_at(chrono::Utc::now() + Duration::from_secs(3));
+    let later = OmniBoxDomainService::default().create_outbox_event(later)?;
+    let now = world.event("key", 1);
+    world.enqueue(&[later.clone(), now.clone()]).await?;
+    let running = world.relay();
+    world.drained().await;
+    running.stop().await?;
+    assert_eq!(world.published().await?, (ids_by_key(&[now, later]), 0));
+    world.close().await
+}
+
+#[tokio::test]
+async fn a_low_seq_that_commits_late_is_published_too() -> Result<()> {
+    let Some(world) = World::new().await? else { return Ok(()) };
+    let running = world.relay();
+    let early = world.event("key", 0);
+    let mut late_commit = world.database.pool().begin().await?;
+    world.store.create(&mut late_commit, &early).await?;
+    let others: Vec<_> =
+        (1..2_000).map(|number| world.event(&format!("key-{}", number % 5), number)).collect();
+    for batch in others.chunks(50) {
+        world.enqueue(batch).await?;
+    }
+    eventually(SOON, async || world.count("status = 'pending'").await == 0).await;
+    late_commit.commit().await?;
+    let last = world.event("key", 1);
+    world.enqueue(std::slice::from_ref(&last)).await?;
+    eventually(SOON, async || world.count("status = 'completed'").await == 2_001).await;
+    running.stop().await?;
+    let (published, repeats) = world.published().await?;
+    assert_eq!((&published["key"], repeats), (&vec![early.id(), last.id()], 0));
+    world.close().await
+}
+
+#[tokio::test]
+async fn works_in_mode_rows_too() -> Result<()> {
+    let Some(world) = World::new().await? else { return Ok(()) };
+    world.store.set_delivery_mode(DeliveryMode::Rows).await?;
+    let events: Vec<_> =
+        (0..200).map(|number| world.event(&format!("key-{}", number % 40), number)).collect();
+    world.enqueue(&events).await?;
+    let running = [world.relay(), world.relay()];
+    world.drained().await;
+    for relay in running {
+        relay.stop().await?;
+    }
+    assert_eq!(world.published().await?, (ids_by_key(&events), 0));
+    world.close().await
+}
+
+#[tokio::test]
+async fn refuses_a_database_without_its_schema() -> Result<()> {
+    let Some(world) = World::new().await? else { return Ok(()) };
+    sqlx::raw_sql("drop table control").execute(world.database.pool()).await?;
+    let relay = OutboxRelay::builder(world.store.clone(), world.publisher()).build()?;
+    let error = relay.run(CancellationToken::new()).await.unwrap_err();
+    assert_eq!(error.kind(), omni_box_core::ErrorKind::Misconfigured);
+    world.close().await
+}
+
+#[test]
+fn settings_that_disagree_are_named() {
+    let error = |result: omni_box_core::Result<OutboxRelay<PgStore>>| result.unwrap_err().to_string();
+    let builder = || {
+        let pool = sqlx::PgPool::connect_lazy("postgres://127.0.0.1/none").unwrap();
+        let publisher = KafkaEventPublisher::from_config(
+            KafkaPublisherConfig::new("127.0.0.1:1"),
+            EnvelopeEventConverter,
+        )
+        .unwrap();
+        OutboxRelay::builder(PgStore::new(pool, PgConfig::default()), publisher)
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _guard = runtime.enter();
+    let text = error(builder().lease_ttl(Duration::from_millis(500)).build());
+    assert!(text.contains("poll interval 1s") && text.contains("lease_ttl 500ms"), "{text}");
+    let text = error(builder().poll_interval(Duration::from_secs(2), Duration::from_secs(1)).build());
+    assert!(text.contains("2s") && text.contains("1s"), "{text}");
+}
