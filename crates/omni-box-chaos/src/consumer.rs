@@ -1,0 +1,150 @@
+//! A consumer whose handler journals what it did, and misbehaves on request.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use clap::Args;
+use omni_box_core::{
+    ConsumerGroup, Event as _, EventRepository as _, HandlerError, HandlerOutcome, InboxContext,
+    InboxHandler, NewOutboxEvent, OmniBoxDomainService,
+};
+use omni_box_harness::judge::journal::{self, Intent};
+use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer};
+use omni_box_pipeline::InboxConsumerRunner;
+use omni_box_postgres::PgStore;
+use serde::Deserialize;
+
+use crate::servers::{Servers, shutdown};
+
+#[derive(Args)]
+pub(crate) struct ConsumerArgs {
+    /// Topics to consume.
+    #[arg(long, required = true)]
+    topic: Vec<String>,
+    /// The consumer group.
+    #[arg(long)]
+    group: String,
+    /// Topic of the event that the handler adds for every message.
+    #[arg(long)]
+    emit: Option<String>,
+    /// How long the handler takes for a message.
+    #[arg(long, default_value_t = 0)]
+    slow_ms: u64,
+    /// How long the handler spends inside a query for a message.
+    #[arg(long, default_value_t = 0)]
+    query_ms: u64,
+    /// How many times the handler fails each message first, after its writes.
+    #[arg(long, default_value_t = 0)]
+    fail_times: u32,
+    /// How long the handler may take.
+    #[arg(long, default_value_t = 10_000)]
+    handler_timeout_ms: u64,
+    /// librdkafka properties, `name=value`.
+    #[arg(long)]
+    property: Vec<String>,
+}
+
+pub(crate) async fn run(servers: &Servers, args: ConsumerArgs) -> Result<()> {
+    let shutdown = shutdown()?;
+    let group = ConsumerGroup::new(&args.group)?;
+    let mut config = KafkaConsumerConfig::new(&servers.brokers, group.clone(), &args.topic);
+    for property in &args.property {
+        let (name, value) = property.split_once('=').unwrap_or((property, ""));
+        config = config.property(name, value);
+    }
+    let consumer = KafkaEventConsumer::from_config(config)?;
+    let mut runner = InboxConsumerRunner::builder(consumer, servers.store(5)?)
+        .consumer_group(group)
+        .worker_id(servers.worker_id()?)
+        .process_timeout(Duration::from_millis(args.handler_timeout_ms))
+        .handler(Handler::new(&args))
+        .build()?;
+    println!("ready");
+    runner.run_forever(&shutdown).await?;
+    println!("done");
+    Ok(())
+}
+
+/// What a message may ask of its handler.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Act {
+    /// End the process.
+    Abort,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    act: Option<Act>,
+}
+
+struct Handler {
+    emit: Option<String>,
+    slow: Duration,
+    query: Duration,
+    fail_times: u32,
+    failed: Mutex<HashMap<String, u32>>,
+    domain: OmniBoxDomainService,
+}
+
+impl Handler {
+    fn new(args: &ConsumerArgs) -> Self {
+        Self {
+            emit: args.emit.clone(),
+            slow: Duration::from_millis(args.slow_ms),
+            query: Duration::from_millis(args.query_ms),
+            fail_times: args.fail_times,
+            failed: Mutex::default(),
+            domain: OmniBoxDomainService::default(),
+        }
+    }
+
+    /// Whether this message is to fail once more.
+    fn fails(&self, message_id: &str) -> bool {
+        let mut failed = self.failed.lock().expect("no handler panics while it holds the lock");
+        let times = failed.entry(message_id.to_owned()).or_default();
+        *times += 1;
+        *times <= self.fail_times
+    }
+}
+
+#[async_trait]
+impl InboxHandler<PgStore> for Handler {
+    async fn handle(&self, cx: InboxContext<'_, PgStore>) -> Result<HandlerOutcome, HandlerError> {
+        let event = cx.event;
+        let added = match &self.emit {
+            Some(topic) => {
+                let body = serde_json::json!({ "cause": event.message_id() });
+                let added = NewOutboxEvent::new("chaos.handled", topic, &body);
+                let key = event.partition_key().unwrap_or("none");
+                Some(self.domain.create_outbox_event(added.partition_key(key))?)
+            }
+            None => None,
+        };
+        let added_id = added.as_ref().map(|added| added.id().as_uuid());
+        journal::effect(cx.conn, event.message_id(), event.consumer_group().as_str(), added_id).await?;
+        if let Some(added) = &added {
+            let intent = Intent {
+                event_id: added.id().as_uuid(),
+                topic: added.topic().to_owned(),
+                partition_key: added.partition_key().map(str::to_owned),
+            };
+            journal::intend(cx.conn, &[intent]).await?;
+            cx.store.create(cx.conn, added).await?;
+        }
+        if let Ok(Body { act: Some(Act::Abort) }) = event.payload().deserialize() {
+            std::process::abort();
+        }
+        if !self.query.is_zero() {
+            sqlx::query("select pg_sleep($1)").bind(self.query.as_secs_f64()).execute(&mut *cx.conn).await?;
+        }
+        tokio::time::sleep(self.slow).await;
+        if self.fails(event.message_id()) {
+            return Err(std::io::Error::other("asked to fail").into());
+        }
+        Ok(HandlerOutcome::Completed)
+    }
+}

@@ -1,0 +1,59 @@
+//! Worker programs that the chaos tests start, freeze and kill, and the judge that reads what they left behind.
+//!
+//! Every program prints `ready` when it works and `done` when it ends in order; its log goes to standard error.
+
+mod consumer;
+mod judge;
+mod prepare;
+mod publisher;
+mod relay;
+mod servers;
+mod writer;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use servers::Servers;
+
+#[derive(Parser)]
+#[command(about)]
+struct Cli {
+    #[command(flatten)]
+    servers: Servers,
+    #[command(subcommand)]
+    program: Program,
+}
+
+#[derive(Subcommand)]
+enum Program {
+    /// Creates omni-box's tables and the journal.
+    Prepare,
+    /// Writes events in concurrent transactions and journals them.
+    Writer(writer::WriterArgs),
+    /// Publishes the outbox until SIGTERM.
+    Relay(relay::RelayArgs),
+    /// Publishes the outbox until SIGTERM, batch by batch, in a loop of its own.
+    Publisher(publisher::PublisherArgs),
+    /// Consumes topics until SIGTERM; its handler journals an effect and may add an event.
+    Consumer(consumer::ConsumerArgs),
+    /// Judges the database and its topics; prints the verdict as JSON and fails if it is not clean.
+    Judge(judge::JudgeArgs),
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let Cli { servers, program } = Cli::parse();
+    match program {
+        Program::Prepare => prepare::run(&servers).await,
+        Program::Writer(args) => writer::run(&servers, args).await,
+        Program::Relay(args) => relay::run(&servers, args).await,
+        Program::Publisher(args) => publisher::run(&servers, args).await,
+        Program::Consumer(args) => consumer::run(&servers, args).await,
+        Program::Judge(args) => judge::run(&servers, args).await,
+    }
+}

@@ -1,0 +1,307 @@
+//! Consumers that are killed, frozen and fed with what no handler can stand.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use omni_box_harness::judge::InboxExpectation;
+use omni_box_harness::topic::{self, Message, committed_offsets};
+
+use crate::world::{Program, SESSION, SETTLES, SOON, World};
+
+struct Shipping {
+    world: World,
+    orders: String,
+    shipments: String,
+}
+
+impl Shipping {
+    async fn new(test: &str) -> Result<Option<Self>> {
+        let Some(world) = World::new(test).await? else { return Ok(None) };
+        let (orders, shipments) = (world.topic("orders", 4).await?, world.topic("shipments", 2).await?);
+        Ok(Some(Self { world, orders, shipments }))
+    }
+
+    async fn consumer(&self, name: &str, more: &str) -> Result<Program> {
+        let (orders, shipments) = (&self.orders, &self.shipments);
+        let consumer =
+            format!("consumer --topic {orders} --group shipping --emit {shipments} {SESSION} {more}");
+        self.world.start(name, &consumer).await
+    }
+
+    /// Waits until `more` effects are there than are now: the consumers work.
+    async fn progress(&self, more: i64) -> Result<()> {
+        let now = self.world.count("select count(*) from chaos_effects").await?;
+        self.world.until(SOON, format!("select count(*) >= {} from chaos_effects", now + more)).await;
+        Ok(())
+    }
+
+    /// Waits until everything is handled and what handlers added is published.
+    async fn settled(&self) {
+        self.world.settled().await;
+        self.world.handled("shipping", &self.orders).await;
+        self.world.settled().await;
+    }
+
+    fn expectation(&self) -> InboxExpectation {
+        InboxExpectation {
+            group: "shipping".into(),
+            topics: vec![self.orders.clone()],
+            handler_topic: Some(self.shipments.clone()),
+            ..InboxExpectation::default()
+        }
+    }
+}
+
+#[tokio::test]
+async fn consumers_are_killed_under_load() -> Result<()> {
+    let Some(shipping) = Shipping::new("consumers_are_killed").await? else { return Ok(()) };
+    let world = &shipping.world;
+    let _relay = world.start("r0", "relay").await?;
+    let mut consumers = Vec::new();
+    for name in ["c0", "c1"] {
+        consumers.push(shipping.consumer(name, "").await?);
+    }
+    let writer = format!("writer --topic {} --tasks 4 --pause-ms 10", shipping.orders);
+    let mut writer = world.start("writer", &writer).await?;
+    for turn in 0..5 {
+        shipping.progress(200).await?;
+        let victim = &mut consumers[turn % 2];
+        victim.kill().await?;
+        *victim = shipping.consumer(&format!("c{turn}-again"), "").await?;
+    }
+    writer.stop().await?;
+    shipping.settled().await;
+    for consumer in &mut consumers {
+        consumer.stop().await?;
+    }
+    let verdict = world.judged_with(shipping.expectation()).await?;
+    ensure!(verdict.effects > 1_000, "too little happened: {verdict}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn consumer_freezes_and_comes_back() -> Result<()> {
+    let Some(shipping) = Shipping::new("consumer_freezes").await? else { return Ok(()) };
+    let world = &shipping.world;
+    let _relay = world.start("r0", "relay").await?;
+    let mut consumers = [shipping.consumer("c0", "").await?, shipping.consumer("c1", "").await?];
+    let writer = format!("writer --topic {} --tasks 4 --pause-ms 10", shipping.orders);
+    let mut writer = world.start("writer", &writer).await?;
+    for (turn, frozen) in consumers.iter().enumerate() {
+        shipping.progress(300).await?;
+        frozen.freeze()?;
+        // all partitions again, those of the frozen one too: what is published now is handled by the other
+        let other =
+            format!("select count(*) = 4 from inbox_partitions where worker = 'c{}' and not clean", 1 - turn);
+        world.until(SETTLES, other).await;
+        shipping.progress(300).await?;
+        frozen.thaw()?;
+        shipping.progress(100).await?;
+    }
+    writer.stop().await?;
+    shipping.settled().await;
+    for consumer in &mut consumers {
+        consumer.stop().await?;
+    }
+    world.judged_with(shipping.expectation()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn group_rebalances_around_a_slow_handler() -> Result<()> {
+    let Some(shipping) = Shipping::new("group_rebalances").await? else { return Ok(()) };
+    let world = &shipping.world;
+    let _relay = world.start("r0", "relay").await?;
+    let mut steady = shipping.consumer("c0", "--slow-ms 20").await?;
+    let writer = format!("writer --topic {} --tasks 1 --pause-ms 50", shipping.orders);
+    let mut writer = world.start("writer", &writer).await?;
+    for turn in 1..4 {
+        shipping.progress(30).await?;
+        let mut guest = shipping.consumer(&format!("c{turn}"), "--slow-ms 100").await?;
+        world
+            .until(SOON, format!("select count(*) > 0 from inbox_partitions where worker = 'c{turn}'"))
+            .await;
+        shipping.progress(30).await?;
+        guest.stop().await?;
+    }
+    writer.stop().await?;
+    shipping.settled().await;
+    steady.stop().await?;
+    world.judged_with(shipping.expectation()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn crash_before_and_after_commit() -> Result<()> {
+    let Some(shipping) = Shipping::new("crash_before_and_after_commit").await? else { return Ok(()) };
+    let world = &shipping.world;
+    let mut relay = world.start("r0", "relay").await?;
+    world.run("writer", &format!("writer --topic {} --tasks 1 --transactions 10", shipping.orders)).await?;
+    world.settled().await;
+
+    // inside a handler: it has written and waits, its transaction is open
+    let mut consumer = shipping.consumer("c-before", "--query-ms 5000").await?;
+    let inside = "select exists (select from pg_stat_activity where application_name = 'c-before' and query like '%pg_sleep%')";
+    world.until(SOON, inside).await;
+    consumer.kill().await?;
+
+    // behind the commit: the effects are there, the offsets are not
+    let mut consumer = shipping.consumer("c-after", "").await?;
+    world.until(SOON, "select exists (select from chaos_effects)").await;
+    consumer.kill().await?;
+
+    let mut consumer = shipping.consumer("c-last", "").await?;
+    shipping.settled().await;
+    consumer.stop().await?;
+    relay.stop().await?;
+    world.judged_with(shipping.expectation()).await?;
+
+    // everything is acknowledged in the end
+    let committed = committed_offsets(&world.brokers, "shipping", &shipping.orders).await?;
+    let total = world.count("select count(*) from chaos_effects").await?;
+    assert_eq!(committed.values().sum::<i64>(), total);
+    Ok(())
+}
+
+#[tokio::test]
+async fn handler_fails_a_few_times() -> Result<()> {
+    let Some(shipping) = Shipping::new("handler_fails_a_few_times").await? else { return Ok(()) };
+    let world = &shipping.world;
+    let _relay = world.start("r0", "relay").await?;
+    let mut consumer = shipping.consumer("c0", "--fail-times 2").await?;
+    world
+        .run("writer", &format!("writer --topic {} --tasks 1 --keys 5 --transactions 5", shipping.orders))
+        .await?;
+    shipping.settled().await;
+    consumer.stop().await?;
+    world.judged_with(shipping.expectation()).await?;
+    assert_eq!(world.count("select count(*) from inbox_events where attempts_made < 2").await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn message_that_aborts_the_process_is_parked() -> Result<()> {
+    let Some(shipping) = Shipping::new("message_that_aborts").await? else { return Ok(()) };
+    let world = &shipping.world;
+    let _relay = world.start("r0", "relay").await?;
+    let message = |number: u32| {
+        let body = if number == 20 { r#"{"act": "abort"}"# } else { r#"{"n": 1}"# };
+        Message {
+            partition: Some(0),
+            key: Some(format!("k{}", number % 7).into_bytes()),
+            value: Some(body.into()),
+            headers: vec![("message_id".into(), Some(format!("m{number}").into_bytes()))],
+        }
+    };
+    let messages: Vec<Message> = (0..60).map(message).collect();
+    topic::produce(&world.brokers, &shipping.orders, &messages).await?;
+
+    // a supervisor that starts it again each time
+    let mut deaths = 0;
+    let mut consumer = shipping.consumer("c0", "").await?;
+    let parked = "select count(*) from inbox_events where message_id = 'm20' and status = 'failed'";
+    let deadline = tokio::time::Instant::now() + SETTLES;
+    while world.count(parked).await? == 0 {
+        ensure!(tokio::time::Instant::now() < deadline, "not parked after {deaths} deaths");
+        if !consumer.is_running()? {
+            deaths += 1;
+            consumer = shipping.consumer("c0", "").await?;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    world.until(SOON, "select count(*) = 59 from chaos_effects").await;
+    world.settled().await;
+    consumer.stop().await?;
+    println!("parked after {deaths} deaths");
+    let expected = InboxExpectation { parked: BTreeSet::from(["m20".into()]), ..shipping.expectation() };
+    world.judged_with(expected).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn hostile_messages_stop_nothing() -> Result<()> {
+    let Some(mut shipping) = Shipping::new("hostile_messages").await? else { return Ok(()) };
+    let brokers = shipping.world.brokers.clone();
+    shipping.orders =
+        topic::create_topic(&brokers, "hostile", 1, &[("max.message.bytes", "4000000")]).await?;
+    let world = &shipping.world;
+    let _relay = world.start("r0", "relay").await?;
+    let plain =
+        Message { key: Some(b"k".to_vec()), value: Some(br#"{"n": 1}"#.to_vec()), ..Message::default() };
+    let header = |name: &str, value: &[u8]| vec![(name.to_owned(), Some(value.to_vec()))];
+    let value = |value: &[u8]| Message { value: Some(value.to_vec()), ..plain.clone() };
+    let huge = format!(r#"{{"text": "{}"}}"#, "x".repeat(2_000_000));
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let long = "h".repeat(10_000);
+    let cases: Vec<(&str, Message, Fate)> = vec![
+        ("2 MB", value(huge.as_bytes()), Fate::Handled),
+        ("an array", value(b"[1, 2]"), Fate::Handled),
+        ("a number beyond 2^53", value(b"123456789012345678901234567890"), Fate::Handled),
+        ("no JSON", value(b"{oops"), Fate::Quarantined),
+        ("empty value", value(b""), Fate::Quarantined),
+        ("null value", Message { value: None, ..plain.clone() }, Fate::Handled),
+        ("broken UTF-8 in the value", value(b"{\"a\": \"\xff\xfe\"}"), Fate::Quarantined),
+        ("zero character in the value", value(br#"{"a": "\u0000"}"#), Fate::Quarantined),
+        ("deep nesting", value(deep.as_bytes()), Fate::Quarantined),
+        ("broken UTF-8 in the key", Message { key: Some(vec![0xff, 0xfe]), ..plain.clone() }, Fate::Handled),
+        ("zero byte in the key", Message { key: Some(vec![0, 1]), ..plain.clone() }, Fate::Handled),
+        ("no key", Message { key: None, ..plain.clone() }, Fate::Handled),
+        ("empty key", Message { key: Some(Vec::new()), ..plain.clone() }, Fate::Handled),
+        ("long header", Message { headers: header(&long, long.as_bytes()), ..plain.clone() }, Fate::Handled),
+        ("binary header", Message { headers: header("x", &[0, 0xff]), ..plain.clone() }, Fate::Handled),
+        ("null header", Message { headers: vec![("x".into(), None)], ..plain.clone() }, Fate::Handled),
+        (
+            "many headers",
+            Message { headers: vec![("x".into(), Some(vec![b'y'])); 500], ..plain.clone() },
+            Fate::Handled,
+        ),
+        (
+            "long trace id",
+            Message { headers: header("trace_id", long.as_bytes()), ..plain.clone() },
+            Fate::Handled,
+        ),
+        (
+            "long message id",
+            Message { headers: header("message_id", long.as_bytes()), ..plain.clone() },
+            Fate::Quarantined,
+        ),
+        (
+            "long event type",
+            Message { headers: header("event_type", long.as_bytes()), ..plain.clone() },
+            Fate::Quarantined,
+        ),
+        ("the last, as it should be", plain.clone(), Fate::Handled),
+    ];
+    let messages: Vec<Message> = cases.iter().map(|(_, message, _)| message.clone()).collect();
+    let places = topic::produce(&brokers, &shipping.orders, &messages).await?;
+
+    let mut consumer = shipping.consumer("c0", "").await?;
+    let done = format!(
+        "select (select count(*) from chaos_effects) + (select count(*) from quarantine) >= {}",
+        cases.len()
+    );
+    world.until(SETTLES, done).await;
+    world.settled().await;
+    consumer.stop().await?;
+
+    let position = |(partition, offset): &(i32, i64)| format!("{}:{partition}:{offset}", shipping.orders);
+    let quarantined: BTreeSet<String> = places
+        .iter()
+        .zip(&cases)
+        .filter(|(_, (_, _, fate))| *fate == Fate::Quarantined)
+        .map(|(place, _)| position(place))
+        .collect();
+    for (place, (name, _, fate)) in places.iter().zip(&cases) {
+        println!("{}: {name}: {fate:?}", position(place));
+    }
+    world.judged_with(InboxExpectation { quarantined, ..shipping.expectation() }).await?;
+    let committed = committed_offsets(&brokers, "shipping", &shipping.orders).await?;
+    assert_eq!(committed.values().sum::<i64>(), cases.len() as i64);
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Handled,
+    Quarantined,
+}

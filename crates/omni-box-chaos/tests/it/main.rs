@@ -1,0 +1,9 @@
+//! Kills, freezes and outages, on real servers, with the judge at the end of each.
+//!
+//! Needs the servers of `cargo xtask services up`. The programs' logs are in `target/tmp/chaos/<test>`.
+
+mod inbox;
+mod oracle;
+mod outage;
+mod relay;
+mod world;

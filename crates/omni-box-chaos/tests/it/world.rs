@@ -1,0 +1,212 @@
+//! A database, topics and programs of a test's own, and the judge at its end.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use omni_box_harness::judge::{InboxExpectation, Judge, Verdict};
+use omni_box_harness::process::Child;
+use omni_box_harness::{TestDatabase, eventually, servers, topic};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use sqlx::AssertSqlSafe;
+use tokio::process::Command;
+
+/// How long anything that should happen soon may take on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// How long it may take until everything that was enqueued has arrived.
+pub(crate) const SETTLES: Duration = Duration::from_secs(60);
+
+/// A consumer that does not answer should lose its partitions within a test's time.
+pub(crate) const SESSION: &str = "--property session.timeout.ms=2000 --property heartbeat.interval.ms=500";
+
+pub(crate) struct World {
+    database: TestDatabase,
+    pub(crate) brokers: String,
+    logs: PathBuf,
+}
+
+impl World {
+    /// On the shared servers; `None` where there are none.
+    pub(crate) async fn new(test: &str) -> Result<Option<Self>> {
+        let Some(servers) = servers() else { return Ok(None) };
+        Ok(Some(Self::on(test, &servers.database_url, &servers.kafka_brokers).await?))
+    }
+
+    pub(crate) async fn on(test: &str, database_url: &str, brokers: &str) -> Result<Self> {
+        let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("chaos").join(test);
+        // the logs of the last run would only mislead
+        let _ = std::fs::remove_dir_all(&logs);
+        std::fs::create_dir_all(&logs)?;
+        let database = TestDatabase::create_on(database_url).await?;
+        let world = Self { database, brokers: brokers.to_owned(), logs };
+        world.run("prepare", "prepare").await?;
+        Ok(world)
+    }
+
+    pub(crate) async fn topic(&self, name: &str, partitions: i32) -> Result<String> {
+        topic::create_topic(&self.brokers, name, partitions, &[]).await
+    }
+
+    /// Creates a topic that was missing so far.
+    pub(crate) async fn create_missing(&self, topic: &str) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.brokers).create()?;
+        let topic = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+        for created in admin.create_topics([&topic], &AdminOptions::new()).await? {
+            created.map_err(|(topic, code)| anyhow!("cannot create {topic}: {code}"))?;
+        }
+        Ok(())
+    }
+
+    /// Starts a program and waits until it works. Its log is named for it.
+    pub(crate) async fn start(&self, name: &str, command: &str) -> Result<Program> {
+        let mut program = self.spawn(name, command)?;
+        program.child.line(SOON, |line| line == "ready").await?;
+        Ok(program)
+    }
+
+    /// Runs a program to its end.
+    pub(crate) async fn run(&self, name: &str, command: &str) -> Result<()> {
+        self.spawn(name, command)?.finish(SETTLES).await
+    }
+
+    fn spawn(&self, name: &str, command: &str) -> Result<Program> {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_omni-box-chaos"));
+        program
+            .args(["--name", name, "--database-url", &self.database.url(), "--brokers", &self.brokers])
+            .args(command.split_whitespace());
+        Ok(Program { child: Child::spawn(program, &self.logs.join(format!("{name}.log")))? })
+    }
+
+    pub(crate) async fn execute(&self, sql: &'static str) -> Result<()> {
+        sqlx::raw_sql(sql).execute(self.database.pool()).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn execute_with(&self, sql: &'static str, parameter: &str) -> Result<()> {
+        sqlx::query(sql).bind(parameter).execute(self.database.pool()).await?;
+        Ok(())
+    }
+
+    /// A number from the database.
+    pub(crate) async fn count(&self, sql: impl Into<String>) -> Result<i64> {
+        Ok(sqlx::query_scalar(AssertSqlSafe(sql.into())).fetch_one(self.database.pool()).await?)
+    }
+
+    /// Waits until a query says true; while the database is away it says nothing.
+    #[track_caller]
+    pub(crate) fn until(&self, within: Duration, sql: impl Into<String>) -> impl Future<Output = ()> {
+        let sql = format!("select case when ({}) then 1 else 0 end::bigint", sql.into());
+        eventually(within, async move || self.count(&sql).await.is_ok_and(|yes| yes == 1))
+    }
+
+    /// Waits until `more` events are completed than are now: the relays work.
+    pub(crate) async fn progress(&self, more: i64) -> Result<()> {
+        let now = self.count("select count(*) from outbox_events where status = 'completed'").await?;
+        let sql = format!("select count(*) >= {} from outbox_events where status = 'completed'", now + more);
+        self.until(SOON, sql).await;
+        Ok(())
+    }
+
+    /// Waits until nothing is pending in the outbox.
+    #[track_caller]
+    pub(crate) fn settled(&self) -> impl Future<Output = ()> {
+        self.until(SETTLES, "select not exists (select from outbox_events where status = 'pending')")
+    }
+
+    /// Waits until a group has nothing left to handle of what was published to a topic.
+    #[track_caller]
+    pub(crate) fn handled(&self, group: &str, topic: &str) -> impl Future<Output = ()> {
+        self.until(
+            SETTLES,
+            format!(
+                "select not exists (
+                     select from chaos_journal j where j.topic = '{topic}' and not exists (
+                         select from inbox_events i
+                         where i.consumer_group = '{group}' and i.message_id = j.event_id::text and i.status <> 'pending'))"
+            ),
+        )
+    }
+
+    /// From now on notes every change of an event's status that does not come from the owner of its lane.
+    pub(crate) async fn watch_marks(&self) -> Result<()> {
+        self.execute(
+            "create table chaos_thefts (event_id uuid, worker text);
+             create function chaos_watch() returns trigger language plpgsql as $$
+             begin
+                 if not exists (select from outbox_lanes
+                                where lane = new.lane and worker = current_setting('application_name')) then
+                     insert into chaos_thefts values (new.id, current_setting('application_name'));
+                 end if;
+                 return null;
+             end $$;
+             create trigger chaos_watch after update of status on outbox_events
+             for each row when (new.status <> old.status) execute function chaos_watch();",
+        )
+        .await
+    }
+
+    pub(crate) fn judge(&self) -> Judge {
+        Judge::new(self.database.pool().clone(), &self.brokers)
+    }
+
+    /// Has the outbox and the topics judged, and fails unless every promise was kept.
+    pub(crate) async fn judged(&self) -> Result<Verdict> {
+        clean(self.judge().verdict().await?)
+    }
+
+    /// The same with an inbox.
+    pub(crate) async fn judged_with(&self, inbox: InboxExpectation) -> Result<Verdict> {
+        clean(self.judge().inbox(inbox).verdict().await?)
+    }
+}
+
+fn clean(verdict: Verdict) -> Result<Verdict> {
+    println!("{verdict}");
+    ensure!(verdict.is_clean(), "a promise was broken:\n{verdict}");
+    Ok(verdict)
+}
+
+/// A running program; killed when dropped.
+pub(crate) struct Program {
+    child: Child,
+}
+
+impl Program {
+    /// `kill -9`.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        self.child.sigkill()?;
+        self.child.wait(SOON).await?;
+        Ok(())
+    }
+
+    /// SIGSTOP.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.child.sigstop()
+    }
+
+    /// SIGCONT.
+    pub(crate) fn thaw(&self) -> Result<()> {
+        self.child.sigcont()
+    }
+
+    /// SIGTERM, and waits for an end in order.
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        self.child.sigterm()?;
+        self.finish(SOON).await
+    }
+
+    /// Waits for its end in order.
+    pub(crate) async fn finish(&mut self, within: Duration) -> Result<()> {
+        self.child.line(within, |line| line == "done").await?;
+        let status = self.child.wait(SOON).await?;
+        ensure!(status.success(), "ended with {status}");
+        Ok(())
+    }
+
+    pub(crate) fn is_running(&mut self) -> Result<bool> {
+        self.child.is_running().context("cannot tell whether it runs")
+    }
+}
