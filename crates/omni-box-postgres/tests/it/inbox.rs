@@ -250,7 +250,7 @@ async fn pending_rows_of_a_partition_come_in_order() {
         };
         assert_eq!(offsets(None, 10).await, [1, 5, 9]);
         assert_eq!(offsets(Some(1), 1).await, [5]);
-        assert_eq!(offsets(Some(9), 10).await, [0i64; 0]);
+        assert!(offsets(Some(9), 10).await.is_empty());
     })
     .await;
 }

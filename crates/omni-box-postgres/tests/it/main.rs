@@ -1,5 +1,7 @@
 //! Tests of the PostgreSQL store on a real server.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 mod database;
 mod enqueue;
 mod inbox;

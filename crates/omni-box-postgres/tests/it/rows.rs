@@ -42,8 +42,8 @@ async fn heads_of_keys_are_claimed_once() {
         assert_eq!(fetch(&db).await, [first, other]);
         let (mine, theirs) = (token(), token());
         assert_eq!(claim(&db, &mine, TTL, &FetchFilters::new()).await, [first, other]);
-        assert_eq!(claim(&db, &theirs, TTL, &FetchFilters::new()).await, [EventId::generate(); 0]);
-        assert_eq!(fetch(&db).await, [EventId::generate(); 0]);
+        assert_eq!(claim(&db, &theirs, TTL, &FetchFilters::new()).await, []);
+        assert_eq!(fetch(&db).await, []);
 
         let store = &db.store;
         let bulk = EventRepository::<OutboxEvent>::bulk(store).unwrap();
@@ -99,7 +99,7 @@ async fn a_failed_head_keeps_its_key_until_its_retry() {
         };
         assert!(mark(&later).await);
         assert!(!mark(&later).await, "the claim was given back");
-        assert_eq!(fetch(&db).await, [EventId::generate(); 0]);
+        assert_eq!(fetch(&db).await, []);
         let due =
             eventually("the retry is due", async || claim(&db, &mine, TTL, &FetchFilters::new()).await.pop());
         assert_eq!(due.await, events[0].id());
