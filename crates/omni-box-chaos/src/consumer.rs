@@ -7,14 +7,13 @@ use std::time::Duration;
 use anyhow::Result;
 use async_trait::async_trait;
 use clap::Args;
-use omni_box_core::{
-    ConsumerGroup, Event as _, EventRepository as _, HandlerError, HandlerOutcome, InboxContext,
-    InboxHandler, NewOutboxEvent, OmniBoxDomainService,
+use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer};
+use omni_box::postgres::PgStore;
+use omni_box::{
+    ConsumerGroup, Event as _, EventRepository as _, HandlerError, HandlerOutcome, InboxConsumerRunner,
+    InboxContext, InboxHandler, NewOutboxEvent, OmniBoxDomainService,
 };
 use omni_box_harness::judge::journal::{self, Intent};
-use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer};
-use omni_box_pipeline::InboxConsumerRunner;
-use omni_box_postgres::PgStore;
 use serde::Deserialize;
 
 use crate::servers::{Servers, shutdown};

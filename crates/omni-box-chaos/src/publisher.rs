@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use omni_box_core::{BatchSize, FetchFilters};
-use omni_box_pipeline::OutboxPublisher;
+use omni_box::{BatchSize, FetchFilters, OutboxPublisher};
 
 use crate::servers::{Servers, shutdown};
 

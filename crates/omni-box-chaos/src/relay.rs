@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use omni_box_core::BatchSize;
-use omni_box_pipeline::OutboxRelay;
+use omni_box::{BatchSize, OutboxRelay};
 
 use crate::servers::{Servers, shutdown};
 

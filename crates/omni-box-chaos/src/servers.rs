@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use omni_box_core::{RawEventConverter, WorkerId};
-use omni_box_kafka::{KafkaEventPublisher, KafkaPublisherConfig};
-use omni_box_postgres::{PgConfig, PgStore};
+use omni_box::kafka::{KafkaEventPublisher, KafkaPublisherConfig};
+use omni_box::postgres::{PgConfig, PgStore};
+use omni_box::{RawEventConverter, WorkerId};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::signal::unix::{SignalKind, signal};

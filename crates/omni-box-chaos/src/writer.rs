@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 use chrono::TimeDelta;
 use clap::Args;
-use omni_box_core::{
+use omni_box::postgres::{PgConfig, PgStore};
+use omni_box::{
     Event as _, EventRepository as _, LifecycleRecord, NewOutboxEvent, OmniBoxDomainService, OutboxEvent,
     OutboxRecord,
 };
 use omni_box_harness::judge::journal::{self, Intent};
-use omni_box_postgres::{PgConfig, PgStore};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
