@@ -25,7 +25,8 @@ pub(super) enum Task<'a> {
     Start,
     /// The handler runs.
     Handle,
-    /// A failure is written down.
+    /// The failure of the group's last message is written down. Those before it are stored: a row that is pending says that all before it
+    /// with its key have rows, so that its partition's next worker, who begins with such rows, finds them in order.
     Record(&'a Verdict),
 }
 
@@ -166,6 +167,9 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         known: &Received,
     ) -> Result<Fate, Setback> {
         let item = self.items[position];
+        if matches!(self.task, Task::Record(_)) && position + 1 < self.items.len() {
+            return Ok(Fate::Later);
+        }
         let row = match known {
             Received::New => event,
             Received::Pending { event, wait } => {

@@ -310,12 +310,23 @@ impl<S: InboxRepository> Partition<S> {
                 }
                 Err(setback) => setback,
             };
-            charge = self.set_back(&group, setback, doing).await;
+            let concerned = if doing == While::Recording { group.split_off(group.len() - 1) } else { group };
+            charge = self.set_back(&concerned, setback, doing).await;
             match &charge {
-                Some(charge) if doing == While::Working => group = vec![charge.at],
+                Some(charge) if doing == While::Working => {
+                    group = self.with_those_before(charge.at, concerned)
+                }
                 _ => return Vec::new(),
             }
         }
+    }
+
+    /// A message of a group behind those of the group that come before it with the same key.
+    fn with_those_before(&self, at: usize, mut group: Vec<usize>) -> Vec<usize> {
+        let key = &self.window.get(at).key;
+        group.retain(|&other| other < at && self.window.get(other).key == *key);
+        group.push(at);
+        group
     }
 
     /// Resolves when work must be dropped at once.

@@ -160,18 +160,26 @@ impl Window {
         self.items.retain(|item| !item.is_done);
     }
 
-    /// The first messages that are not stored yet, in order. Storing has no order of keys to keep.
+    /// The first messages that are not stored yet, in order: none before those with the same key.
     pub(super) fn unstored(&self, limit: usize, now: Instant) -> Vec<usize> {
+        let mut blocked = HashSet::new();
         let mut ids = HashSet::new();
         let mut group = Vec::new();
-        for (at, item) in self.items.iter().enumerate() {
+        for (at, item) in self.items.iter().enumerate().filter(|(_, item)| !item.is_stored) {
             if group.len() == limit {
                 break;
             }
-            if item.is_stored || item.waits(now) {
+            let Some(event) = item.event() else {
+                if !item.waits(now) {
+                    group.push(at);
+                }
+                continue;
+            };
+            if item.waits(now) || item.key.is_blocked(&blocked) {
+                blocked.insert(&item.key);
                 continue;
             }
-            if item.event().is_some_and(|event| !ids.insert(event.message_id())) {
+            if !ids.insert(event.message_id()) {
                 break;
             }
             group.push(at);

@@ -79,6 +79,32 @@ async fn messages_without_a_key_keep_the_partitions_order() {
     service.database.close().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_failure_that_was_recorded_alone_does_not_overtake_after_a_crash() {
+    let Some(service) = Service::new(1).await else { return };
+    service.broker.send(0, "m0", "k", json!({"n": 0}));
+    service.broker.send(0, "m1", "k", json!({"n": 1}));
+    let act = Effects::new(|id, call, _| {
+        Box::pin(async move {
+            match (id, call) {
+                ("m1", 1) => panic!("as the test wants it"),
+                // its first run was rolled back with the group
+                ("m0", 2) => std::future::pending().await,
+                _ => Ok(HandlerOutcome::Completed),
+            }
+        })
+    });
+    let running = service.run(&act);
+    eventually(LONG, async || act.calls("m0") == 2).await;
+    running.crash().await;
+    let running = service.run(&act);
+    service.drained().await;
+    running.stop().await;
+    assert_eq!(service.count("select count(*) from effects").await, 2);
+    assert_in_order(&service).await;
+    service.database.close().await.unwrap();
+}
+
 /// Effects of a key happened in the order of the messages' numbers.
 async fn assert_in_order(service: &Service) {
     let displaced = service
