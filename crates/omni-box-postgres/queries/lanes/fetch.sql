@@ -1,8 +1,7 @@
 -- Due events of lanes. Each branch is an index scan with a limit of its own. The planner takes an unknown limit for a tenth of
 -- what there is: with the constant and with the limit said twice it expects a hundred rows, however large the table; without
--- them it expects so many that it compiles the statement (200 ms). statement_timestamp() is the database's clock in a form that an index
--- condition may have. Two sums bound the bytes: the first, of what is stored, unpacks nothing; the second, of the text, only
--- what the first let through.
+-- them it expects so many that it compiles the statement (200 ms). statement_timestamp() is the database's clock in a form
+-- that an index condition may have. Bytes are summed up row by row only if they may not fit: those sums cost more than the rest.
 with wanted as materialized (
     select
         w.lane,
@@ -19,56 +18,76 @@ with wanted as materialized (
         ) is not null as any_held
     from unnest($1::smallint[], $2::int[]) as w (lane, most)
 ),
-due as (
-    select e.*, w.any_held, w.most, row_number() over (partition by e.lane order by e.seq) as place
+due as materialized (
+    select u.*, w.any_held
     from wanted w
     cross join lateral (
-        (
-            select x.* from (select e.* from (
-                select e.* from {{outbox_events}} e
-                where e.lane = w.lane and e.status = 'pending' and not e.held and not e.deferred
-                    and e.id <> all($3::uuid[])
-                order by e.seq
-                limit 10000
-            ) e limit w.most) x
-            limit w.most
-        )
-        union all
-        (
-            select x.* from (select e.* from (
-                select e.* from {{outbox_events}} e
-                where e.lane = w.lane and e.status = 'pending' and e.deferred and not e.held
-                    and e.scheduled_at <= statement_timestamp() and e.id <> all($3::uuid[])
-                order by e.scheduled_at
-                limit 10000
-            ) e limit w.most) x
-            limit w.most
-        )
-        union all
-        (
-            select x.* from (select e.* from (
-                select e.* from {{outbox_events}} e
-                where e.lane = w.lane and e.status = 'pending' and e.held and e.head
-                    and e.hold_until <= statement_timestamp() and e.id <> all($3::uuid[])
-                order by e.hold_until
-                limit 10000
-            ) e limit w.most) x
-            limit w.most
-        )
-    ) e
+        select b.* from (
+            (
+                select x.* from (select e.* from (
+                    select e.* from {{outbox_events}} e
+                    where e.lane = w.lane and e.status = 'pending' and not e.held and not e.deferred
+                        and e.id <> all($3::uuid[])
+                    order by e.seq
+                    limit 10000
+                ) e limit w.most) x
+                limit w.most
+            )
+            union all
+            (
+                select x.* from (select e.* from (
+                    select e.* from {{outbox_events}} e
+                    where e.lane = w.lane and e.status = 'pending' and e.deferred and not e.held
+                        and e.scheduled_at <= statement_timestamp() and e.id <> all($3::uuid[])
+                    order by e.scheduled_at
+                    limit 10000
+                ) e limit w.most) x
+                limit w.most
+            )
+            union all
+            (
+                select x.* from (select e.* from (
+                    select e.* from {{outbox_events}} e
+                    where e.lane = w.lane and e.status = 'pending' and e.held and e.head
+                        and e.hold_until <= statement_timestamp() and e.id <> all($3::uuid[])
+                    order by e.hold_until
+                    limit 10000
+                ) e limit w.most) x
+                limit w.most
+            )
+        ) b
+        order by b.seq
+        limit w.most
+    ) u
 ),
-fitting as (
-    select d.*, sum(pg_column_size(d.payload)) over (order by d.place, d.lane) - pg_column_size(d.payload) as before
+size as materialized (
+    select
+        coalesce(sum(pg_column_size(d.payload)), 0) <= $4
+            and coalesce(bool_and(pg_column_compression(d.payload) is null), true) as fits
     from due d
-    where d.place <= d.most
 ),
-bounded as (
-    select e.*, octet_length(e.payload::text) as bytes
-    from fitting e
-    where e.before < $4
+-- Too much, or who knows: takes the first of each lane, then the second of each, while the bytes last. The first sum is of what is
+-- stored and unpacks nothing; the second is of the text, of those that the first let through.
+stored as (
+    select d.id, d.payload, d.lane, d.place, sum(d.bytes) over (order by d.place, d.lane) - d.bytes as before
+    from (
+        select
+            d.id, d.payload, d.lane, pg_column_size(d.payload) as bytes,
+            row_number() over (partition by d.lane order by d.seq) as place
+        from due d
+        where not (select s.fits from size s)
+    ) d
 ),
-measured as (
-    select e.*, sum(e.bytes) over (order by e.place, e.lane) - e.bytes as bytes_before from bounded e
+text as (
+    select t.id, sum(t.bytes) over (order by t.place, t.lane) - t.bytes as before
+    from (
+        select s.id, s.lane, s.place, octet_length(s.payload::text) as bytes from stored s where s.before < $4
+    ) t
+),
+chosen as (
+    select d.* from due d where (select s.fits from size s)
+    union all
+    select d.* from due d where d.id in (select t.id from text t where t.before < $4)
 )
 select
     {{outbox_columns}},
@@ -88,6 +107,5 @@ select
             limit 1
         ) is not null
     ) as is_behind_head
-from measured e
-where e.bytes_before < $4
+from chosen e
 order by e.lane, e.seq

@@ -267,6 +267,26 @@ async fn each_lane_is_read_in_order_within_its_limit() {
 }
 
 #[tokio::test]
+async fn bytes_are_those_of_the_text_however_it_is_stored() {
+    run(async |db: Arc<Database>| {
+        // 100,000 bytes that are stored in about 1,200
+        let json = format!(r#"{{"a":"{}"}}"#, "x".repeat(100_000));
+        let events: Vec<_> = (0..9)
+            .map(|_| build(NewOutboxEvent::from_json("t", "orders", json.clone()).partition_key("a")))
+            .collect();
+        db.enqueue(&events).await;
+        let relay = Relay::start(&db, LONG).await;
+        let reads: Vec<_> =
+            relay.leases.iter().map(|lease| LaneRead { lane: lease.lane, limit: 1000 }).collect();
+        for (max_bytes, count) in [(1, 1), (150_000, 2), (250_000, 3), (MANY, 9)] {
+            let fetched = db.store.fetch(&reads, &[], max_bytes).await.unwrap();
+            assert_eq!(ids(&fetched), ids_of(&events[..count]));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_late_commit_comes_first_at_the_next_fetch() {
     run(async |db: Arc<Database>| {
         let [early, late] = [event("a"), event("a")];
