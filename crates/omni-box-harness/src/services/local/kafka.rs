@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use super::process::{Process, free_port, run};
+use super::process::{Lifetime, Process, free_port, run};
 use super::{END_WITHIN, READY_WITHIN, jars, stop_signal};
 use crate::services::{Origin, Service, default_dir, ready};
 
@@ -29,11 +29,12 @@ impl KafkaServer {
     /// # Errors
     /// When Kafka, Java or Maven are not to be had, or the broker does not start.
     pub async fn start(dir: &Path) -> Result<Self> {
-        Self::launch(dir, |_, _| Ok(())).await
+        Self::launch(dir, Lifetime::Starter, |_, _| Ok(())).await
     }
 
     pub(super) async fn launch(
         dir: &Path,
+        lifetime: Lifetime,
         spawned: impl FnOnce(&str, &Origin) -> Result<()>,
     ) -> Result<Self> {
         let data = dir.join("data");
@@ -58,7 +59,7 @@ impl KafkaServer {
         tokio::task::spawn_blocking(move || run(&mut format))
             .await?
             .context("cannot format Kafka's storage")?;
-        server.spawn()?;
+        server.spawn(lifetime)?;
         spawned(&server.brokers(), &server.origin())?;
         server.wait_ready().await?;
         Ok(server)
@@ -96,7 +97,7 @@ impl KafkaServer {
     /// When it does not start.
     pub async fn start_again(&mut self) -> Result<()> {
         anyhow::ensure!(self.process.is_none(), "the broker runs");
-        self.spawn()?;
+        self.spawn(Lifetime::Starter)?;
         self.wait_ready().await
     }
 
@@ -126,10 +127,10 @@ impl KafkaServer {
         command
     }
 
-    fn spawn(&mut self) -> Result<()> {
+    fn spawn(&mut self, lifetime: Lifetime) -> Result<()> {
         let mut command = self.command("kafka.Kafka");
         command.arg(&self.properties);
-        self.process = Some(Process::spawn(command, &self.log)?);
+        self.process = Some(Process::spawn(command, &self.log, lifetime)?);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use super::{Origin, Record, Service};
 pub use kafka::KafkaServer;
 pub(super) use kafka::kafka_settings;
 pub use postgres::PostgresServer;
+use process::Lifetime;
 pub(super) use process::free_port;
 
 /// How long a server may take from its start to its first answer.
@@ -36,8 +37,8 @@ pub(super) async fn start(service: Service, dir: &Path) -> Result<Record> {
         Record { service, address: address.to_owned(), origin: origin.clone() }.save(dir)
     };
     let (address, origin) = match service {
-        Service::Postgres => PostgresServer::launch(&home, save).await?.detach(),
-        Service::Kafka => KafkaServer::launch(&home, save).await?.detach(),
+        Service::Postgres => PostgresServer::launch(&home, Lifetime::Own, save).await?.detach(),
+        Service::Kafka => KafkaServer::launch(&home, Lifetime::Own, save).await?.detach(),
     };
     Ok(Record { service, address, origin })
 }

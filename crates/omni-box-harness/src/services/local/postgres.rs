@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use super::account::Account;
-use super::process::{Process, free_port, run};
+use super::process::{Lifetime, Process, free_port, run};
 use super::{END_WITHIN, READY_WITHIN, binaries, stop_signal};
 use crate::services::{Origin, Service, default_dir, ready};
 
@@ -31,11 +31,12 @@ impl PostgresServer {
     /// # Errors
     /// When PostgreSQL is not to be had or does not start.
     pub async fn start(dir: &Path) -> Result<Self> {
-        Self::launch(dir, |_, _| Ok(())).await
+        Self::launch(dir, Lifetime::Starter, |_, _| Ok(())).await
     }
 
     pub(super) async fn launch(
         dir: &Path,
+        lifetime: Lifetime,
         spawned: impl FnOnce(&str, &Origin) -> Result<()>,
     ) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
@@ -57,7 +58,7 @@ impl PostgresServer {
         let mut initdb = server.command("initdb");
         initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]);
         tokio::task::spawn_blocking(move || run(&mut initdb)).await?.context("cannot create a database")?;
-        server.spawn()?;
+        server.spawn(lifetime)?;
         spawned(&server.url(), &server.origin())?;
         server.wait_ready().await?;
         Ok(server)
@@ -95,7 +96,7 @@ impl PostgresServer {
     /// When it does not start.
     pub async fn start_again(&mut self) -> Result<()> {
         anyhow::ensure!(self.process.is_none(), "the server runs");
-        self.spawn()?;
+        self.spawn(Lifetime::Starter)?;
         self.wait_ready().await
     }
 
@@ -122,7 +123,7 @@ impl PostgresServer {
         command
     }
 
-    fn spawn(&mut self) -> Result<()> {
+    fn spawn(&mut self, lifetime: Lifetime) -> Result<()> {
         let mut command = self.command("postgres");
         for setting in [
             &format!("port={}", self.port),
@@ -133,7 +134,7 @@ impl PostgresServer {
         ] {
             command.args(["-c", setting]);
         }
-        self.process = Some(Process::spawn(command, &self.log)?);
+        self.process = Some(Process::spawn(command, &self.log, lifetime)?);
         Ok(())
     }
 

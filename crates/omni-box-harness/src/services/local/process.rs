@@ -15,6 +15,15 @@ use nix::unistd::Pid;
 const PAUSE: Duration = Duration::from_millis(20);
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Whom a server's process goes down with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    /// With its starter: a Ctrl-C for that is one for the server too.
+    Starter,
+    /// With nobody: it is ended on purpose.
+    Own,
+}
+
 /// A server's process and its log.
 pub(super) struct Process {
     child: Child,
@@ -22,11 +31,13 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `command` in a process group of its own (a Ctrl-C for us is none for it), its output
-    /// appended to `log`.
-    pub(super) fn spawn(mut command: Command, log: &Path) -> Result<Self> {
+    /// Starts `command`, its output appended to `log`.
+    pub(super) fn spawn(mut command: Command, log: &Path, lifetime: Lifetime) -> Result<Self> {
         let out = File::options().create(true).append(true).open(log)?;
-        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).process_group(0);
+        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+        if lifetime == Lifetime::Own {
+            command.process_group(0);
+        }
         let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
         Ok(Self { child, log: log.to_owned() })
     }
