@@ -5,6 +5,7 @@
 mod broker;
 mod failures;
 mod faults;
+mod kafka;
 mod lifecycle;
 mod load;
 mod order;

@@ -142,7 +142,7 @@ impl Service {
     }
 
     pub(crate) async fn quarantined(&self) -> i64 {
-        self.count("select count(*) from quarantine").await
+        self.count("select count(*) from inbox_quarantine").await
     }
 
     /// A runner of a consumer of its own, with short delays.
