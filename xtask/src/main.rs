@@ -1,7 +1,9 @@
 //! The project's own commands: `cargo xtask --help`.
 
+mod bench;
 mod cargo;
 mod ci;
+mod demo;
 mod services;
 mod test;
 mod tidy;
@@ -19,6 +21,10 @@ enum Command {
     Services(services::Command),
     /// Runs every test, with the servers they need.
     Test(test::Command),
+    /// Places orders, kills processes, and checks that every order took effect exactly once, in order.
+    Demo(demo::Command),
+    /// Measures workloads beside their floors, and checks what each did.
+    Bench(bench::Command),
     /// Checks what the compiler does not: dependencies between crates, SQL, packaging, long files.
     Tidy,
     /// Runs all that a change must pass.
@@ -30,6 +36,8 @@ async fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Services(command) => services::run(command).await,
         Command::Test(command) => test::run_tests(command).await,
+        Command::Demo(command) => demo::run(command).await,
+        Command::Bench(command) => bench::run_workloads(command).await,
         Command::Tidy => tidy::run_checks(),
         Command::Ci => ci::run_steps().await,
     };

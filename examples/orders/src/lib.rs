@@ -4,12 +4,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Topic of the order service's events.
-pub const ORDERS: &str = "orders";
-/// Topic of the shipping service's events.
-pub const SHIPMENTS: &str = "shipments";
-
-/// `order.placed` on [`ORDERS`].
+/// `order.placed`, of the order service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OrderPlaced {
     /// The order.
@@ -22,7 +17,7 @@ pub struct OrderPlaced {
     pub item: String,
 }
 
-/// `order.shipped` on [`SHIPMENTS`].
+/// `order.shipped`, of the shipping service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OrderShipped {
     /// The order.

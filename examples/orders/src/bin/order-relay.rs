@@ -1,5 +1,7 @@
 //! Publishes the order service's outbox. Run as many as you like; they share the work.
 
+use std::time::Duration;
+
 use clap::Parser;
 use omni_box::kafka::{KafkaEventPublisher, KafkaPublisherConfig};
 use omni_box::postgres::{PgConfig, PgStore};
@@ -17,6 +19,9 @@ struct Args {
     /// The name of this relay in logs.
     #[arg(long, default_value = "order-relay")]
     worker_id: String,
+    /// How long after a crash of this relay another takes over its share.
+    #[arg(long, default_value_t = 10)]
+    lease_seconds: u64,
 }
 
 #[tokio::main]
@@ -28,7 +33,10 @@ async fn main() -> anyhow::Result<()> {
     let publisher =
         KafkaEventPublisher::from_config(KafkaPublisherConfig::new(args.brokers), EnvelopeEventConverter)?;
 
-    let relay = OutboxRelay::builder(outbox, publisher).worker_id(WorkerId::new(args.worker_id)?).build()?;
+    let relay = OutboxRelay::builder(outbox, publisher)
+        .worker_id(WorkerId::new(args.worker_id)?)
+        .lease_ttl(Duration::from_secs(args.lease_seconds))
+        .build()?;
     println!("relaying");
     relay.run(orders::shutdown_on_signal()?).await?;
     Ok(())

@@ -7,7 +7,7 @@ use axum::{Json, Router};
 use clap::Parser;
 use omni_box::postgres::{PgConfig, PgStore};
 use omni_box::prelude::*;
-use orders::{ORDERS, OrderPlaced};
+use orders::OrderPlaced;
 use serde::Deserialize;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -20,6 +20,9 @@ struct Args {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: String,
+    /// Topic of this service's events.
+    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders")]
+    topic: String,
 }
 
 #[derive(Clone)]
@@ -27,6 +30,7 @@ struct App {
     pool: PgPool,
     outbox: PgStore,
     domain: OmniBoxDomainService,
+    topic: String,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +73,7 @@ impl App {
             .await?;
 
         let event = self.domain.create_outbox_event(
-            NewOutboxEvent::new("order.placed", ORDERS, &placed)
+            NewOutboxEvent::new("order.placed", &self.topic, &placed)
                 .partition_key(&placed.customer)
                 .aggregate("order", placed.order_id),
         )?;
@@ -89,7 +93,7 @@ async fn main() -> anyhow::Result<()> {
     let outbox = PgStore::new(pool.clone(), PgConfig::default());
     outbox.migrate().await?;
 
-    let app = App { pool, outbox, domain: OmniBoxDomainService::default() };
+    let app = App { pool, outbox, domain: OmniBoxDomainService::default(), topic: args.topic };
     let router = Router::new().route("/orders", post(place_order)).with_state(app);
     let listener = tokio::net::TcpListener::bind(&args.listen).await?;
     println!("listening on {}", listener.local_addr()?);

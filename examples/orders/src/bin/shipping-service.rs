@@ -1,10 +1,13 @@
 //! Ships orders: each order's shipment and its own event commit together, once, however often the message is delivered.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
 use clap::Parser;
 use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
 use omni_box::postgres::{PgConfig, PgStore};
 use omni_box::prelude::*;
-use orders::{ORDERS, OrderPlaced, OrderShipped, SHIPMENTS};
+use orders::{OrderPlaced, OrderShipped};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -16,26 +19,52 @@ struct Args {
     /// Kafka's bootstrap servers.
     #[arg(long, env = "KAFKA_BROKERS")]
     brokers: String,
+    /// Topic of the orders.
+    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders")]
+    orders_topic: String,
+    /// Topic of this service's own events.
+    #[arg(long, env = "SHIPMENTS_TOPIC", default_value = "shipments")]
+    topic: String,
+    /// Processes of one group share the orders.
+    #[arg(long, default_value = "shipping")]
+    group: String,
+    /// The name of this process in logs and tables.
+    #[arg(long, default_value = "shipping-service")]
+    worker_id: String,
+    /// How long after a crash of this process another takes over its outbox share.
+    #[arg(long, default_value_t = 10)]
+    lease_seconds: u64,
+    /// How long after a crash of this process another takes over its partitions.
+    #[arg(long, default_value_t = 45)]
+    session_seconds: u64,
 }
 
-async fn ship(cx: InboxContext<'_, PgStore>, order: OrderPlaced) -> Result<(), HandlerError> {
-    let shipment_id = Uuid::now_v7();
-    sqlx::query("insert into shipments (id, order_id, customer, number) values ($1, $2, $3, $4)")
-        .bind(shipment_id)
-        .bind(order.order_id)
-        .bind(&order.customer)
-        .bind(order.number)
-        .execute(&mut *cx.conn)
-        .await?;
+struct Shipping {
+    topic: String,
+}
 
-    let shipped = OrderShipped { order_id: order.order_id, shipment_id };
-    let event = OmniBoxDomainService::default().create_outbox_event(
-        NewOutboxEvent::new("order.shipped", SHIPMENTS, &shipped)
-            .partition_key(&order.customer)
-            .causation_id(cx.event.message_id()),
-    )?;
-    cx.store.create(cx.conn, &event).await?;
-    Ok(())
+#[async_trait]
+impl InboxHandler<PgStore> for Shipping {
+    async fn handle(&self, cx: InboxContext<'_, PgStore>) -> Result<HandlerOutcome, HandlerError> {
+        let order: OrderPlaced = cx.event.payload().deserialize()?;
+        let shipment_id = Uuid::now_v7();
+        sqlx::query("insert into shipments (id, order_id, customer, number) values ($1, $2, $3, $4)")
+            .bind(shipment_id)
+            .bind(order.order_id)
+            .bind(&order.customer)
+            .bind(order.number)
+            .execute(&mut *cx.conn)
+            .await?;
+
+        let shipped = OrderShipped { order_id: order.order_id, shipment_id };
+        let event = OmniBoxDomainService::default().create_outbox_event(
+            NewOutboxEvent::new("order.shipped", &self.topic, &shipped)
+                .partition_key(&order.customer)
+                .causation_id(cx.event.message_id()),
+        )?;
+        cx.store.create(cx.conn, &event).await?;
+        Ok(HandlerOutcome::Completed)
+    }
 }
 
 #[tokio::main]
@@ -47,23 +76,28 @@ async fn main() -> anyhow::Result<()> {
     let store = PgStore::new(pool, PgConfig::default());
     store.migrate().await?;
     let shutdown = orders::shutdown_on_signal()?;
+    let worker_id = WorkerId::new(args.worker_id)?;
 
     // this service publishes its own outbox in its own process
     let publisher = KafkaEventPublisher::from_config(
         KafkaPublisherConfig::new(args.brokers.clone()),
         EnvelopeEventConverter,
     )?;
-    let relay =
-        OutboxRelay::builder(store.clone(), publisher).worker_id(WorkerId::new("shipping")?).build()?;
+    let relay = OutboxRelay::builder(store.clone(), publisher)
+        .worker_id(worker_id.clone())
+        .lease_ttl(Duration::from_secs(args.lease_seconds))
+        .build()?;
     let relay = tokio::spawn(relay.run(shutdown.clone()));
 
-    let group = ConsumerGroup::new("shipping")?;
-    let consumer =
-        KafkaEventConsumer::from_config(KafkaConsumerConfig::new(args.brokers, group.clone(), [ORDERS]))?;
+    let group = ConsumerGroup::new(args.group)?;
+    let consumer = KafkaEventConsumer::from_config(
+        KafkaConsumerConfig::new(args.brokers, group.clone(), [args.orders_topic])
+            .property("session.timeout.ms", (args.session_seconds * 1000).to_string()),
+    )?;
     let mut runner = InboxConsumerRunner::builder(consumer, store)
         .consumer_group(group)
-        .worker_id(WorkerId::new("shipping")?)
-        .handler(typed_handler_fn(ship))
+        .worker_id(worker_id)
+        .handler(Shipping { topic: args.topic })
         .build()?;
     println!("shipping");
     runner.run_forever(&shutdown).await?;
