@@ -139,7 +139,7 @@ create table {{inbox_partitions}} (
 );
 
 -- Messages kept as raw bytes. Headers are a list of [name, base64 or null].
-create table {{quarantine}} (
+create table {{inbox_quarantine}} (
     id uuid not null default gen_random_uuid(),
     consumer_group varchar(255) not null,
     topic varchar(255) not null,
@@ -151,18 +151,18 @@ create table {{quarantine}} (
     produced_at timestamptz,
     error text not null,
     created_at timestamptz not null default now(),
-    constraint {{quarantine_pkey}} primary key (id),
-    constraint {{quarantine_position}} unique (consumer_group, topic, partition, "offset")
+    constraint {{inbox_quarantine_pkey}} primary key (id),
+    constraint {{inbox_quarantine_position}} unique (consumer_group, topic, partition, "offset")
 );
 
-create table {{control}} (
+create table {{omni_box_control}} (
     singleton boolean not null default true,
     installation uuid not null default gen_random_uuid(),
     schema_version integer not null,
     lanes smallint not null default 16,
     delivery_mode text not null default 'lanes',
-    constraint {{control_pkey}} primary key (singleton),
-    constraint {{control_singleton_check}} check (singleton),
-    constraint {{control_mode_check}} check (delivery_mode in ('lanes', 'rows', 'fenced'))
+    constraint {{omni_box_control_pkey}} primary key (singleton),
+    constraint {{omni_box_control_singleton_check}} check (singleton),
+    constraint {{omni_box_control_mode_check}} check (delivery_mode in ('lanes', 'rows', 'fenced'))
 );
-insert into {{control}} (schema_version) values (1);
+insert into {{omni_box_control}} (schema_version) values (1);

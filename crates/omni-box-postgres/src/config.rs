@@ -24,9 +24,9 @@ pub enum Table {
     OutboxRelays,
     /// `inbox_partitions`: who consumes which partition.
     InboxPartitions,
-    /// `quarantine`: messages kept as raw bytes.
+    /// `inbox_quarantine`: messages kept as raw bytes.
     Quarantine,
-    /// `control`: one row that describes the installation.
+    /// `omni_box_control`: one row that describes the installation.
     Control,
     /// `omni_box_migrations`: which migrations were applied.
     Migrations,
@@ -52,8 +52,8 @@ impl Table {
             Self::OutboxLanes => "outbox_lanes",
             Self::OutboxRelays => "outbox_relays",
             Self::InboxPartitions => "inbox_partitions",
-            Self::Quarantine => "quarantine",
-            Self::Control => "control",
+            Self::Quarantine => "inbox_quarantine",
+            Self::Control => "omni_box_control",
             Self::Migrations => "omni_box_migrations",
         }
     }

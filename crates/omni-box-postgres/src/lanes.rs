@@ -249,6 +249,12 @@ impl PgStore {
             .bind(holds.iter().map(|hold| hold.failure.error()).collect::<Vec<_>>())
             .bind(outcomes.iter().map(|outcome| outcome.kind).collect::<Vec<_>>())
             .bind(outcomes.into_iter().map(|outcome| outcome.delay).collect::<Vec<_>>())
+            .bind(
+                holds
+                    .iter()
+                    .map(|hold| i32::try_from(hold.attempts_made).unwrap_or(i32::MAX))
+                    .collect::<Vec<_>>(),
+            )
             .bind(mine)
             .execute(conn)
             .await

@@ -84,6 +84,8 @@ pub struct KeyRef {
 pub struct LaneHold {
     /// The event.
     pub id: EventId,
+    /// Its counted attempts as they were read: a settlement that is written again because its answer was lost counts once.
+    pub attempts_made: u32,
     /// Why, and when it is tried again: until then its key is held. [`Retry::Never`](super::Retry::Never) fails it.
     pub failure: Failure,
 }
@@ -160,6 +162,7 @@ pub trait OrderedLanes: Send + Sync {
     ///
     /// - Checks owner and epoch of every lease in the same transaction, and changes nothing of a lane whose lease is lost.
     /// - Changes pending events only.
+    /// - Writing the same settlement twice is the same as writing it once.
     /// - Holds: the event waits as the head of its key. Followers wait behind it; one that was scheduled for later joins at the end of
     ///   the key. A follower whose key has no held head any more is left as it is.
     async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled>;

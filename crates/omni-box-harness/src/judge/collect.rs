@@ -122,7 +122,7 @@ impl Judge {
             .await?;
         let quarantined = self
             .texts(
-                "select concat_ws(':', topic, partition, \"offset\") from quarantine where consumer_group = $1",
+                "select concat_ws(':', topic, partition, \"offset\") from inbox_quarantine where consumer_group = $1",
                 Some(group),
             )
             .await?;

@@ -217,7 +217,7 @@ impl Flight {
                         "topic unavailable, its keys wait"
                     );
                 }
-                self.record_failure(report.id, key, seq, was_head, failure)
+                self.record_failure(&event, key, seq, was_head, failure)
             }
             Verdict::Unavailable(_) => unreachable!("returned above"),
         };
@@ -226,14 +226,14 @@ impl Flight {
 
     fn record_failure(
         &mut self,
-        id: EventId,
+        event: &OutboxEvent,
         key: Option<KeyRef>,
         seq: i64,
         was_head: bool,
         failure: Failure,
     ) -> &'static str {
         let gives_up = failure.retry == Retry::Never;
-        let hold = LaneHold { id, failure };
+        let hold = LaneHold { id: event.id(), attempts_made: event.lifecycle().attempts_made(), failure };
         match key {
             Some(key) if !gives_up => {
                 self.blocked.entry(key.clone()).or_default().unwritten.insert(seq);

@@ -1,4 +1,4 @@
-insert into {{quarantine}} (consumer_group, topic, partition, "offset", key, headers, value, produced_at, error)
+insert into {{inbox_quarantine}} (consumer_group, topic, partition, "offset", key, headers, value, produced_at, error)
 select * from unnest(
     $1::text[], $2::text[], $3::int[], $4::bigint[], $5::bytea[], $6::jsonb[], $7::bytea[], $8::timestamptz[], $9::text[]
 )

@@ -228,10 +228,13 @@ async fn quarantine_keeps_raw_bytes_once() {
             db.store.quarantine(&mut tx, std::slice::from_ref(&kept)).await.unwrap();
             db.store.commit(tx).await.unwrap();
         }
-        assert_eq!(db.scalar::<i64>("select count(*) from quarantine").await, 1);
-        assert_eq!(db.scalar::<Vec<u8>>("select key from quarantine where value is null").await, b"\xff\0");
+        assert_eq!(db.scalar::<i64>("select count(*) from inbox_quarantine").await, 1);
         assert_eq!(
-            db.scalar::<String>("select headers::text from quarantine").await,
+            db.scalar::<Vec<u8>>("select key from inbox_quarantine where value is null").await,
+            b"\xff\0"
+        );
+        assert_eq!(
+            db.scalar::<String>("select headers::text from inbox_quarantine").await,
             "[[\"a\u{fffd}\", \"/g==\"], [\"a\u{fffd}\", null]]"
         );
     })

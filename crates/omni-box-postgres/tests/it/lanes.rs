@@ -63,7 +63,11 @@ fn ids_of(events: &[OutboxEvent]) -> Vec<EventId> {
 }
 
 fn hold(id: EventId, attempt: Attempt, retry: Retry) -> LaneHold {
-    LaneHold { id, failure: Failure::new("broker said no", attempt, retry) }
+    hold_again(id, 0, attempt, retry)
+}
+
+fn hold_again(id: EventId, attempts_made: u32, attempt: Attempt, retry: Retry) -> LaneHold {
+    LaneHold { id, attempts_made, failure: Failure::new("broker said no", attempt, retry) }
 }
 
 async fn pending(db: &Database) -> i64 {
@@ -349,23 +353,30 @@ async fn a_held_head_holds_its_key_and_no_other() {
 #[tokio::test]
 async fn a_retry_waits_for_its_time_and_attempts_stay_within_bounds() {
     run(async |db: Arc<Database>| {
-        let event = build(NewOutboxEvent::from_json("t", "orders", r#"{"a":1}"#).max_attempts(1));
+        let event = build(NewOutboxEvent::from_json("t", "orders", r#"{"a":1}"#).max_attempts(2));
         db.enqueue(std::slice::from_ref(&event)).await;
         let relay = Relay::start(&db, LONG).await;
         let attempts = async || db.scalar::<i32>("select attempts_made from outbox_events").await;
-        for (attempt, expected) in
-            [(Attempt::Free, 0), (Attempt::Refunded, 0), (Attempt::Counted, 1), (Attempt::Counted, 1)]
+        for (attempt, read, expected) in
+            // the third is a repeat whose answer was lost
+            [
+                (Attempt::Free, 0, 0),
+                (Attempt::Counted, 0, 1),
+                (Attempt::Counted, 0, 1),
+                (Attempt::Counted, 1, 2),
+                (Attempt::Counted, 2, 2),
+            ]
         {
-            let holds = vec![hold(event.id(), attempt, Retry::After(Duration::from_millis(200)))];
+            let holds = vec![hold_again(event.id(), read, attempt, Retry::After(Duration::from_millis(200)))];
             relay.settle(LaneSettlement { holds, ..LaneSettlement::default() }).await;
             assert_eq!(attempts().await, expected);
         }
         assert_eq!(relay.fetch().await, []);
         let due = eventually("the retry is due", async || relay.fetch().await.pop()).await;
         assert!(due.is_held_head);
-        let holds = vec![hold(event.id(), Attempt::Refunded, Retry::Never)];
+        let holds = vec![hold_again(event.id(), 2, Attempt::Refunded, Retry::Never)];
         relay.settle(LaneSettlement { holds, ..LaneSettlement::default() }).await;
-        assert_eq!(attempts().await, 0);
+        assert_eq!(attempts().await, 1);
         assert_eq!(
             db.scalar::<i64>(
                 "select count(*) from outbox_events where status = 'failed' and not held and not head"

@@ -68,7 +68,7 @@ async fn the_printed_sql_is_the_migration() {
 async fn verify_names_each_difference() {
     run(async |db: Arc<Database>| {
         db.execute(
-            "drop table quarantine; alter table inbox_events drop column digest;
+            "drop table inbox_quarantine; alter table inbox_events drop column digest;
              alter table outbox_relays alter column worker type varchar(9); drop index outbox_events_due;
              update omni_box_migrations set checksum = 'x';
              insert into omni_box_migrations (version, name, checksum) values (99, 'future', 'y')",
@@ -77,7 +77,7 @@ async fn verify_names_each_difference() {
         let found = db.store.verify().await.unwrap();
         let text = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         for wanted in [
-            "table quarantine is missing",
+            "table inbox_quarantine is missing",
             "column digest of table inbox_events is missing",
             "column worker of table outbox_relays is varchar, needs to be text",
             "index outbox_events_due of table outbox_events is missing or not valid",

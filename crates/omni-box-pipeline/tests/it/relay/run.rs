@@ -194,7 +194,7 @@ async fn works_in_mode_rows_too() -> Result<()> {
 #[tokio::test]
 async fn refuses_a_database_without_its_schema() -> Result<()> {
     let Some(world) = World::new().await? else { return Ok(()) };
-    sqlx::raw_sql("drop table control").execute(world.database.pool()).await?;
+    sqlx::raw_sql("drop table omni_box_control").execute(world.database.pool()).await?;
     let relay = OutboxRelay::builder(world.store.clone(), world.publisher()).build()?;
     let error = relay.run(CancellationToken::new()).await.unwrap_err();
     assert_eq!(error.kind(), omni_box_core::ErrorKind::Misconfigured);
@@ -203,7 +203,7 @@ async fn refuses_a_database_without_its_schema() -> Result<()> {
 
 #[test]
 fn settings_that_disagree_are_named() {
-    let error = |result: omni_box_core::Result<OutboxRelay<PgStore>>| result.unwrap_err().to_string();
+    let error = |result: omni_box_core::Result<OutboxRelay<PgStore>>| result.expect_err("the settings disagree").to_string();
     let builder = || {
         let pool = sqlx::PgPool::connect_lazy("postgres://127.0.0.1/none").unwrap();
         let publisher = KafkaEventPublisher::from_config(
