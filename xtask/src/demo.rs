@@ -8,6 +8,7 @@ mod stage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -25,9 +26,9 @@ pub(crate) struct Command {
     /// Writes the result to this file too, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Seconds until it is too late; 120, and one more for every 50 orders, unless set.
-    #[arg(long)]
-    deadline: Option<u64>,
+    /// Gives up when nothing has moved for so many seconds.
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
     /// Keeps the databases and the logs.
     #[arg(long)]
     keep: bool,
@@ -66,36 +67,40 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         Ok(services) => on_servers(&command, &services, &mut interrupt).await,
         Err(error) => Err(error),
     };
-    if !were_up {
-        services::down(&options).await?;
-    }
-    outcome
+    let left = if were_up { Ok(()) } else { services::down(&options).await.map(drop) };
+    outcome.and_then(|code| left.map(|()| code))
 }
 
 async fn on_servers(command: &Command, services: &Services, interrupt: &mut Interrupt) -> Result<ExitCode> {
     interrupt.guard(build()).await?;
     let mut stage = interrupt.guard(Stage::set(services)).await?;
-    let outcome = interrupt.guard(stage.play(command.events, command.deadline)).await;
-    let ended = stage.end().await;
-    let judged = match outcome {
-        Ok(played) => interrupt.guard(stage.judge(played)).await.and_then(|outcome| ended.map(|()| outcome)),
-        Err(error) => Err(error),
-    };
+    let outcome = perform(command, &mut stage, interrupt).await;
+    let is_good = matches!(outcome, Ok(code) if code == ExitCode::SUCCESS);
+    let cleared = stage.clear(command.keep, is_good).await;
+    outcome.and_then(|code| cleared.map(|()| code))
+}
 
-    let is_good = judged.as_ref().is_ok_and(check::Outcome::is_good);
-    stage.clear(command.keep, is_good).await?;
-    let outcome = judged?;
+async fn perform(command: &Command, stage: &mut Stage, interrupt: &mut Interrupt) -> Result<ExitCode> {
+    let played = interrupt.guard(stage.play(command.events, Duration::from_secs(command.patience))).await;
+    // Whatever happened, nothing runs on; and what is judged does not move any more.
+    let ended = stage.end().await;
+    let played = played?;
+    let outcome = interrupt.guard(stage.judge(&played)).await?;
     println!("{outcome}");
     if let Some(path) = &command.json {
         std::fs::write(path, format!("{:#}\n", outcome.to_json()))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    if is_good {
-        println!("Every order took effect exactly once, in its customer's order.");
-        return Ok(ExitCode::SUCCESS);
+    if let Some(why) = &played.given_up {
+        eprintln!("given up: {why}");
     }
     eprint!("{}", outcome.explanation());
-    Ok(ExitCode::FAILURE)
+    ended?;
+    if played.given_up.is_some() || !outcome.is_good() {
+        return Ok(ExitCode::FAILURE);
+    }
+    println!("Every order took effect exactly once, in its customer's order.");
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn build() -> Result<()> {

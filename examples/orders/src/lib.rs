@@ -1,5 +1,7 @@
 //! What the three programs share: the events they exchange, and how a process starts and stops.
 
+use std::io::IsTerminal;
+
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,7 +31,12 @@ pub struct OrderShipped {
 /// Logs to stderr as `RUST_LOG` says (`info` if it says nothing).
 pub fn init_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let is_terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(is_terminal)
+        .init();
 }
 
 /// A token that is cancelled by SIGTERM or Ctrl-C.

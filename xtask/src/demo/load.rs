@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -16,8 +16,8 @@ const CONCURRENCY: u64 = 16;
 /// Places orders, as many as it is allowed to; ends when this is dropped.
 pub(super) struct Load {
     allowed: Arc<Semaphore>,
-    tasks: JoinSet<Result<Vec<Uuid>>>,
-    accepted: Vec<Uuid>,
+    tasks: JoinSet<Result<()>>,
+    accepted: mpsc::UnboundedReceiver<Uuid>,
 }
 
 #[derive(Deserialize)]
@@ -27,27 +27,29 @@ struct Placed {
 
 impl Load {
     /// Starts to place up to `orders` at the order service, of which none is allowed yet.
-    pub(super) fn start(address: &str, orders: u64) -> Self {
+    pub(super) fn start(address: &str, orders: u64) -> Result<Self> {
         let allowed = Arc::new(Semaphore::new(0));
         let next = Arc::new(AtomicU64::new(0));
-        let client = reqwest::Client::new();
+        // The service is on this machine, whatever proxy the environment names.
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let (sender, accepted) = mpsc::unbounded_channel();
         let url = format!("http://{address}/orders");
         let mut tasks = JoinSet::new();
         for _ in 0..CONCURRENCY {
-            let (allowed, next, client, url) = (allowed.clone(), next.clone(), client.clone(), url.clone());
+            let (allowed, next, sender) = (allowed.clone(), next.clone(), sender.clone());
+            let (client, url) = (client.clone(), url.clone());
             tasks.spawn(async move {
-                let mut accepted = Vec::new();
                 loop {
                     let order = next.fetch_add(1, Ordering::Relaxed);
                     if order >= orders {
-                        return Ok(accepted);
+                        return Ok(());
                     }
                     allowed.acquire().await?.forget();
-                    accepted.push(place(&client, &url, order).await?);
+                    sender.send(place(&client, &url, order).await?)?;
                 }
             });
         }
-        Self { allowed, tasks, accepted: Vec::new() }
+        Ok(Self { allowed, tasks, accepted })
     }
 
     /// Allows some more.
@@ -55,20 +57,25 @@ impl Load {
         self.allowed.add_permits(usize::try_from(orders).unwrap_or(Semaphore::MAX_PERMITS));
     }
 
-    /// Whether all are placed; the ids that the service answered with are in [`accepted`](Self::accepted) then.
+    /// Whether all are placed.
     ///
     /// # Errors
     /// When an order was refused.
     pub(super) fn is_done(&mut self) -> Result<bool> {
         while let Some(ended) = self.tasks.try_join_next() {
-            self.accepted.extend(ended??);
+            ended??;
         }
         Ok(self.tasks.is_empty())
     }
 
-    /// The ids of all orders that the service said it has.
-    pub(super) fn accepted(self) -> Vec<Uuid> {
-        self.accepted
+    /// Places no more; returns the ids of all orders that the service said it has.
+    pub(super) async fn end(mut self) -> Vec<Uuid> {
+        self.tasks.shutdown().await;
+        let mut all = Vec::new();
+        while let Ok(order) = self.accepted.try_recv() {
+            all.push(order);
+        }
+        all
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Stage {
 pub(super) struct Played {
     accepted: Vec<Uuid>,
     seconds: f64,
+    /// Why it was given up, if it was.
+    pub(super) given_up: Option<String>,
 }
 
 /// A worker that is killed once so many orders are there, and started again.
@@ -102,8 +104,8 @@ impl Stage {
     /// Starts the programs, places the orders, kills and restarts, and waits until everything is shipped.
     ///
     /// # Errors
-    /// When a program ends that was not killed, an order is refused, or the deadline passes.
-    pub(super) async fn play(&mut self, events: u64, deadline: Option<u64>) -> Result<Played> {
+    /// When a program ends that was not killed, or an order is refused.
+    pub(super) async fn play(&mut self, events: u64, patience: Duration) -> Result<Played> {
         eprintln!("starting order-service, two order-relay, two shipping-service");
         let address = self.service.start("listening on").await?;
         for worker in &mut self.workers {
@@ -125,14 +127,14 @@ impl Stage {
                 state: State::Due,
             },
         ];
-        let deadline = Duration::from_secs(deadline.unwrap_or(120 + events / 50));
         let mut progress = Progress::start(events)?;
         let begun = Instant::now();
-        let mut load = Load::start(&address, events);
+        let mut load = Load::start(&address, events)?;
         // the last third waits for those that come back, so that they have work
         let last = events / 3;
         load.allow(events - last);
         let mut held_back = last;
+        let (mut before, mut moved) = (Counts::default(), Instant::now());
 
         loop {
             let counts = Counts::read(self.orders.pool(), self.shipping.pool()).await?;
@@ -164,10 +166,15 @@ impl Stage {
             let is_shipped = counts.shipped >= events && counts.waiting == 0;
             if load.is_done()? && are_over && is_shipped {
                 let seconds = begun.elapsed().as_secs_f64();
-                return Ok(Played { accepted: load.accepted(), seconds });
+                return Ok(Played { accepted: load.end().await, seconds, given_up: None });
             }
-            if begun.elapsed() > deadline {
-                bail!(self.late(events, counts, deadline));
+            if before != counts {
+                (before, moved) = (counts, Instant::now());
+            }
+            if moved.elapsed() > patience {
+                let seconds = begun.elapsed().as_secs_f64();
+                let given_up = Some(self.what_is_open(events, counts, patience));
+                return Ok(Played { accepted: load.end().await, seconds, given_up });
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -195,10 +202,10 @@ impl Stage {
         }
     }
 
-    fn late(&self, events: u64, counts: Counts, deadline: Duration) -> String {
+    fn what_is_open(&self, events: u64, counts: Counts, patience: Duration) -> String {
         let Counts { orders, published, shipped, waiting } = counts;
         let mut text = format!(
-            "not done after {deadline:?}: of {events} orders {orders} are placed, {published} published, \
+            "nothing moved for {patience:?}: of {events} orders {orders} are placed, {published} published, \
              {shipped} shipped; {waiting} events wait"
         );
         for program in [&self.service].into_iter().chain(&self.workers) {
@@ -221,9 +228,9 @@ impl Stage {
     }
 
     /// Reads databases and topics and judges them.
-    pub(super) async fn judge(&self, played: Played) -> Result<Outcome> {
+    pub(super) async fn judge(&self, played: &Played) -> Result<Outcome> {
         let (orders, shipping) = (self.orders.pool(), self.shipping.pool());
-        let evidence = Evidence::gather(played.accepted, orders, shipping, &self.topics).await?;
+        let evidence = Evidence::gather(played.accepted.clone(), orders, shipping, &self.topics).await?;
         Ok(judge(&evidence, played.seconds))
     }
 
