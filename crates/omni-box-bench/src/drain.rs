@@ -19,7 +19,7 @@ pub(crate) async fn run(servers: &Servers, name: &'static str, events: usize, ke
     let store = table::store(&database).await?;
 
     let publisher =
-        KafkaEventPublisher::from_config(KafkaPublisherConfig::new(brokers), EnvelopeEventConverter)?;
+        KafkaEventPublisher::from_config(KafkaPublisherConfig::new(brokers), RawEventConverter)?;
     let shutdown = CancellationToken::new();
     let relay = OutboxRelay::builder(store.clone(), publisher).build()?;
     let relay = tokio::spawn(relay.run(shutdown.clone()));
@@ -38,7 +38,7 @@ pub(crate) async fn run(servers: &Servers, name: &'static str, events: usize, ke
     let database = TestDatabase::create_on(&servers.database_url).await?;
     let store = table::store(&database).await?;
     table::fill(&store, &floor_topic, events, keys).await?;
-    let sql_floor = floor::sql(database.pool()).await?;
+    let sql_floor = floor::sql(database.pool(), keys.min(16) as i64).await?;
     database.close().await?;
 
     let mut report = Report::new(name, events, end - start)

@@ -15,8 +15,9 @@ use uuid::Uuid;
 /// Rows of one fetch, as the relay's default.
 const BATCH: i64 = 2_000;
 
-/// Fetches and marks all pending rows by the leanest SQL on one connection; returns rows per second.
-pub(crate) async fn sql(pool: &PgPool) -> Result<f64> {
+/// Fetches and marks all pending rows by the leanest SQL on one connection; returns rows per second. `lanes` is how many lanes
+/// have rows, which share the batch.
+pub(crate) async fn sql(pool: &PgPool, lanes: i64) -> Result<f64> {
     let mut connection = pool.acquire().await?;
     let start = Instant::now();
     let mut total = 0usize;
@@ -27,10 +28,10 @@ pub(crate) async fn sql(pool: &PgPool) -> Result<f64> {
              cross join lateral (
                  select * from outbox_events o
                  where o.lane = l.lane and o.status = 'pending' and not o.held and not o.deferred
-                 order by o.seq limit $1 / 16
+                 order by o.seq limit $1
              ) e",
         )
-        .bind(BATCH)
+        .bind(BATCH / lanes)
         .fetch_all(&mut *connection)
         .await?;
         if rows.is_empty() {
@@ -74,7 +75,7 @@ pub(crate) async fn kafka(brokers: &str, topic: &str, events: usize, keys: usize
             .create_with_context(counted.clone())?;
         // the connection is made before the clock starts, as the relay's is
         producer.client().fetch_metadata(Some(&topic), Duration::from_secs(10))?;
-        let value = "x".repeat(400);
+        let value = "x".repeat(250);
         let key_texts: Vec<String> = (0..keys.min(events)).map(|key| format!("key-{key}")).collect();
         let start = Instant::now();
         for number in 0..events {
