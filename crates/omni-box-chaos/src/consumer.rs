@@ -10,8 +10,8 @@ use clap::Args;
 use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer};
 use omni_box::postgres::PgStore;
 use omni_box::{
-    ConsumerGroup, Event as _, EventRepository as _, HandlerError, HandlerOutcome, InboxConsumerRunner,
-    InboxContext, InboxHandler, NewOutboxEvent, OmniBoxDomainService,
+    Attempt, ConsumerGroup, Event as _, EventRepository as _, HandlerError, HandlerOutcome,
+    InboxConsumerRunner, InboxContext, InboxHandler, NewOutboxEvent, OmniBoxDomainService,
 };
 use omni_box_harness::judge::journal::{self, Intent};
 use serde::Deserialize;
@@ -38,6 +38,9 @@ pub(crate) struct ConsumerArgs {
     /// How many times the handler fails each message first, after its writes.
     #[arg(long, default_value_t = 0)]
     fail_times: u32,
+    /// Handle messages that ask to be put off.
+    #[arg(long)]
+    accept: bool,
     /// How long the handler may take.
     #[arg(long, default_value_t = 10_000)]
     handler_timeout_ms: u64,
@@ -73,6 +76,8 @@ pub(crate) async fn run(servers: &Servers, args: ConsumerArgs) -> Result<()> {
 enum Act {
     /// End the process.
     Abort,
+    /// Be put off, until a consumer comes that accepts it.
+    PutOff,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +90,7 @@ struct Handler {
     slow: Duration,
     query: Duration,
     fail_times: u32,
+    accept: bool,
     failed: Mutex<HashMap<String, u32>>,
     domain: OmniBoxDomainService,
 }
@@ -96,6 +102,7 @@ impl Handler {
             slow: Duration::from_millis(args.slow_ms),
             query: Duration::from_millis(args.query_ms),
             fail_times: args.fail_times,
+            accept: args.accept,
             failed: Mutex::default(),
             domain: OmniBoxDomainService::default(),
         }
@@ -134,8 +141,16 @@ impl InboxHandler<PgStore> for Handler {
             journal::intend(cx.conn, &[intent]).await?;
             cx.store.create(cx.conn, added).await?;
         }
-        if let Ok(Body { act: Some(Act::Abort) }) = event.payload().deserialize() {
-            std::process::abort();
+        match event.payload().deserialize().ok().and_then(|body: Body| body.act) {
+            Some(Act::Abort) => std::process::abort(),
+            Some(Act::PutOff) if !self.accept => {
+                return Ok(HandlerOutcome::Retry {
+                    reason: "put off".into(),
+                    attempt: Attempt::Free,
+                    after: Some(Duration::from_millis(200)),
+                });
+            }
+            Some(Act::PutOff) | None => {}
         }
         if !self.query.is_zero() {
             sqlx::query("select pg_sleep($1)").bind(self.query.as_secs_f64()).execute(&mut *cx.conn).await?;

@@ -186,6 +186,64 @@ async fn frozen_relay_marks_nothing() -> Result<()> {
     Ok(())
 }
 
+/// The new owner has published nothing yet when the old one wakes up: what that one had in flight is still pending, and only
+/// the lease's epoch keeps it from marking.
+#[tokio::test]
+async fn relay_wakes_up_before_its_successor_works() -> Result<()> {
+    let Some(world) = World::new("relay_wakes_up").await? else { return Ok(()) };
+    world.watch_marks().await?;
+    let topic = world.topic("orders", 2).await?;
+    let mut relay = world.start("r0", "relay --lease-ttl-ms 500").await?;
+    let mut writer = world.start("writer", &format!("writer --topic {topic} --tasks 6")).await?;
+    for _ in 0..8 {
+        world.until(SOON, format!("{OWNS_ALL} 'r0'")).await;
+        world.progress(200).await?;
+        relay.freeze()?;
+        world.until(SOON, "select not exists (select from outbox_lanes where leased_until > now())").await;
+        world
+            .execute(
+                "update outbox_lanes set owner = gen_random_uuid(), worker = 'successor', epoch = epoch + 1,
+                     leased_until = now() + interval '1 second'
+                 where lane in (select lane from outbox_lanes for update skip locked)",
+            )
+            .await?;
+        relay.thaw()?;
+    }
+    writer.stop().await?;
+    world.settled().await;
+    relay.stop().await?;
+    assert_eq!(world.count("select count(*) from chaos_thefts").await?, 0);
+    world.judged().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn newcomers_get_drained_lanes() -> Result<()> {
+    let Some(world) = World::new("newcomers_get_drained_lanes").await? else { return Ok(()) };
+    world.watch_marks().await?;
+    let topic = world.topic("orders", 2).await?;
+    let mut relays = vec![world.start("r0", "relay --lease-ttl-ms 2000").await?];
+    let mut writer = world.start("writer", &format!("writer --topic {topic} --tasks 8")).await?;
+    for newcomer in ["r1", "r2", "r3"] {
+        world.progress(300).await?;
+        relays.push(world.start(newcomer, "relay --lease-ttl-ms 2000").await?);
+        let shares = format!(
+            "select count(distinct worker) = {} and bool_or(worker = '{newcomer}') from outbox_lanes",
+            relays.len()
+        );
+        world.until(SOON, shares).await;
+    }
+    writer.stop().await?;
+    world.settled().await;
+    for relay in &mut relays {
+        relay.stop().await?;
+    }
+    assert_eq!(world.count("select count(*) from chaos_thefts").await?, 0);
+    let verdict = world.judged().await?;
+    ensure!(verdict.duplicates == 0, "a lane is drained before it is handed over: {verdict}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn relay_drains_and_hands_over_at_once() -> Result<()> {
     let Some(world) = World::new("relay_drains_and_hands_over").await? else { return Ok(()) };

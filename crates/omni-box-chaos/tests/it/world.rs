@@ -12,6 +12,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use sqlx::AssertSqlSafe;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 /// How long anything that should happen soon may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -81,7 +82,10 @@ impl World {
     }
 
     pub(crate) async fn execute(&self, sql: &'static str) -> Result<()> {
-        sqlx::raw_sql(sql).execute(self.database.pool()).await?;
+        // what a frozen program has locked stays locked
+        timeout(SOON, sqlx::raw_sql(sql).execute(self.database.pool()))
+            .await
+            .context("a statement hangs")??;
         Ok(())
     }
 
