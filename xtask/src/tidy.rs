@@ -25,9 +25,9 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
     let metadata = MetadataCommand::new().current_dir(root()).features(CargoOpt::AllFeatures).exec()?;
     let mut findings = Findings::default();
     dependencies::check(&metadata, &mut findings);
-    sql::check(root(), &published_sources(&metadata), &mut findings)?;
+    sql::check(&root(), &published_sources(&metadata), &mut findings)?;
     package::check(&root().join("migrations/postgres"), &packaged("omni-box-postgres")?, &mut findings)?;
-    length::check(root(), &mut findings)?;
+    length::check(&root(), &mut findings)?;
 
     for warning in &findings.warnings {
         println!("warning: {warning}");

@@ -18,8 +18,7 @@ pub(crate) async fn run(servers: &Servers, name: &'static str, events: usize, ke
     let database = TestDatabase::create_on(&servers.database_url).await?;
     let store = table::store(&database).await?;
 
-    let publisher =
-        KafkaEventPublisher::from_config(KafkaPublisherConfig::new(brokers), RawEventConverter)?;
+    let publisher = KafkaEventPublisher::from_config(KafkaPublisherConfig::new(brokers), RawEventConverter)?;
     let shutdown = CancellationToken::new();
     let relay = OutboxRelay::builder(store.clone(), publisher).build()?;
     let relay = tokio::spawn(relay.run(shutdown.clone()));

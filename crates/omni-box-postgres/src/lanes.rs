@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use omni_box_core::{
     Activity, Attempt, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement,
-    LaneShare, Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled, Store,
+    LaneShare, Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled,
 };
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
@@ -30,7 +30,8 @@ impl OrderedLanes for PgStore {
     }
 
     async fn release(&self, owner: OwnerId, leases: &[Lease]) -> Result<()> {
-        self.guarded(&self.queries.lanes_release, owner, leases).await
+        self.guarded(&self.queries.lanes_release, owner, leases).await?;
+        self.notify().await
     }
 
     async fn leave(&self, owner: OwnerId) -> Result<()> {
@@ -40,7 +41,8 @@ impl OrderedLanes for PgStore {
             .execute(&mut *session)
             .await
             .map_err(failed("give all lanes back"))?;
-        session.finish().await
+        session.finish().await?;
+        self.notify().await
     }
 
     async fn fetch(
@@ -72,7 +74,7 @@ impl OrderedLanes for PgStore {
         if settlement.holds.is_empty() && settlement.followers.is_empty() && settlement.release.is_empty() {
             return self.complete(owner, leases, &settlement.completed).await;
         }
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_brief().await?;
         let (mine, lost) = self.lock_lanes(&mut tx, owner, leases).await?;
         self.settle_locked(&mut tx, &mine, settlement).await?;
         tx.commit_checked().await?;
@@ -106,7 +108,7 @@ impl PgStore {
     async fn take_share(&self, request: &LeaseRequest) -> Result<Share> {
         let owner = request.owner.as_uuid();
         let ttl = interval(request.ttl);
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_brief().await?;
         sqlx::query(self.queries.lanes_alive.sql())
             .bind(owner)
             .bind(request.worker.as_str())

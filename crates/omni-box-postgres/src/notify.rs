@@ -4,12 +4,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::Wakeup;
+use omni_box_core::{Result, Wakeup};
 use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::error::failed;
 use crate::{Listen, PgStore};
 
 /// Longest pause between two attempts to LISTEN.
@@ -54,6 +55,21 @@ impl PgStore {
             });
         }
         PgWakeup { rings: self.bell.rings.subscribe(), _bell: Arc::clone(&self.bell) }
+    }
+}
+
+impl PgStore {
+    /// Rings in every process: lanes are free.
+    pub(crate) async fn notify(&self) -> Result<()> {
+        let mut session = self.session().await?;
+        sqlx::query("select pg_notify($1, '')")
+            .bind(self.config.channel())
+            .execute(&mut *session)
+            .await
+            .map_err(failed("notify relays"))?;
+        session.finish().await?;
+        self.bell.ring();
+        Ok(())
     }
 }
 

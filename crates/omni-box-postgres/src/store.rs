@@ -86,10 +86,15 @@ impl PgStore {
     /// A connection for statements that need no transaction: each commits by itself, unless there is a hook.
     pub(crate) async fn session(&self) -> Result<Session> {
         if self.hook.is_some() {
-            return Ok(Session::Transaction(self.begin().await?));
+            return Ok(Session::Transaction(self.begin_brief().await?));
         }
         let conn = self.pool.acquire().await.map_err(failed("get a connection"))?;
         Ok(Session::Plain(conn))
+    }
+
+    /// A transaction in which only the engine works.
+    pub(crate) async fn begin_brief(&self) -> Result<PgTx> {
+        self.hooked(PgTx::begin_brief(&self.pool).await?).await
     }
 
     async fn hooked(&self, mut tx: PgTx) -> Result<PgTx> {

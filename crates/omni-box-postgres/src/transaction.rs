@@ -26,9 +26,19 @@ pub struct PgTx {
 const BEGIN: &str = "begin; select set_config('synchronous_commit', 'on', true) \
                      where current_setting('synchronous_commit') in ('off', 'local', 'remote_write')";
 
+/// Silence after which the server ends a transaction of the engine's own.
+const FROZEN_MILLIS: u32 = 5_000;
+
 impl PgTx {
     pub(crate) async fn begin(pool: &PgPool) -> Result<Self> {
         Self::begin_with(pool, BEGIN.into_sql_str()).await
+    }
+
+    /// For transactions in which the engine only talks to the server: one that falls silent is that of a frozen process, which must not
+    /// keep its locks from the relay that takes over.
+    pub(crate) async fn begin_brief(pool: &PgPool) -> Result<Self> {
+        let statement = format!("{BEGIN}; set local idle_in_transaction_session_timeout = {FROZEN_MILLIS}");
+        Self::begin_with(pool, AssertSqlSafe(statement).into_sql_str()).await
     }
 
     /// Limits each statement, the wait for a lock, and the time between two statements, so that the server ends what a frozen process

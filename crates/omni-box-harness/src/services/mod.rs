@@ -67,12 +67,16 @@ impl Services {
     }
 }
 
-/// The folder used when none is given: `services` in the build's target folder.
+/// The folder used when none is given: `services` in the build's target folder. Where that is comes from the environment cargo
+/// runs this program in, since another checkout with the same target folder may have built it.
 pub fn default_dir() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
-        |dir| std::path::absolute(&dir).unwrap_or_else(|_| dir.into()),
-    );
+    let workspace = || {
+        let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = Path::new(&own).ancestors().find(|folder| folder.join("Cargo.lock").exists());
+        root.unwrap_or(Path::new(&own)).join("target")
+    };
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(workspace, |dir| std::path::absolute(&dir).unwrap_or_else(|_| dir.into()));
     let _ = std::fs::create_dir_all(&target);
     target.canonicalize().unwrap_or(target).join("services")
 }

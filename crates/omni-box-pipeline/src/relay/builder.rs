@@ -50,12 +50,10 @@ impl Settings {
         self.lease_ttl / 4
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    /// What the relay needs.
+    fn check(&self) -> Result<()> {
         let Self { lease_ttl, poll_shortest, poll_longest, .. } = self;
-        let misconfigured = |text: String| Err(Error::new(ErrorKind::Misconfigured, text));
-        if *lease_ttl < Duration::from_millis(100) {
-            return misconfigured(format!("lease_ttl {lease_ttl:?} is shorter than 100 ms"));
-        }
+        self.check_lease()?;
         if poll_shortest.is_zero() || poll_shortest > poll_longest {
             return misconfigured(format!(
                 "the shortest poll interval {poll_shortest:?} must be above zero and at most the longest {poll_longest:?}"
@@ -68,6 +66,19 @@ impl Settings {
         }
         Ok(())
     }
+
+    /// What the publisher needs as well.
+    pub(super) fn check_lease(&self) -> Result<()> {
+        let lease_ttl = self.lease_ttl;
+        if lease_ttl < Duration::from_millis(100) {
+            return misconfigured(format!("lease_ttl {lease_ttl:?} is shorter than 100 ms"));
+        }
+        Ok(())
+    }
+}
+
+fn misconfigured(text: String) -> Result<()> {
+    Err(Error::new(ErrorKind::Misconfigured, text))
 }
 
 impl fmt::Debug for Settings {

@@ -24,6 +24,8 @@ use crate::gate::Gate;
 
 /// Outcomes wait this long for company before they are written, unless nothing else is in flight.
 const SETTLE_LINGER: Duration = Duration::from_millis(10);
+/// A wake-up renews leases too, but not more often than this.
+const RENEW_ON_WAKE: Duration = Duration::from_millis(500);
 /// Batches in flight at once.
 const BATCHES_IN_FLIGHT: usize = 3;
 /// How long the last settlement and the hand-over of leases may take.
@@ -104,6 +106,7 @@ pub(super) struct Engine<S> {
     unwritten: Option<(LaneSettlement, HashSet<LaneId>)>,
     lost: Vec<LaneId>,
     lease_due: Instant,
+    lease_asked: Instant,
     last_progress: Instant,
     broker: Broker,
     broker_gate: Gate,
@@ -143,6 +146,7 @@ impl<S: OutboxRepository> Engine<S> {
             unwritten: None,
             lost: Vec::new(),
             lease_due: now,
+            lease_asked: now,
             last_progress: now,
             broker: Broker::Closed(now),
             broker_gate: Gate::new("broker", settings.outage_retry),
@@ -191,7 +195,11 @@ impl<S: OutboxRepository> Engine<S> {
             Event::Settled(written) => self.take_written(written, now),
             Event::Lease(answer) => self.take_lease(answer, now),
             Event::Broker(result) => self.take_broker(result, now),
-            Event::Woken => self.pace.woken(now),
+            Event::Woken => {
+                self.pace.woken(now);
+                // perhaps another relay has given lanes back
+                self.lease_due = self.lease_due.min(self.lease_asked + RENEW_ON_WAKE);
+            }
         }
     }
 
@@ -504,6 +512,7 @@ impl<S: OutboxRepository> Engine<S> {
 
     fn start_renewal(&mut self, now: Instant) {
         self.lease_due = now + self.settings.heartbeat();
+        self.lease_asked = now;
         let request = LeaseRequest {
             owner: self.owner,
             worker: self.settings.worker_id.clone(),

@@ -107,7 +107,7 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
     /// [`Misconfigured`](ErrorKind::Misconfigured), naming the two settings that disagree.
     pub fn build(self) -> Result<OutboxPublisher<S>> {
         let settings = self.settings?;
-        settings.check()?;
+        settings.check_lease()?;
         Ok(OutboxPublisher {
             store: self.store,
             publisher: self.publisher,

@@ -42,7 +42,7 @@ async fn idle_lanes(world: &World) -> i64 {
     sqlx::query_scalar("select count(*) from outbox_lanes where idle")
         .fetch_one(world.database.pool())
         .await
-        .unwrap()
+        .expect("query is valid")
 }
 
 #[tokio::test]
@@ -203,7 +203,9 @@ async fn refuses_a_database_without_its_schema() -> Result<()> {
 
 #[test]
 fn settings_that_disagree_are_named() {
-    let error = |result: omni_box_core::Result<OutboxRelay<PgStore>>| result.expect_err("the settings disagree").to_string();
+    let error = |result: omni_box_core::Result<OutboxRelay<PgStore>>| {
+        result.expect_err("the settings disagree").to_string()
+    };
     let builder = || {
         let pool = sqlx::PgPool::connect_lazy("postgres://127.0.0.1/none").unwrap();
         let publisher = KafkaEventPublisher::from_config(
