@@ -454,7 +454,7 @@ impl<S: OutboxRepository> Engine<S> {
     // --- leases -------------------------------------------------------------------------------------------------
 
     fn start_lease(&mut self, now: Instant) -> Option<Instant> {
-        if self.leasing.is_some() || self.stopping.is_some() {
+        if self.leasing.is_some() {
             return None;
         }
         let ready = self.database_retry;
@@ -484,6 +484,9 @@ impl<S: OutboxRepository> Engine<S> {
         if now >= due {
             self.start_renewal(now);
             return None;
+        }
+        if self.stopping.is_some() {
+            return Some(due);
         }
         if now >= ready && self.owned.is_valid(now) {
             if let Some(activity) = self.pace.announcement(now) {
@@ -614,8 +617,12 @@ impl<S: OutboxRepository> Engine<S> {
 
     /// Gives up what did not come back in time, writes what did, and hands the leases back.
     async fn farewell(mut self) -> Result<()> {
-        (self.submitting, self.recovering, self.leasing, self.fetching) = (None, None, None, None);
+        (self.submitting, self.recovering, self.fetching) = (None, None, None);
         let goodbye = async {
+            // a lease that is being taken must not outlive the leave
+            if let Some(leasing) = self.leasing.take() {
+                leasing.await;
+            }
             if self.flight.sent() > 0 {
                 self.publisher.purge().await;
                 self.take_last_reports();
