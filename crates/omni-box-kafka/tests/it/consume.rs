@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::timeout;
 
-use crate::cluster::{SOON, admin, brokers, committed, event, publish, topic, unique};
+use crate::cluster::{SOON, admin, brokers, committed, event, publish, read, topic, unique};
 
 pub(crate) fn config(brokers: &str, group: &str, topic: &str) -> KafkaConsumerConfig {
     KafkaConsumerConfig::new(brokers, ConsumerGroup::new(group).unwrap(), [topic])
@@ -211,6 +211,47 @@ async fn aborted_transactions_and_markers_do_not_stall_the_watermark() {
     assert_eq!(committed(&brokers, &group, &topic, 0).await, None);
     partition.ack.commit(&delivered[..3]).await.unwrap();
     assert_eq!(committed(&brokers, &group, &topic, 0).await, Some(11));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_of_a_compacted_topic_do_not_stall_the_watermark() {
+    let Some(brokers) = brokers() else { return };
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "100"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("max.compaction.lag.ms", "100"),
+    ];
+    let (topic, group) = (topic(&brokers, "compacted", 1, &settings).await, unique("group"));
+    let config_of_publisher = KafkaPublisherConfig::new(&brokers);
+    let publisher =
+        KafkaEventPublisher::with_factory(move || config_of_publisher.producer(), RawEventConverter);
+    let mut published = 0;
+    // only closed segments are compacted, and only a write closes one
+    let compacted = async {
+        loop {
+            let events = (0..10).map(|n| event(&topic, Some("same"), n)).collect();
+            assert!(publish(&publisher, events).await.iter().all(Result::is_ok));
+            published += 10;
+            if read(&brokers, &topic).await.len() + 20 < published {
+                return;
+            }
+        }
+    };
+    timeout(SOON, compacted).await.expect("compacted in time");
+
+    let mut consumer = start(config(&brokers, &group, &topic)).await;
+    let mut partition = next(&mut consumer).await;
+    let last = published as i64 - 1;
+    let mut delivered = vec![recv(&mut partition).await.offset];
+    while delivered.last() != Some(&last) {
+        delivered.push(recv(&mut partition).await.offset);
+    }
+    assert!(delivered.len() < published, "there are gaps");
+    partition.ack.commit(&delivered[1..]).await.unwrap();
+    assert_eq!(committed(&brokers, &group, &topic, 0).await, None);
+    partition.ack.commit(&delivered[..1]).await.unwrap();
+    assert_eq!(committed(&brokers, &group, &topic, 0).await, Some(last + 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
