@@ -1,0 +1,131 @@
+//! Batches on their way: fetched, submitted, settled.
+
+use std::collections::HashSet;
+
+use omni_box_core::{Lease, OutboxRepository, Settled};
+use tokio::time::Instant;
+
+use super::{BATCHES_IN_FLIGHT, Broker, Engine, Fetched, SETTLE_LINGER, Written, lanes};
+
+impl<S: OutboxRepository> Engine<S> {
+    pub(super) fn start_fetch(&mut self, now: Instant) -> Option<Instant> {
+        let capacity =
+            (self.settings.batch_size.get() as usize * BATCHES_IN_FLIGHT).saturating_sub(self.flight.len());
+        let has_room = capacity * 2 >= self.settings.batch_size.get() as usize
+            && self.flight.bytes() < self.settings.max_batch_bytes as usize * BATCHES_IN_FLIGHT;
+        let is_open =
+            matches!(self.broker, Broker::Open) && self.stopping.is_none() && self.fetching.is_none();
+        if !is_open || !has_room || self.owned.is_empty() || !self.owned.is_valid(now) {
+            return None;
+        }
+        let due = self.pace.next().max(self.database_retry);
+        if now < due {
+            return Some(due);
+        }
+        let plan = self.owned.plan(self.settings.batch_size.get().min(capacity as u32));
+        if plan.is_empty() {
+            return None;
+        }
+        self.fetches += 1;
+        let number = self.fetches;
+        let (store, in_flight) = (self.store.clone(), self.flight.ids());
+        let max_bytes = self.settings.max_batch_bytes;
+        self.fetching = Some(Box::pin(async move {
+            let events = lanes(&store).fetch(&plan, &in_flight, max_bytes).await;
+            Fetched { number, plan, events }
+        }));
+        None
+    }
+
+    pub(super) fn take_fetched(&mut self, fetched: Fetched, now: Instant) {
+        let Fetched { number, plan, events } = fetched;
+        let mut events = match events {
+            Ok(events) => events,
+            Err(error) => return self.database_failed(error, now),
+        };
+        self.database_gate.open();
+        let may_have_more = self.owned.fetched(&plan, &events);
+        self.pace.fetched(events.len(), may_have_more, now);
+        if !matches!(self.broker, Broker::Open) || self.stopping.is_some() {
+            return;
+        }
+        events.retain(|event| self.owned.lease(event.lane).is_some());
+        if !events.is_empty() {
+            self.settings.metrics.batch_locked(events.len());
+            self.flight.admit(number, events);
+        }
+    }
+
+    pub(super) fn start_submit(&mut self, now: Instant) -> Option<Instant> {
+        let can_send =
+            matches!(self.broker, Broker::Open) && self.stopping.is_none() && self.submitting.is_none();
+        if !can_send || !self.flight.has_ready() {
+            return None;
+        }
+        if self.flight.sent() == 0 {
+            self.last_progress = now;
+        }
+        let owned = &self.owned;
+        let events = self.flight.take_ready(now, |lane| owned.may_send(lane, now));
+        if !events.is_empty() {
+            let (publisher, reporter) = (self.publisher.clone(), self.reporter.clone());
+            self.submitting = Some(Box::pin(async move { publisher.submit(events, &reporter).await }));
+        }
+        None
+    }
+
+    pub(super) fn start_settle(&mut self, now: Instant) -> Option<Instant> {
+        if self.settling.is_some() {
+            return None;
+        }
+        if self.unwritten.is_some() || self.flight.outgoing() > 0 {
+            let is_idle = self.flight.sent() == 0 && !self.flight.has_ready();
+            let is_many = self.flight.outgoing() * 2 >= self.settings.batch_size.get() as usize;
+            let due = match self.flight.outgoing_since() {
+                _ if self.unwritten.is_some() || is_idle || is_many => self.database_retry,
+                Some(since) => self.database_retry.max(since + SETTLE_LINGER),
+                None => return None,
+            };
+            if now < due {
+                return Some(due);
+            }
+            let (settlement, lane_ids) =
+                self.unwritten.take().unwrap_or_else(|| self.flight.take_settlement());
+            if settlement.is_empty() {
+                return None;
+            }
+            let leases: Vec<Lease> = lane_ids
+                .iter()
+                .copied()
+                .chain(settlement.release.iter().map(|key| key.lane))
+                .collect::<HashSet<_>>()
+                .into_iter()
+                .filter_map(|lane| self.owned.lease(lane))
+                .collect();
+            let (store, owner) = (self.store.clone(), self.owner);
+            self.settling = Some(Box::pin(async move {
+                let result = lanes(&store).settle(owner, &leases, &settlement).await;
+                Written { settlement, lanes: lane_ids, result }
+            }));
+        }
+        None
+    }
+
+    pub(super) fn take_written(&mut self, written: Written, now: Instant) {
+        let Written { settlement, lanes, result } = written;
+        match result {
+            Ok(Settled { lost }) => {
+                self.database_gate.open();
+                self.flight.settled(&settlement, self.fetches);
+                self.lose(lost);
+                if self.flight.sent() == 0 {
+                    self.pace.freed(now);
+                }
+            }
+            Err(error) => {
+                self.unwritten = Some((settlement, lanes));
+                self.database_failed(error, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Leases: renewed, announced, given back, lost.
+
+use omni_box_core::{Error, ErrorKind, LaneId, LeaseRequest, OutboxRepository};
+use tokio::time::{Instant, timeout};
+
+use super::{Broker, Engine, LeaseAnswer, lanes};
+
+impl<S: OutboxRepository> Engine<S> {
+    pub(super) fn start_lease(&mut self, now: Instant) -> Option<Instant> {
+        if self.leasing.is_some() {
+            return None;
+        }
+        let ready = self.database_retry;
+        let gave_up = self.broker_gate.closed_for().is_some_and(|closed| closed > self.settings.lease_ttl);
+        let has_started =
+            !matches!(self.broker, Broker::Checking | Broker::Closed(_)) || !self.owned.is_empty();
+        if gave_up {
+            if self.owned.is_empty()
+                || self.settling.is_some()
+                || !matches!(self.broker, Broker::Closed(_) | Broker::Checking)
+            {
+                return None;
+            }
+            if now < ready {
+                return Some(ready);
+            }
+            tracing::warn!(worker_id = %self.settings.worker_id, "broker stays unavailable, giving leases back");
+            let (store, owner) = (self.store.clone(), self.owner);
+            self.leasing =
+                Some(Box::pin(async move { LeaseAnswer::Left { result: lanes(&store).leave(owner).await } }));
+            return None;
+        }
+        if !has_started {
+            return None;
+        }
+        let due = self.lease_due.max(ready);
+        if now >= due {
+            self.start_renewal(now);
+            return None;
+        }
+        if self.stopping.is_some() {
+            return Some(due);
+        }
+        if now >= ready && self.owned.is_valid(now) {
+            if let Some(activity) = self.pace.announcement(now) {
+                let (store, owner, leases) = (self.store.clone(), self.owner, self.owned.leases());
+                self.leasing = Some(Box::pin(async move {
+                    let result = lanes(&store).announce(owner, &leases, activity).await;
+                    LeaseAnswer::Announced { activity, result }
+                }));
+                return None;
+            }
+            // a fetch that is under way may still bring events of a lane that drains
+            if self.fetching.is_none() {
+                let drained = self.owned.drained(|lane| self.flight.of_lane(lane));
+                if !drained.is_empty() {
+                    let (store, owner) = (self.store.clone(), self.owner);
+                    self.leasing = Some(Box::pin(async move {
+                        let result = lanes(&store).release(owner, &drained).await;
+                        LeaseAnswer::Released { leases: drained, result }
+                    }));
+                    return None;
+                }
+            }
+        }
+        Some(due)
+    }
+
+    fn start_renewal(&mut self, now: Instant) {
+        self.lease_due = now + self.settings.heartbeat();
+        self.lease_asked = now;
+        let request = LeaseRequest {
+            owner: self.owner,
+            worker: self.settings.worker_id.clone(),
+            ttl: self.settings.lease_ttl,
+        };
+        let store = self.store.clone();
+        self.leasing = Some(Box::pin(async move {
+            // an answer that comes after the lease has run out is no use
+            let share = match timeout(request.ttl, lanes(&store).lease(&request)).await {
+                Ok(share) => share,
+                Err(_) => {
+                    Err(Error::new(ErrorKind::Unavailable, "renewing leases took longer than they live"))
+                }
+            };
+            LeaseAnswer::Renewed { asked: now, share }
+        }));
+    }
+
+    pub(super) fn take_lease(&mut self, answer: LeaseAnswer, now: Instant) {
+        let result = match answer {
+            LeaseAnswer::Renewed { asked, share } => share.map(|share| {
+                let change = self.owned.renewed(&share, asked, self.settings.lease_ttl);
+                if change.gained > 0 {
+                    tracing::info!(
+                        worker_id = %self.settings.worker_id,
+                        lanes = share.leases.len(),
+                        fair_share = share.fair_share,
+                        "lanes taken"
+                    );
+                    self.pace.leases_changed(now);
+                }
+                self.lose(change.lost);
+            }),
+            LeaseAnswer::Released { leases, result } => result.map(|()| {
+                for lease in leases {
+                    self.owned.remove(lease.lane);
+                }
+            }),
+            LeaseAnswer::Announced { activity, result } => {
+                result.map(|()| self.pace.announced(activity, now))
+            }
+            LeaseAnswer::Left { result } => result.map(|()| {
+                for lease in self.owned.leases() {
+                    self.flight.forget_lane(lease.lane);
+                }
+                self.owned.clear();
+                self.lease_due = now;
+            }),
+        };
+        match result {
+            Ok(()) => self.database_gate.open(),
+            Err(error) => {
+                self.lease_due = now;
+                self.database_failed(error, now);
+            }
+        }
+    }
+
+    pub(super) fn lose(&mut self, lanes: Vec<LaneId>) {
+        if lanes.is_empty() {
+            return;
+        }
+        tracing::warn!(worker_id = %self.settings.worker_id, ?lanes, "leases lost to another relay");
+        for lane in &lanes {
+            self.owned.remove(*lane);
+            self.settings.metrics.lease_lost();
+        }
+        self.lost.extend(lanes);
+        if matches!(self.broker, Broker::Open) {
+            self.purge();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The broker: asked, purged, waited for.
+
+use omni_box_core::{
+    DeliveryReport, Error, ErrorKind, Event as _, FailureClass, OutboxRepository, Reporter, Result,
+};
+use tokio::time::Instant;
+
+use super::{Broker, Engine, FAREWELL};
+
+impl<S: OutboxRepository> Engine<S> {
+    pub(super) fn start_broker(&mut self, now: Instant) -> Option<Instant> {
+        match self.broker {
+            Broker::Closed(retry) if now >= retry && self.stopping.is_none() => {
+                let publisher = self.publisher.clone();
+                self.broker = Broker::Checking;
+                self.recovering = Some(Box::pin(async move { publisher.check().await }));
+                None
+            }
+            Broker::Closed(retry) => self.stopping.is_none().then_some(retry),
+            Broker::Open if self.flight.sent() > 0 => {
+                let stalled = self.last_progress + self.settings.lease_ttl;
+                if now >= stalled {
+                    let ttl = self.settings.lease_ttl;
+                    self.close_broker(&Error::new(
+                        ErrorKind::Unavailable,
+                        format!("the broker acknowledged nothing for {ttl:?}"),
+                    ));
+                    return None;
+                }
+                Some(stalled)
+            }
+            _ => None,
+        }
+    }
+
+    fn close_broker(&mut self, error: &Error) {
+        if matches!(self.broker, Broker::Open) {
+            self.broker_gate.close(error);
+            self.purge();
+        }
+    }
+
+    /// Gives up everything in flight: what was not acknowledged is read again, from the first.
+    pub(super) fn purge(&mut self) {
+        self.broker = Broker::Purging;
+        self.submitting = None;
+        let publisher = self.publisher.clone();
+        self.recovering = Some(Box::pin(async move {
+            publisher.purge().await;
+            Ok(())
+        }));
+    }
+
+    pub(super) fn take_broker(&mut self, result: Result<()>, now: Instant) {
+        match (self.broker, result) {
+            (Broker::Purging, _) => {
+                self.take_last_reports();
+                self.flight.reset(self.fetches);
+                for lane in std::mem::take(&mut self.lost) {
+                    self.flight.forget_lane(lane);
+                }
+                let is_closed = self.broker_gate.closed_for().is_some();
+                self.broker = if is_closed { Broker::Closed(now) } else { Broker::Open };
+                self.pace.woken(now);
+            }
+            (_, Ok(())) => {
+                self.broker_gate.open();
+                self.broker = Broker::Open;
+                self.pace.woken(now);
+            }
+            (_, Err(error))
+                if error.kind() == ErrorKind::Fatal || error.class() == FailureClass::Permanent =>
+            {
+                self.stop(FAREWELL, Err(error));
+            }
+            (_, Err(error)) => self.broker = Broker::Closed(now + self.broker_gate.close(&error)),
+        }
+    }
+
+    /// What was acknowledged before the purge counts; the reports of this generation end here.
+    pub(super) fn take_last_reports(&mut self) {
+        let (reporter, reports) = Reporter::channel();
+        self.reporter = reporter;
+        let mut old = std::mem::replace(&mut self.reports, reports);
+        let mut last = std::mem::take(&mut self.inbox);
+        while let Ok(report) = old.try_recv() {
+            last.push(report);
+        }
+        for report in last.into_iter().filter(|report| report.result.is_ok()) {
+            self.note(report);
+        }
+    }
+
+    pub(super) fn take_reports(&mut self, now: Instant) {
+        self.last_progress = now;
+        for report in std::mem::take(&mut self.inbox) {
+            if let Some(error) = self.note(report) {
+                self.close_broker(&error);
+            }
+        }
+    }
+
+    fn note(&mut self, report: DeliveryReport) -> Option<Error> {
+        match self.flight.report(report) {
+            Err(error) => Some(error),
+            Ok(None) => None,
+            Ok(Some(noted)) => {
+                let metrics = &self.settings.metrics;
+                metrics.event_published(noted.event.event_type(), noted.status);
+                metrics.publish_duration(noted.event.event_type(), noted.sent_at.elapsed());
+                if noted.status == "retried" {
+                    metrics.key_held();
+                }
+                None
+            }
+        }
+    }
+}
