@@ -1,3 +1,4 @@
+-- By primary key: see the concatenation in inbox/complete.sql.
 -- Messages that failed. kind: 0 tried again after `delay`, 1 when an operator says so, 2 never.
 update {{inbox_events}} e
 set
@@ -13,4 +14,4 @@ set
     locked_by = null,
     updated_at = clock_timestamp()
 from unnest($1::uuid[], $2::int[], $3::text[], $4::int[], $5::interval[]) as n (id, charge, error, kind, delay)
-where e.id = n.id and e.status = 'pending'
+where e.id = n.id and e.status || '' = 'pending'

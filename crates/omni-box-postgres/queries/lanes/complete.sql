@@ -1,5 +1,6 @@
 -- Completes pending events of lanes that are still the owner's, and tells which are not. The share lock comes first: a
 -- take-over waits for this statement, or this statement sees the new owner and epoch.
+-- The concatenation is that of inbox/complete.sql.
 with mine as materialized (
     select l.lane from {{outbox_lanes}} l
     join unnest($2::smallint[], $3::bigint[]) as w (lane, epoch) on l.lane = w.lane and l.epoch = w.epoch
@@ -11,7 +12,7 @@ done as (
     update {{outbox_events}} e
     set status = 'completed', completed_at = clock_timestamp(), updated_at = clock_timestamp(), held = false, head = false,
         hold_until = null, locked_at = null, locked_by = null
-    where e.id = any($4::uuid[]) and e.status = 'pending' and e.lane = any(array(select m.lane from mine m))
+    where e.id = any($4::uuid[]) and e.status || '' = 'pending' and e.lane = any(array(select m.lane from mine m))
 )
 select array(
     select w.lane from unnest($2::smallint[]) as w (lane) where w.lane not in (select m.lane from mine m)
