@@ -16,7 +16,7 @@ use crate::table;
 const PARTITIONS: i32 = 16;
 /// Messages a transaction holds, and transactions at once: the runner's own numbers.
 const GROUP: usize = 60;
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 #[derive(serde::Deserialize)]
 struct Body {

@@ -70,13 +70,13 @@ impl KafkaConsumerConfig {
             servers: bootstrap_servers.into(),
             group,
             topics: topics.into_iter().map(Into::into).collect(),
-            drain_deadline: Duration::from_secs(20),
+            drain_deadline: Duration::from_secs(45),
             window: 1000,
             properties: Properties::default(),
         }
     }
 
-    /// How long a partition that is revoked may finish what it has begun; 20 s unless set.
+    /// How long a partition that is revoked may finish what it has begun; 45 s unless set, more than a handler may take by default.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
         self.drain_deadline = deadline;
         self
