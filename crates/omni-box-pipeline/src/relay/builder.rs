@@ -30,7 +30,8 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    fn new() -> Result<Self> {
+    /// The defaults.
+    pub(super) fn new() -> Result<Self> {
         Ok(Self {
             worker_id: WorkerId::new("relay")?,
             batch_size: BatchSize::new(2_000)?,
@@ -221,9 +222,4 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
         settings.check()?;
         Ok(OutboxRelay { store: self.store, publisher: self.publisher, settings })
     }
-}
-
-/// Settings of an [`OutboxPublisher`](super::OutboxPublisher), which has a builder of its own.
-pub(super) fn publisher_settings() -> Result<Settings> {
-    Settings::new()
 }

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::builder::{Publisher, Settings, publisher_settings};
+use super::builder::{Publisher, Settings};
 use super::flight::Flight;
 use super::lanes::OwnedLanes;
 use super::pace::Pace;
@@ -125,7 +125,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         OutboxPublisherBuilder {
             store,
             publisher: Publisher(Arc::new(publisher)),
-            settings: publisher_settings(),
+            settings: Settings::new(),
             publish_timeout: Duration::from_secs(30),
         }
     }
