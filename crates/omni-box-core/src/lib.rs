@@ -5,6 +5,7 @@
 //! implement its traits, and `omni-box-pipeline` runs on them.
 
 mod broker;
+mod clock;
 mod converter;
 mod domain;
 mod error;
@@ -21,6 +22,7 @@ pub use broker::{
     AckHandle, AssignedPartition, DeliveryReport, EventConsumer, EventPublisher, InFlight, NullAckHandle,
     Reporter,
 };
+pub use clock::{Clock, SystemClock};
 pub use converter::{
     Encoded, EnvelopeEventConverter, EventConverter, RawEventConverter, SchemaVersionedConverter,
     message_headers,

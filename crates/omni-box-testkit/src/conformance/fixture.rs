@@ -1,0 +1,88 @@
+//! What a suite needs of the store or broker that it tests.
+
+use std::future::Future;
+use std::ops::DerefMut;
+use std::time::Duration;
+
+use omni_box_core::{ConsumerGroup, DeliveryMode, EventConsumer, EventId, EventPublisher, Store};
+
+/// Gives each test an empty store of its own.
+pub trait StoreFixture: Send + Sync + Sized + 'static {
+    /// The store under test.
+    type Store: Store;
+
+    /// Makes an empty store. `None`: a server it needs is not there, as the fixture has said on standard output.
+    fn create() -> impl Future<Output = Option<Self>> + Send;
+
+    /// A store on the same data, as another process would open it: two of them share nothing in memory that two processes could not.
+    fn open(&self) -> impl Future<Output = Self::Store> + Send;
+
+    /// Sets the table's delivery mode. A store that knows only one does nothing for it and panics for others.
+    fn set_mode(&self, mode: DeliveryMode) -> impl Future<Output = ()> + Send;
+
+    /// Moves the store's clock forward, for everyone who works on its data.
+    fn advance(&self, by: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// Stores whose connections exist outside a transaction.
+pub trait BareConnections: StoreFixture {
+    /// A connection with no open transaction.
+    fn bare(
+        &self,
+    ) -> impl Future<Output = Box<dyn DerefMut<Target = <Self::Store as Store>::Conn> + Send>> + Send;
+}
+
+/// Gives each test a broker to publish to, or topics of its own on a shared one.
+pub trait PublisherFixture: Send + Sync + Sized + 'static {
+    /// The publisher under test.
+    type Publisher: EventPublisher;
+
+    /// Makes the fixture. `None`: a server it needs is not there, as the fixture has said on standard output.
+    fn create() -> impl Future<Output = Option<Self>> + Send;
+
+    /// A new, empty topic.
+    fn topic(&self) -> impl Future<Output = String> + Send;
+
+    /// A publisher.
+    fn publisher(&self) -> impl Future<Output = Self::Publisher> + Send;
+
+    /// The events on a topic as a consumer outside of omni-box sees them, repeats included; those of one key in their order.
+    fn read(&self, topic: &str) -> impl Future<Output = Vec<EventId>> + Send;
+}
+
+/// Brokers that a test can take away.
+pub trait Outages: PublisherFixture {
+    /// Takes the broker away from the publishers: what they send from now on gets no answer, or an error.
+    fn cut(&self) -> impl Future<Output = ()> + Send;
+
+    /// Gives it back.
+    fn restore(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Gives each test a broker to consume from, or topics and groups of its own on a shared one.
+pub trait ConsumerFixture: Send + Sync + Sized + 'static {
+    /// The consumer under test.
+    type Consumer: EventConsumer;
+
+    /// Makes the fixture. `None`: a server it needs is not there, as the fixture has said on standard output.
+    fn create() -> impl Future<Output = Option<Self>> + Send;
+
+    /// A new, empty topic.
+    fn topic(&self, partitions: i32) -> impl Future<Output = String> + Send;
+
+    /// A name for a group that nobody has used.
+    fn group(&self) -> ConsumerGroup;
+
+    /// A consumer of a topic, not started; each one is another member of the group.
+    fn consumer(&self, group: &ConsumerGroup, topic: &str) -> impl Future<Output = Self::Consumer> + Send;
+
+    /// Appends a message to a partition, without any code under test.
+    fn send(
+        &self,
+        topic: &str,
+        partition: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,5 @@
+//! The contracts of the traits as tests: what a store or broker must pass to be one.
+
+mod fixture;
+
+pub use fixture::{BareConnections, ConsumerFixture, Outages, PublisherFixture, StoreFixture};
