@@ -4,7 +4,9 @@ use std::future::Future;
 use std::ops::DerefMut;
 use std::time::Duration;
 
-use omni_box_core::{ConsumerGroup, DeliveryMode, EventConsumer, EventId, EventPublisher, Store};
+use omni_box_core::{
+    ConsumerGroup, DeliveryMode, EventConsumer, EventId, EventPublisher, QuarantinedMessage, Store,
+};
 
 /// Gives each test an empty store of its own.
 pub trait StoreFixture: Send + Sync + Sized + 'static {
@@ -22,6 +24,12 @@ pub trait StoreFixture: Send + Sync + Sized + 'static {
 
     /// Moves the store's clock forward, for everyone who works on its data.
     fn advance(&self, by: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// Stores of inbox events, whose quarantine a test must be able to look into.
+pub trait InboxFixture: StoreFixture {
+    /// What is in quarantine, in any order.
+    fn quarantined(&self) -> impl Future<Output = Vec<QuarantinedMessage>> + Send;
 }
 
 /// Stores whose connections exist outside a transaction.

@@ -2,4 +2,4 @@
 
 mod fixture;
 
-pub use fixture::{BareConnections, ConsumerFixture, Outages, PublisherFixture, StoreFixture};
+pub use fixture::{BareConnections, ConsumerFixture, InboxFixture, Outages, PublisherFixture, StoreFixture};
