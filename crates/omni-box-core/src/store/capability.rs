@@ -36,15 +36,18 @@ impl fmt::Display for ClaimToken {
 /// Marks of whole batches in one statement.
 #[async_trait]
 pub trait BulkOperations<E>: Send + Sync {
-    /// Completes the pending events that `token` has claimed; returns those that were.
+    /// Completes the pending events that `token` has claimed; returns those that were, in any order. All others are left as they are.
     async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>>;
 }
 
 /// Claims of batches.
 #[async_trait]
 pub trait DistributedLocking<E>: Send + Sync {
-    /// Claims due pending events, oldest first, at most one per key: its oldest pending event. What others have claimed within
-    /// `ttl` is skipped, and so is the rest of its key.
+    /// Claims due pending events, oldest first, at most one per key: its oldest pending event.
+    ///
+    /// - What was claimed within `ttl`, by whatever token, is skipped, and so is the rest of its key.
+    /// - An older claim is taken over: from then on whatever its token writes changes nothing.
+    /// - Keys, due times and filters are those of [`fetch_pending`](super::EventRepository::fetch_pending).
     async fn claim(
         &self,
         token: &ClaimToken,
@@ -53,10 +56,10 @@ pub trait DistributedLocking<E>: Send + Sync {
         filters: &FetchFilters,
     ) -> Result<Vec<E>>;
 
-    /// Renews claims; returns those that `token` still has.
+    /// Renews claims; returns those that `token` still has, in any order. They are as young as their renewal.
     async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>>;
 
-    /// Gives claims back without counting an attempt.
+    /// Gives claims back at once, without counting an attempt. What `token` does not have is left alone.
     async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()>;
 }
 
@@ -76,10 +79,10 @@ pub trait Savepoints<C>: Send + Sync {
 /// Upkeep of a table, in bounded statements.
 #[async_trait]
 pub trait RetentionPolicies<E>: Send + Sync {
-    /// Gives back claims older than `older_than`; returns how many.
+    /// Gives back claims older than `older_than`, without counting an attempt; returns how many.
     async fn release_stale_locks(&self, older_than: Duration) -> Result<u64>;
 
-    /// Deletes completed events older than `retention`, `batch` at a time, at most `max_iterations` times; returns how many.
+    /// Deletes events that were completed longer than `retention` ago, `batch` at a time, at most `max_iterations` times; returns how many.
     /// Pending and failed events are never deleted.
     async fn cleanup_old_events(
         &self,

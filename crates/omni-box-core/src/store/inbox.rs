@@ -15,14 +15,15 @@ pub enum Received {
     Pending {
         /// The row.
         event: InboxEvent,
-        /// How long until its next attempt is due, by the database's clock.
+        /// How long until its next attempt is due, by the database's clock; years, if it waits for an operator.
         wait: Duration,
     },
     /// It took effect before.
     Completed(InboxEvent),
     /// It was given up before.
     Failed(InboxEvent),
-    /// The id belongs to another message: source, type or value differ.
+    /// The id belongs to another message: source, type or value differ. Where either has no digest (a foreign writer stores none), nothing
+    /// tells another message from a repeat, and it is a repeat.
     Conflict(InboxEvent),
 }
 
@@ -57,6 +58,7 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
     ///
     /// - The rows stay locked until the transaction ends: of two owners of one partition, one waits.
     /// - `events` holds no message id twice.
+    /// - A message is stored as it was given, the payload's text to the byte, once in its group.
     ///
     /// # Errors
     /// When the database fails; [`Contention`](crate::ErrorKind::Contention) when the locks could not be had.
@@ -68,6 +70,10 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
 
     /// Writes outcomes of rows that this transaction has locked.
     ///
+    /// - Changes pending rows only.
+    /// - `attempts_made` changes as [`Attempt`](crate::Attempt) says, and stays within 0 and the maximum.
+    /// - The status becomes `failed` by [`Retry::Never`](super::Retry::Never) only, whatever the attempts are.
+    ///
     /// # Errors
     /// When the database fails.
     fn settle(
@@ -76,7 +82,7 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
         settlement: &InboxSettlement,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Keeps messages as raw bytes with the reason; the same message again changes nothing.
+    /// Keeps messages as raw bytes with the reason; the same message again (its group, topic, partition and offset) changes nothing.
     ///
     /// # Errors
     /// When the database fails.
@@ -87,6 +93,7 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Pending rows of a partition, in the order of their offsets, behind the offset `after`; those that were stored first and wait to be handled.
+    /// Also those whose next attempt is not due: they hold what follows them.
     ///
     /// # Errors
     /// When the database fails.
@@ -98,7 +105,8 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<InboxEvent>>> + Send;
 
-    /// Notes that a worker begins with a partition, and tells how the one before it ended.
+    /// Notes that a worker begins with a partition, and tells how the one before it ended. A store that keeps no such notes says
+    /// [`Clean`](PartitionEnd::Clean), and finds no message that ends its process.
     ///
     /// # Errors
     /// When the database fails.

@@ -99,7 +99,8 @@ pub struct LaneSettlement {
     pub holds: Vec<LaneHold>,
     /// Wait behind the head of their key.
     pub followers: Vec<EventId>,
-    /// Keys whose head is completed or failed: their followers become due again, in their old order.
+    /// Keys whose head is completed or failed: their followers become due again, in their old order. While a head of the key waits, nothing
+    /// is changed.
     pub release: Vec<KeyRef>,
 }
 
@@ -134,20 +135,23 @@ pub enum Activity {
 pub trait OrderedLanes: Send + Sync {
     /// Says that the owner is alive, renews what it holds, and takes free or expired lanes up to its fair share.
     ///
-    /// - The fair share is the number of lanes divided by the owners alive, rounded up.
-    /// - A lane that is taken gets a higher epoch; a lease that is renewed keeps its own.
+    /// - The fair share is the number of lanes divided by the owners alive, rounded up. An owner is alive for `ttl` from its last call,
+    ///   or until it leaves.
+    /// - A lane that is taken gets a higher epoch, also by the owner that had it last; a lease that is renewed keeps its own.
+    /// - A lane is never taken from an owner whose lease has not expired.
     /// - A lease that another owner took is not in the answer.
     async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare>;
 
-    /// Gives lanes back at once; those not held under this epoch are left alone.
+    /// Gives lanes back at once; those not held by this owner under this epoch are left alone.
     async fn release(&self, owner: OwnerId, leases: &[Lease]) -> Result<()>;
 
     /// Gives everything back and leaves the owners alive.
     async fn leave(&self, owner: OwnerId) -> Result<()>;
 
-    /// Reads due events of lanes, each lane in the order of `seq`.
+    /// Reads due events of lanes, each lane in the order of `seq`. Changes nothing.
     ///
-    /// - Leaves out the ids in `in_flight`.
+    /// - Events of one transaction have the order in which they were created, and come after whatever had committed before.
+    /// - Leaves out the ids in `in_flight`, and nothing else that is due.
     /// - Returns at most each lane's limit, and at most about `max_bytes` of payload (but at least one event, if any is due).
     /// - Includes heads of held keys whose time has come, and events scheduled for later that are due now.
     /// - Never returns a follower of a held key as publishable: either it is left out or it has `is_behind_head`.
@@ -161,10 +165,12 @@ pub trait OrderedLanes: Send + Sync {
     /// Writes the outcomes of events of these leases.
     ///
     /// - Checks owner and epoch of every lease in the same transaction, and changes nothing of a lane whose lease is lost.
-    /// - Changes pending events only.
+    /// - Changes pending events only, and only those of the lanes that `leases` names.
     /// - Writing the same settlement twice is the same as writing it once.
     /// - Holds: the event waits as the head of its key. Followers wait behind it; one that was scheduled for later joins at the end of
     ///   the key. A follower whose key has no held head any more is left as it is.
+    /// - What is held is in the store: whoever owns the lane next finds it.
+    /// - `attempts_made` changes as [`Attempt`](crate::Attempt) says, and stays within 0 and the maximum.
     async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled>;
 
     /// Tells writers whether they must wake this owner; lost leases are left alone.

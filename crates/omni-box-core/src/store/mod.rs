@@ -40,7 +40,7 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Commits.
     ///
-    /// - `Ok` means durable.
+    /// - `Ok` means durable, and visible to every other transaction. Until then nobody else sees what was written.
     /// - An error may leave it unknown whether the transaction committed; whoever calls must be able to do it again.
     ///
     /// # Errors

@@ -124,15 +124,22 @@ pub trait EventRepository<E: Event>: Store {
     /// Stores an event in the caller's transaction.
     ///
     /// - Exists after the transaction commits, and never if it rolls back.
-    /// - With an idempotency key (or message id) that is there already, stores nothing and returns the existing event; when two
-    ///   transactions race, one waits for the other.
+    /// - Is stored as it was given, the payload's text to the byte; [`New`](Created::New) holds it as it is stored.
+    /// - With an idempotency key (or message id) that is there already, stores nothing and returns the existing event, whatever
+    ///   its status; when two transactions race, one waits for the other.
     /// - `scheduled_at` and `created_at` come from the database's clock unless a schedule was given.
     ///
     /// # Errors
     /// [`NoTransaction`](crate::ErrorKind::NoTransaction) when `conn` has no open transaction; nothing is stored then.
+    /// [`Conflict`](crate::ErrorKind::Conflict) when the id is that of another event. [`Contention`](crate::ErrorKind::Contention)
+    /// when the transaction must be run again.
     fn create(&self, conn: &mut Self::Conn, event: &E) -> impl Future<Output = Result<Created<E>>> + Send;
 
     /// Stores several events in order; one statement where the store can.
+    ///
+    /// - One answer for each event, in the order given.
+    /// - An idempotency key (or message id) that the call itself repeats is stored once; the repeat is
+    ///   [`Existing`](Created::Existing).
     ///
     /// # Errors
     /// As [`create`](Self::create); none is stored then (roll back).
@@ -159,29 +166,37 @@ pub trait EventRepository<E: Event>: Store {
 
     /// Returns due pending events that nobody has claimed, oldest first, without claiming them.
     ///
-    /// - At most one event per key: the oldest that is pending, and only if it is due and not claimed.
+    /// - At most one event per key: the oldest that is pending, and only if it is due and not claimed. One that waits for its retry
+    ///   holds its key; one that was scheduled for later joins when it is due, and holds nothing before.
+    /// - An outbox event's key is that of its topic; without one it is a key of its own. An inbox event's key is that of its group and
+    ///   partition; without one it shares its partition's; without a partition it is a key of its own.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the database fails; [`Invalid`](crate::ErrorKind::Invalid) for a filter by what events of this kind do not have.
     fn fetch_pending(
         &self,
         limit: BatchSize,
         filters: &FetchFilters,
     ) -> impl Future<Output = Result<Vec<E>>> + Send;
 
-    /// Claims a pending event. `false`: somebody else has it, or it is not pending.
+    /// Claims a pending event. `false`: somebody else has it, or it is not pending. What `token` has already, it may claim again.
     ///
     /// # Errors
     /// When the database fails.
     fn mark_processing(&self, id: EventId, token: &ClaimToken) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Completes a pending event that `token` has claimed. `false`: the claim was lost; nothing was changed.
+    /// Completes a pending event that `token` has claimed. `false`: there is no such claim (any more), or the event is not pending;
+    /// nothing was changed.
     ///
     /// # Errors
     /// When the database fails.
     fn mark_completed(&self, id: EventId, token: &ClaimToken) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Records the failure of a pending event that `token` has claimed, and gives the claim back. `false`: the claim was lost.
+    /// Records the failure of a pending event that `token` has claimed, and gives the claim back. `false`: as in
+    /// [`mark_completed`](Self::mark_completed).
+    ///
+    /// - `attempts_made` changes as [`Attempt`] says, and stays within 0 and the maximum.
+    /// - The status becomes `failed` by [`Retry::Never`] only, whatever the attempts are.
     ///
     /// # Errors
     /// When the database fails.
