@@ -95,6 +95,8 @@ create table {{inbox_events}} (
     source_offset bigint,
     produced_at timestamptz,
     digest bytea,
+    -- the message's key, where it is no text or too long for partition_key
+    raw_key bytea,
     constraint {{inbox_events_pkey}} primary key (id),
     constraint {{inbox_events_message}} unique (message_id, consumer_group),
     constraint {{inbox_events_status_check}} check (status in ('pending', 'completed', 'failed'))

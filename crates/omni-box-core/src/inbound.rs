@@ -301,7 +301,7 @@ impl MessageDecoder for DefaultMessageDecoder {
         let mut event = NewInboxEvent::new(message_id, group.clone(), source, content)
             .position(message.position())
             .digest(digest(message));
-        if let Some(key) = message.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) {
+        if let Some(key) = message.key.as_deref() {
             event = event.partition_key(key);
         }
         if let Some(at) = message.timestamp {

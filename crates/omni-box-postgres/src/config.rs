@@ -10,6 +10,10 @@ use crate::migrate;
 /// Longest name PostgreSQL keeps, in bytes.
 const NAME_BYTES: usize = 63;
 
+/// How far a session's clock is ahead of the server's: nothing, unless a test moves it.
+const CLOCK_OFFSET: &str =
+    "coalesce(nullif(current_setting('omni_box.clock_offset', true), ''), '0')::interval";
+
 /// A table of omni-box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -134,6 +138,8 @@ impl PgConfig {
     fn resolve(&self, placeholder: &str) -> String {
         match placeholder {
             "schema" => return quote(&self.schema),
+            "clock" => return format!("(select clock_timestamp() + {CLOCK_OFFSET})"),
+            "statement_clock" => return format!("(statement_timestamp() + {CLOCK_OFFSET})"),
             "outbox_columns" => return crate::row::OUTBOX_COLUMNS.to_owned(),
             "inbox_columns" => return crate::row::INBOX_COLUMNS.to_owned(),
             _ => {}

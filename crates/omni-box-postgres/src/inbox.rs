@@ -284,6 +284,7 @@ impl PgStore {
             .bind(column(events, |e| e.position().map(|position| position.offset)))
             .bind(column(events, InboxEvent::produced_at))
             .bind(column(events, InboxEvent::digest))
+            .bind(column(events, InboxEvent::raw_key))
             .bind(column(events, |e| e.lifecycle().scheduled_at()))
             .fetch_all(conn)
             .await

@@ -27,7 +27,7 @@ pub(crate) const OUTBOX_COLUMNS: &str =
 pub(crate) const INBOX_COLUMNS: &str = concat!(
     shared_columns!(),
     ", e.message_id, e.consumer_group, e.source, e.partition_key, e.source_topic, e.source_partition, e.source_offset, \
-     e.produced_at, e.digest"
+     e.produced_at, e.digest, e.raw_key"
 );
 
 /// A point in time as PostgreSQL has it; those that chrono cannot hold (`infinity`) become the nearest it can.
@@ -134,6 +134,7 @@ impl<'r> Reader<'r> {
         };
         let produced_at = self.optional_time()?;
         let digest = self.next()?;
+        let raw_key = self.next()?;
         let record = InboxRecord {
             id: id.into(),
             content,
@@ -141,6 +142,7 @@ impl<'r> Reader<'r> {
             consumer_group,
             source,
             partition_key,
+            raw_key,
             position,
             produced_at,
             digest,

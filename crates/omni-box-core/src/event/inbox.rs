@@ -28,6 +28,8 @@ pub struct InboxRecord {
     pub source: String,
     /// `partition_key`: the message's key, if it is text that fits the column.
     pub partition_key: Option<String>,
+    /// `raw_key`: the message's key as it came, if it is no text or does not fit the column.
+    pub raw_key: Option<Vec<u8>>,
     /// Where in the broker it came from.
     pub position: Option<SourcePosition>,
     /// `produced_at`: the broker's timestamp.
@@ -68,9 +70,14 @@ impl InboxEvent {
         &self.record.source
     }
 
-    /// The message's key, if it is text.
+    /// The message's key, if it is text that fits the column.
     pub fn partition_key(&self) -> Option<&str> {
         self.record.partition_key.as_deref()
+    }
+
+    /// The message's key otherwise.
+    pub fn raw_key(&self) -> Option<&[u8]> {
+        self.record.raw_key.as_deref()
     }
 
     /// Where in the broker it came from.
@@ -138,6 +145,7 @@ impl NewInboxEvent {
             consumer_group,
             source: source.into(),
             partition_key: None,
+            raw_key: None,
             position: None,
             produced_at: None,
             digest: None,
@@ -145,9 +153,12 @@ impl NewInboxEvent {
         Self { record, max_attempts: None }
     }
 
-    /// The message's key.
-    pub fn partition_key(mut self, key: impl Into<String>) -> Self {
-        self.record.partition_key = Some(key.into());
+    /// The message's key. Messages of one key are handled in order; those without a key in the order of their partition.
+    pub fn partition_key(mut self, key: impl Into<Vec<u8>>) -> Self {
+        match String::from_utf8(key.into()) {
+            Ok(text) => self.record.partition_key = Some(text),
+            Err(error) => self.record.raw_key = Some(error.into_bytes()),
+        }
         self
     }
 
@@ -183,7 +194,9 @@ impl NewInboxEvent {
         check_text("event_type", &record.content.event_type, limits.event_type)?;
         let max_attempts = check_max_attempts(self.max_attempts, limits)?;
         record.content.fit(limits);
-        record.partition_key.take_if(|key| !fits(key, limits.name));
+        if let Some(unfit) = record.partition_key.take_if(|key| !fits(key, limits.name)) {
+            record.raw_key = Some(unfit.into_bytes());
+        }
         Ok(InboxEvent { record, lifecycle: Lifecycle::new(max_attempts, None, now) })
     }
 }

@@ -148,12 +148,12 @@ fn what_the_broker_knows_is_kept() {
 }
 
 #[test]
-fn a_key_or_an_identifier_that_does_not_fit_costs_nothing() {
+fn a_key_that_does_not_fit_is_kept_raw_and_an_identifier_is_left_out() {
     for key in [&b"\xff\xfe"[..], b"", b"a\0b", "é".repeat(256).as_bytes()] {
         let mut message = with_headers("{}", &[("trace_id", &"t".repeat(65)), ("correlation_id", "c\0")]);
         message.key = Some(Bytes::copy_from_slice(key));
         let event = decode(&message).unwrap();
-        assert_eq!(event.partition_key(), None);
+        assert_eq!((event.partition_key(), event.raw_key()), (None, Some(key)));
         assert!(event.content().trace_id.is_none() && event.content().correlation_id.is_none());
     }
     // a header that is no text counts as absent

@@ -147,7 +147,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         let with_event = items.iter().enumerate().filter(|(_, item)| item.event().is_some());
         for ((position, item), (event, known)) in with_event.zip(events.iter().zip(&received)) {
             let is_handled = !matches!(self.task, Task::Persist | Task::Start);
-            if is_handled && item.key.is_blocked(&self.blocked) {
+            if is_handled && self.blocked.contains(&item.key) {
                 continue;
             }
             let fate = self.one(conn, position, event, known).await?;

@@ -10,28 +10,19 @@ use tokio::time::Instant;
 pub(super) enum Key {
     /// The event's partition key.
     Text(Box<str>),
-    /// The message's key, which is no text.
+    /// The event's key, which is no text.
     Raw(Box<[u8]>),
-    /// A message without a key: all of a partition are in order.
+    /// An event without a key: all of a partition are in order.
     Absent,
-    /// A stored row without a partition key: its message had a key that is no text, or none.
-    Unknown,
 }
 
 impl Key {
-    pub(super) fn of(event: &InboxEvent, message: Option<&InboundMessage>) -> Self {
-        match (event.partition_key(), message.map(|message| &message.key)) {
+    pub(super) fn of(event: &InboxEvent) -> Self {
+        match (event.partition_key(), event.raw_key()) {
             (Some(text), _) => Self::Text(text.into()),
-            (None, Some(Some(bytes))) => Self::Raw(bytes.as_ref().into()),
-            (None, Some(None)) => Self::Absent,
-            (None, None) => Self::Unknown,
+            (None, Some(bytes)) => Self::Raw(bytes.into()),
+            (None, None) => Self::Absent,
         }
-    }
-
-    /// Whether it has to wait for one of these keys.
-    pub(super) fn is_blocked(&self, blocked: &HashSet<&Key>) -> bool {
-        let unnamed = matches!(self, Self::Raw(_) | Self::Absent);
-        blocked.contains(self) || (unnamed && blocked.contains(&Self::Unknown))
     }
 }
 
@@ -78,7 +69,7 @@ pub(super) struct Item {
 impl Item {
     pub(super) fn received(body: Body, message: InboundMessage) -> Self {
         let key = match &body {
-            Body::Event(event) => Key::of(event, Some(&message)),
+            Body::Event(event) => Key::of(event),
             Body::Refused(_) => Key::Absent,
         };
         let offset = Some(message.offset);
@@ -86,7 +77,7 @@ impl Item {
     }
 
     pub(super) fn stored(event: InboxEvent) -> Self {
-        let key = Key::of(&event, None);
+        let key = Key::of(&event);
         Self::stored_body(Body::Event(Box::new(event)), key)
     }
 
@@ -175,7 +166,7 @@ impl Window {
                 }
                 continue;
             };
-            if item.waits(now) || item.key.is_blocked(&blocked) {
+            if item.waits(now) || blocked.contains(&item.key) {
                 blocked.insert(&item.key);
                 continue;
             }
@@ -205,7 +196,7 @@ impl Window {
                 }
                 continue;
             };
-            if item.key.is_blocked(&blocked) {
+            if blocked.contains(&item.key) {
                 continue;
             }
             if is_held_back {

@@ -5,7 +5,7 @@ with before as materialized (
 ),
 attached as (
     insert into {{inbox_partitions}} (consumer_group, topic, partition, worker, attached_at, clean)
-    values ($1, $2, $3, $4, clock_timestamp(), false)
+    values ($1, $2, $3, $4, {{clock}}, false)
     on conflict (consumer_group, topic, partition)
     do update set worker = excluded.worker, attached_at = excluded.attached_at, clean = false
 )

@@ -13,8 +13,8 @@ due as (
     select e.id
     from {{inbox_events}} e
     join heads h on h.id = e.id
-    where e.status = 'pending' and (e.locked_at is null or e.locked_at < clock_timestamp() - $4::interval)
-        and e.scheduled_at <= clock_timestamp()
+    where e.status = 'pending' and (e.locked_at is null or e.locked_at < {{clock}} - $4::interval)
+        and e.scheduled_at <= {{clock}}
         and (cardinality($2::text[]) = 0 or e.source = any($2::text[]))
     order by e.scheduled_at, e.id
     limit $1
@@ -22,7 +22,7 @@ due as (
 ),
 claimed as (
     update {{inbox_events}} e
-    set locked_at = clock_timestamp(), locked_by = $3, updated_at = clock_timestamp()
+    set locked_at = {{clock}}, locked_by = $3, updated_at = {{clock}}
     from due d where e.id = d.id
     returning e.*
 )

@@ -3,7 +3,7 @@
 delete from {{inbox_events}} e
 where e.id = any(array(
     select d.id from {{inbox_events}} d
-    where d.status = 'completed' and d.completed_at < clock_timestamp() - $1::interval
+    where d.status = 'completed' and d.completed_at < {{clock}} - $1::interval
     limit $2
     for update skip locked
 )) and e.status = 'completed'

@@ -12,7 +12,7 @@ with heads as (
 select {{inbox_columns}}
 from {{inbox_events}} e
 join heads h on h.id = e.id
-where e.status = 'pending' and e.locked_at is null and e.scheduled_at <= statement_timestamp()
+where e.status = 'pending' and e.locked_at is null and e.scheduled_at <= {{statement_clock}}
     and (cardinality($2::text[]) = 0 or e.source = any($2::text[]))
 order by e.scheduled_at, e.id
 limit $1

@@ -2,7 +2,7 @@
 select
     {{inbox_columns}},
     case when isfinite(e.scheduled_at)
-        then greatest(extract(epoch from e.scheduled_at - clock_timestamp()) * 1000000, 0)::bigint
+        then greatest(extract(epoch from e.scheduled_at - {{clock}}) * 1000000, 0)::bigint
         else 0
     end
 from {{inbox_events}} e

@@ -1,3 +1,3 @@
 update {{inbox_events}} e
-set locked_at = clock_timestamp(), locked_by = $2, updated_at = clock_timestamp()
+set locked_at = {{clock}}, locked_by = $2, updated_at = {{clock}}
 where e.id = $1 and e.status = 'pending' and (e.locked_by is null or e.locked_by = $2)

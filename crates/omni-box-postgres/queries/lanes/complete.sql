@@ -10,7 +10,7 @@ with mine as materialized (
 ),
 done as (
     update {{outbox_events}} e
-    set status = 'completed', completed_at = clock_timestamp(), updated_at = clock_timestamp(), held = false, head = false,
+    set status = 'completed', completed_at = {{clock}}, updated_at = {{clock}}, held = false, head = false,
         hold_until = null, locked_at = null, locked_by = null
     where e.id = any($4::uuid[]) and e.status || '' = 'pending' and e.lane = any(array(select m.lane from mine m))
 )

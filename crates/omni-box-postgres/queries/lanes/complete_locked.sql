@@ -1,6 +1,6 @@
 -- By primary key: see the concatenation in inbox/complete.sql.
 -- The same as complete.sql, under lane locks that this transaction has already.
 update {{outbox_events}} e
-set status = 'completed', completed_at = clock_timestamp(), updated_at = clock_timestamp(), held = false, head = false,
+set status = 'completed', completed_at = {{clock}}, updated_at = {{clock}}, held = false, head = false,
     hold_until = null, locked_at = null, locked_by = null
 where e.id = any($1::uuid[]) and e.status || '' = 'pending' and e.lane = any($2::smallint[])

@@ -1,6 +1,6 @@
 -- Due events of lanes. Each branch is an index scan with a limit of its own. The planner takes an unknown limit for a tenth of
 -- what there is: with the constant and with the limit said twice it expects a hundred rows, however large the table; without
--- them it expects so many that it compiles the statement (200 ms). statement_timestamp() is the database's clock in a form
+-- them it expects so many that it compiles the statement (200 ms). {{statement_clock}} is the database's clock in a form
 -- that an index condition may have. `not in (select ..)` hashes what is in flight once; `<> all(..)` would compare each row with each
 -- id, as a plan made without the array's values cannot hash it. Bytes are summed up row by row only if they may not fit: those sums cost more than the rest.
 with wanted as materialized (
@@ -39,7 +39,7 @@ due as materialized (
                 select x.* from (select e.* from (
                     select e.* from {{outbox_events}} e
                     where e.lane = w.lane and e.status = 'pending' and e.deferred and not e.held
-                        and e.scheduled_at <= statement_timestamp() and e.id not in (select f.id from unnest($3::uuid[]) as f (id))
+                        and e.scheduled_at <= {{statement_clock}} and e.id not in (select f.id from unnest($3::uuid[]) as f (id))
                     order by e.scheduled_at
                     limit 10000
                 ) e limit w.most) x
@@ -50,7 +50,7 @@ due as materialized (
                 select x.* from (select e.* from (
                     select e.* from {{outbox_events}} e
                     where e.lane = w.lane and e.status = 'pending' and e.held and e.head
-                        and e.hold_until <= statement_timestamp() and e.id not in (select f.id from unnest($3::uuid[]) as f (id))
+                        and e.hold_until <= {{statement_clock}} and e.id not in (select f.id from unnest($3::uuid[]) as f (id))
                     order by e.hold_until
                     limit 10000
                 ) e limit w.most) x

@@ -1,6 +1,6 @@
 -- Events wait behind the head of their key, if it still has one.
 update {{outbox_events}} e
-set held = true, updated_at = clock_timestamp()
+set held = true, updated_at = {{clock}}
 where e.id = any($1::uuid[]) and e.lane = any($2::smallint[]) and e.status = 'pending' and not e.held and not e.deferred
     and (
         select true from {{outbox_events}} h

@@ -1,7 +1,7 @@
 -- The same for events that were scheduled for later and are due: they join at the end of their key, and from then on are
 -- events like any other (not deferred), so that `seq` alone orders them.
 update {{outbox_events}} e
-set held = true, seq = default, scheduled_at = e.created_at, updated_at = clock_timestamp()
+set held = true, seq = default, scheduled_at = e.created_at, updated_at = {{clock}}
 where e.id = any($1::uuid[]) and e.lane = any($2::smallint[]) and e.status = 'pending' and not e.held and e.deferred
     and (
         select true from {{outbox_events}} h

@@ -1,6 +1,6 @@
 -- Keys of these events that have followers but no head: the followers become due again, ahead of the events.
 update {{outbox_events}} f
-set held = false, updated_at = clock_timestamp()
+set held = false, updated_at = {{clock}}
 from (
     select distinct e.lane, e.topic, e.partition_key from {{outbox_events}} e
     where e.id = any($1::uuid[]) and e.lane = any($2::smallint[]) and e.partition_key is not null

@@ -7,11 +7,11 @@ set
     last_error = n.error,
     held = n.kind <> 2,
     head = n.kind <> 2,
-    hold_until = case when n.kind = 0 then clock_timestamp() + n.delay end,
-    scheduled_at = case when n.kind = 0 then clock_timestamp() + n.delay else e.scheduled_at end,
+    hold_until = case when n.kind = 0 then {{clock}} + n.delay end,
+    scheduled_at = case when n.kind = 0 then {{clock}} + n.delay else e.scheduled_at end,
     locked_at = null,
     locked_by = null,
-    updated_at = clock_timestamp()
+    updated_at = {{clock}}
 from unnest($1::uuid[], $2::int[], $3::text[], $4::int[], $5::interval[], $6::int[])
     as n (id, charge, error, kind, delay, attempts_made)
 where e.id = n.id and e.status = 'pending'

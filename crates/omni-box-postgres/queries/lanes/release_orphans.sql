@@ -33,7 +33,7 @@ orphaned as materialized (
     ) is null
 )
 update {{outbox_events}} e
-set held = false, updated_at = clock_timestamp()
+set held = false, updated_at = {{clock}}
 from orphaned o
 where e.lane = o.lane and e.topic = o.topic and e.partition_key = o.partition_key
     and e.status = 'pending' and e.held and not e.head

@@ -4,10 +4,10 @@ with heads as (
     select e.id
     from {{outbox_events}} e
     where e.status = 'pending'
-        and (e.locked_at is null or e.locked_at < clock_timestamp() - $6::interval)
+        and (e.locked_at is null or e.locked_at < {{clock}} - $6::interval)
         and case
-            when e.head then e.hold_until <= clock_timestamp()
-            when e.deferred and not e.held then e.scheduled_at <= clock_timestamp()
+            when e.head then e.hold_until <= {{clock}}
+            when e.deferred and not e.held then e.scheduled_at <= {{clock}}
             else true
         end
         and (cardinality($2::text[]) = 0 or e.topic = any($2::text[]))
@@ -18,13 +18,13 @@ with heads as (
                 (
                     select true from {{outbox_events}} o
                     where o.topic = e.topic and o.partition_key = e.partition_key and o.status = 'pending'
-                        and o.locked_at is not null and o.locked_at >= clock_timestamp() - $6::interval and o.id <> e.id
+                        and o.locked_at is not null and o.locked_at >= {{clock}} - $6::interval and o.id <> e.id
                     limit 1
                 ) is null
                 and (
                     select true from {{outbox_events}} o
                     where o.topic = e.topic and o.partition_key = e.partition_key and o.status = 'pending'
-                        and o.seq < e.seq and (o.held or not o.deferred or o.scheduled_at <= clock_timestamp())
+                        and o.seq < e.seq and (o.held or not o.deferred or o.scheduled_at <= {{clock}})
                     limit 1
                 ) is null
             )
@@ -35,7 +35,7 @@ with heads as (
 ),
 claimed as (
     update {{outbox_events}} e
-    set locked_at = clock_timestamp(), locked_by = $5, updated_at = clock_timestamp()
+    set locked_at = {{clock}}, locked_by = $5, updated_at = {{clock}}
     from heads h where e.id = h.id
     returning e.*
 )

@@ -2,13 +2,14 @@
 with stored as (
     insert into {{outbox_events}} (
         id, event_type, aggregate_type, aggregate_id, topic, partition_key, payload, headers, trace_id, correlation_id,
-        causation_id, idempotency_key, schema_version, max_attempts, scheduled_at
+        causation_id, idempotency_key, schema_version, max_attempts, scheduled_at, created_at,
+        updated_at
     )
     select
         n.id, n.event_type, n.aggregate_type, n.aggregate_id, n.topic, n.partition_key, n.payload::json,
         n.headers::jsonb, n.trace_id, n.correlation_id, n.causation_id, n.idempotency_key, n.schema_version,
-        n.max_attempts, coalesce(n.scheduled_at, now())
-    from unnest(
+        n.max_attempts, coalesce(n.scheduled_at, t.now), t.now, t.now
+    from (select {{clock}} as now) t cross join unnest(
         $1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
         $10::text[], $11::text[], $12::text[], $13::text[], $14::int[], $15::timestamptz[]
     ) with ordinality as n (

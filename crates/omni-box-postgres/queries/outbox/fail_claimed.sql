@@ -6,9 +6,9 @@ set
     last_error = $4,
     held = $5 <> 2,
     head = $5 <> 2,
-    hold_until = case when $5 = 0 then clock_timestamp() + $6::interval end,
-    scheduled_at = case when $5 = 0 then clock_timestamp() + $6::interval else e.scheduled_at end,
+    hold_until = case when $5 = 0 then {{clock}} + $6::interval end,
+    scheduled_at = case when $5 = 0 then {{clock}} + $6::interval else e.scheduled_at end,
     locked_at = null,
     locked_by = null,
-    updated_at = clock_timestamp()
+    updated_at = {{clock}}
 where e.id = $1 and e.status = 'pending' and e.locked_by = $2

@@ -5,8 +5,8 @@ from {{outbox_events}} e
 where e.status = 'pending'
     and e.locked_at is null
     and case
-        when e.head then e.hold_until <= statement_timestamp()
-        when e.deferred and not e.held then e.scheduled_at <= statement_timestamp()
+        when e.head then e.hold_until <= {{statement_clock}}
+        when e.deferred and not e.held then e.scheduled_at <= {{statement_clock}}
         else true
     end
     and (cardinality($2::text[]) = 0 or e.topic = any($2::text[]))
@@ -23,7 +23,7 @@ where e.status = 'pending'
             and (
                 select true from {{outbox_events}} o
                 where o.topic = e.topic and o.partition_key = e.partition_key and o.status = 'pending'
-                    and o.seq < e.seq and (o.held or not o.deferred or o.scheduled_at <= statement_timestamp())
+                    and o.seq < e.seq and (o.held or not o.deferred or o.scheduled_at <= {{statement_clock}})
                 limit 1
             ) is null
         )

@@ -1,14 +1,13 @@
-//! Messages: received once, settled in their transaction, kept when they cannot be handled.
+//! Messages, beyond the contract: limits that the server keeps, sqlx's nested transactions, and what a column cannot hold.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use omni_box_core::{
-    Attempt, BatchSize, ClaimToken, ConsumerGroup, ErrorKind, Event, EventContent, EventRepository,
-    EventStatus, Failure, FetchFilters, InboundMessage, InboxEvent, InboxRepository, InboxSettlement,
-    NewInboxEvent, OmniBoxDomainService, OwnerId, PartitionEnd, Payload, QuarantinedMessage, Received, Retry,
-    Savepoints, SourcePosition, Store, TopicPartition, WorkerId,
+    ConsumerGroup, ErrorKind, Event, EventContent, InboundMessage, InboxEvent, InboxRepository,
+    NewInboxEvent, OmniBoxDomainService, Payload, QuarantinedMessage, Received, Savepoints, SourcePosition,
+    Store, TopicPartition,
 };
 use sqlx::{Connection, Executor};
 
@@ -38,100 +37,43 @@ async fn receive(db: &Database, events: &[InboxEvent]) -> Vec<Received> {
     received
 }
 
-async fn settle(db: &Database, settlement: InboxSettlement) {
-    let mut tx = db.store.begin().await.unwrap();
-    InboxRepository::settle(&db.store, &mut tx, &settlement).await.unwrap();
-    db.store.commit(tx).await.unwrap();
-}
-
-fn failures(event: &InboxEvent, attempt: Attempt, retry: Retry) -> InboxSettlement {
-    let failures = vec![(event.id(), Failure::new("no stock", attempt, retry))];
-    InboxSettlement { failures, ..InboxSettlement::default() }
-}
-
 #[tokio::test]
-async fn a_message_is_judged_by_its_row() {
+async fn a_key_that_is_no_text_is_kept_beside_the_row() {
     run(async |db: Arc<Database>| {
-        let stored = [
-            message("new", 0, "1"),
-            message("done", 1, "1"),
-            message("given up", 2, "1"),
-            message("other", 3, "1"),
-        ];
-        assert_eq!(receive(&db, &stored).await, vec![Received::New; 4]);
-        settle(&db, InboxSettlement { completed: vec![stored[1].id()], ..InboxSettlement::default() }).await;
-        settle(&db, failures(&stored[2], Attempt::Counted, Retry::Never)).await;
-
-        let again = [
-            message("other", 3, "2"),
-            message("given up", 2, "1"),
-            message("fresh", 9, "1"),
-            message("done", 1, "1"),
-            message("new", 0, "1"),
-        ];
-        let received = receive(&db, &again).await;
-        assert!(matches!(&received[0], Received::Conflict(row) if row.id() == stored[3].id()));
-        assert!(
-            matches!(&received[1], Received::Failed(row) if row.lifecycle().last_error() == Some("no stock"))
-        );
-        assert_eq!(received[2], Received::New);
-        assert!(matches!(&received[3], Received::Completed(row) if row.id() == stored[1].id()));
-        assert!(matches!(&received[4], Received::Pending { event, wait }
-            if event.id() == stored[0].id() && wait.is_zero() && event.content() == stored[0].content()));
-        // a row without a digest is a repeat
-        db.execute("update inbox_events set digest = null where message_id = 'other'").await;
-        assert!(matches!(receive(&db, &again[..1]).await[0], Received::Pending { .. }));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn failures_wait_and_are_counted() {
-    run(async |db: Arc<Database>| {
-        let event = message("a", 0, "1");
+        let content = EventContent::new("order.placed", Payload::from_text("{}").unwrap());
+        let event = NewInboxEvent::new("m", group(), "orders", content)
+            .position(SourcePosition { topic: "orders".into(), partition: 3, offset: 0 })
+            .partition_key(b"\xff\x00".to_vec());
+        let event = OmniBoxDomainService::default().create_inbox_event(event).unwrap();
         receive(&db, std::slice::from_ref(&event)).await;
-        settle(&db, failures(&event, Attempt::Counted, Retry::After(Duration::from_secs(3600)))).await;
-        let received = receive(&db, std::slice::from_ref(&event)).await;
-        let Received::Pending { event: row, wait } = &received[0] else { panic!("{received:?}") };
-        assert!(*wait > Duration::from_secs(3590) && *wait <= Duration::from_secs(3600), "{wait:?}");
-        assert_eq!((row.lifecycle().attempts_made(), row.lifecycle().last_error()), (1, Some("no stock")));
-        settle(&db, failures(&event, Attempt::Refunded, Retry::After(Duration::ZERO))).await;
-        settle(&db, failures(&event, Attempt::Refunded, Retry::After(Duration::ZERO))).await;
-        let received = receive(&db, std::slice::from_ref(&event)).await;
-        let Received::Pending { event: row, wait } = &received[0] else { panic!("{received:?}") };
-        assert!(row.lifecycle().attempts_made() == 0 && wait.is_zero());
+        let rows = db.store.pending_of(&group(), &partition(), None, 10).await.unwrap();
+        assert_eq!((rows[0].partition_key(), rows[0].raw_key()), (None, Some(&b"\xff\x00"[..])));
     })
     .await;
 }
 
 #[tokio::test]
-async fn of_two_owners_of_a_partition_one_waits() {
+async fn a_lock_that_cannot_be_had_in_time_is_contention() {
     run(async |db: Arc<Database>| {
         let event = message("a", 0, "1");
-        let mut first = db.store.begin().await.unwrap();
-        assert_eq!(
-            db.store.receive(&mut first, std::slice::from_ref(&event)).await.unwrap(),
-            [Received::New]
-        );
-        let second = {
-            let (db, again) = (Arc::clone(&db), message("a", 0, "1"));
-            tokio::spawn(async move { receive(&db, &[again]).await })
-        };
-        eventually("the second waits for the first", async || {
-            db.scalar::<bool>("select exists (select from pg_locks where not granted)").await.then_some(())
-        })
-        .await;
-        let settlement = InboxSettlement { completed: vec![event.id()], ..InboxSettlement::default() };
-        InboxRepository::settle(&db.store, &mut first, &settlement).await.unwrap();
-        db.store.commit(first).await.unwrap();
-        assert!(matches!(second.await.unwrap()[0], Received::Completed(_)));
-
-        // a lock that cannot be had in time is contention
         let mut first = db.store.begin().await.unwrap();
         db.store.receive(&mut first, std::slice::from_ref(&event)).await.unwrap();
         let mut second = db.store.begin_handling(Duration::from_millis(300)).await.unwrap();
         let error = db.store.receive(&mut second, &[message("a", 0, "1")]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Contention, "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_is_found_by_its_id() {
+    run(async |db: Arc<Database>| {
+        let event = message("a", 0, "1");
+        receive(&db, std::slice::from_ref(&event)).await;
+        let mut conn = db.pool.acquire().await.unwrap();
+        let row = db.store.by_message(&mut conn, "a", &group()).await.unwrap().unwrap();
+        assert_eq!(row.id(), event.id());
+        assert!(db.store.by_message(&mut conn, "b", &group()).await.unwrap().is_none());
     })
     .await;
 }
@@ -236,74 +178,6 @@ async fn quarantine_keeps_raw_bytes_once() {
         assert_eq!(
             db.scalar::<String>("select headers::text from inbox_quarantine").await,
             "[[\"a\u{fffd}\", \"/g==\"], [\"a\u{fffd}\", null]]"
-        );
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn pending_rows_of_a_partition_come_in_order() {
-    run(async |db: Arc<Database>| {
-        let events: Vec<_> = [5, 1, 9, 3].map(|offset| message(&offset.to_string(), offset, "1")).into();
-        receive(&db, &events).await;
-        settle(&db, InboxSettlement { completed: vec![events[3].id()], ..InboxSettlement::default() }).await;
-        let offsets = async |after, limit| {
-            let rows = db.store.pending_of(&group(), &partition(), after, limit).await.unwrap();
-            rows.iter().map(|row| row.position().unwrap().offset).collect::<Vec<_>>()
-        };
-        assert_eq!(offsets(None, 10).await, [1, 5, 9]);
-        assert_eq!(offsets(Some(1), 1).await, [5]);
-        assert!(offsets(Some(9), 10).await.is_empty());
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_partition_remembers_how_its_owner_ended() {
-    run(async |db: Arc<Database>| {
-        let worker = WorkerId::new("w").unwrap();
-        let attach = async || db.store.attach(&group(), &partition(), &worker).await.unwrap();
-        assert_eq!(attach().await, PartitionEnd::Clean);
-        assert_eq!(attach().await, PartitionEnd::Unclean);
-        db.store.detach(&group(), &partition()).await.unwrap();
-        assert_eq!(attach().await, PartitionEnd::Clean);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn stored_messages_are_claimed_key_by_key() {
-    run(async |db: Arc<Database>| {
-        let events: Vec<_> = (0..6).map(|offset| message(&offset.to_string(), offset, "1")).collect();
-        receive(&db, &events).await;
-        let token = ClaimToken::new(&WorkerId::new("w").unwrap(), OwnerId::generate());
-        let limit = BatchSize::new(10).unwrap();
-        let locking = EventRepository::<InboxEvent>::locking(&db.store).unwrap();
-        let claim = async || {
-            locking.claim(&token, limit, Duration::from_secs(60), &FetchFilters::new()).await.unwrap()
-        };
-        let ids = |events: &[InboxEvent]| {
-            let mut ids: Vec<_> = events.iter().map(Event::id).collect();
-            ids.sort();
-            ids
-        };
-        let mut heads = ids(&events[..2]);
-        heads.sort();
-        assert_eq!(ids(&claim().await), heads);
-        assert_eq!(claim().await, []);
-        let done =
-            EventRepository::<InboxEvent>::mark_completed(&db.store, events[0].id(), &token).await.unwrap();
-        assert!(done);
-        assert_eq!(ids(&claim().await), [events[2].id()]);
-        locking.release(&token, &[events[1].id()]).await.unwrap();
-        assert_eq!(ids(&claim().await), [events[1].id()]);
-        let mut conn = db.pool.acquire().await.unwrap();
-        let row = db.store.by_message(&mut conn, "0", &group()).await.unwrap().unwrap();
-        assert_eq!(row.status(), EventStatus::Completed);
-        let unknown = FetchFilters::new().topic("x");
-        assert_eq!(
-            locking.claim(&token, limit, Duration::ZERO, &unknown).await.unwrap_err().kind(),
-            ErrorKind::Invalid
         );
     })
     .await;

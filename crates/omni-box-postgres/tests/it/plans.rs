@@ -10,8 +10,12 @@ const LANES: &str = "'{0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15}'";
 
 /// Names in a statement as the default settings have them.
 fn render(sql: &str) -> String {
+    const OFFSET: &str =
+        "coalesce(nullif(current_setting('omni_box.clock_offset', true), ''), '0')::interval";
     let columns = "e.id, e.payload::text, e.headers::text, e.topic";
-    sql.replace("{{outbox_columns}}", columns)
+    sql.replace("{{clock}}", &format!("(select clock_timestamp() + {OFFSET})"))
+        .replace("{{statement_clock}}", &format!("(statement_timestamp() + {OFFSET})"))
+        .replace("{{outbox_columns}}", columns)
         .replace("{{inbox_columns}}", columns)
         .replace("{{", "")
         .replace("}}", "")

@@ -1,5 +1,6 @@
 //! A PostgreSQL store that fails where a test wants it to.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) enum CommitFault {
 pub(crate) struct Faults {
     commit: Mutex<Option<CommitFault>>,
     pub(crate) stopped: Notify,
+    /// How often messages were brought to the store.
+    received: AtomicUsize,
     pub(crate) savepoints: Mutex<Without>,
 }
 
@@ -56,6 +59,10 @@ pub(crate) struct FaultyStore {
 impl FaultyStore {
     pub(crate) fn new(inner: PgStore) -> Self {
         Self { inner, faults: Arc::default() }
+    }
+
+    pub(crate) fn received(&self) -> usize {
+        self.faults.received.load(Ordering::SeqCst)
     }
 
     async fn stop(&self) -> ! {
@@ -140,6 +147,7 @@ impl EventRepository<InboxEvent> for FaultyStore {
 
 impl InboxRepository for FaultyStore {
     async fn receive(&self, conn: &mut PgConnection, events: &[InboxEvent]) -> Result<Vec<Received>> {
+        self.faults.received.fetch_add(1, Ordering::SeqCst);
         self.inner.receive(conn, events).await
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use omni_box_core::{ConsumerGroup, HandlerOutcome};
+use omni_box_core::{Attempt, ConsumerGroup, HandlerOutcome};
 use omni_box_harness::eventually;
 use omni_box_pipeline::{CommitOffsetPolicy, InboxConsumerRunner, InboxOutcome, OnFailed};
 use serde_json::json;
@@ -79,6 +79,50 @@ async fn on_persist_acknowledges_before_the_handler_and_survives_a_restart() {
     let displaced = "select count(*) from (select substr(message_id, 2)::int n,
         lag(substr(message_id, 2)::int) over (partition by key order by seq) b from effects) e where n < b";
     assert_eq!(service.count(displaced).await, 0);
+    service.database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn stored_rows_whose_keys_are_no_text_are_ordered_by_key_after_a_restart() {
+    let Some(service) = Service::new(1).await else { return };
+    for (id, key) in [("m0", b"\xff\x01"), ("m1", b"\xff\x01"), ("m2", b"\xff\x02")] {
+        let headers = [("event_id", id), ("event_type", "order.placed")];
+        service.broker.send_raw(0, Some(key), Some(b"{\"a\":1}".to_vec()), &headers);
+    }
+    let is_restarted = Arc::new(AtomicBool::new(false));
+    let is_open = Arc::new(AtomicBool::new(false));
+    let (restarted, open) = (is_restarted.clone(), is_open.clone());
+    let act = Effects::new(move |id, _, _| {
+        let is_restarted = restarted.load(Ordering::SeqCst);
+        let is_held = id == "m0" && !open.load(Ordering::SeqCst);
+        Box::pin(async move {
+            if !is_restarted {
+                std::future::pending::<()>().await;
+            }
+            if is_held {
+                let after = Some(Duration::from_millis(20));
+                return Ok(HandlerOutcome::Retry { reason: "held".into(), attempt: Attempt::Free, after });
+            }
+            Ok(HandlerOutcome::Completed)
+        })
+    });
+    let run = || {
+        let builder = service.builder().0.handler(act.clone());
+        Running::new(builder.commit_offset_policy(CommitOffsetPolicy::OnPersist))
+    };
+    let running = run();
+    service.drained().await;
+    running.crash().await;
+    is_restarted.store(true, Ordering::SeqCst);
+    let running = run();
+    eventually(LONG, async || service.effects("m2").await == 1).await;
+    assert_eq!(service.count("select count(*) from effects").await, 1, "m1 waits behind m0");
+    is_open.store(true, Ordering::SeqCst);
+    eventually(LONG, async || service.count("select count(*) from effects").await == 3).await;
+    running.stop().await;
+    let last =
+        "select count(*) from effects where message_id = 'm1' and seq = (select max(seq) from effects)";
+    assert_eq!(service.count(last).await, 1);
     service.database.close().await.unwrap();
 }
 
