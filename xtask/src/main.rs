@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod ci;
 mod demo;
+mod features;
 mod services;
 mod test;
 mod tidy;

@@ -1,11 +1,17 @@
 //! The servers that a test may use, and what happens where there are none.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+
 /// Environment variable with the URL of a PostgreSQL database that the tests may create others from.
 pub const DATABASE_URL: &str = "OMNI_BOX_DATABASE_URL";
 /// Environment variable with Kafka's bootstrap servers.
 pub const KAFKA_BROKERS: &str = "OMNI_BOX_KAFKA_BROKERS";
 /// Environment variable that turns a skipped test into a failed one when it is `1`.
 pub const REQUIRE: &str = "OMNI_BOX_TEST_REQUIRE";
+
+/// Environment variable with the file to which every skipped test adds a line: its package and its name.
+pub const SKIPPED: &str = "OMNI_BOX_TEST_SKIPPED";
 
 /// Addresses of the servers that the environment names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +53,20 @@ fn take<const N: usize>(variables: [&str; N]) -> Option<[String; N]> {
         Ok(values) => Some(values),
         Err(skipped) => {
             println!("{skipped}");
+            note_skipped();
             None
         }
+    }
+}
+
+fn note_skipped() {
+    let Ok(file) = std::env::var(SKIPPED) else { return };
+    let package = std::env::var("CARGO_PKG_NAME").unwrap_or_default();
+    let thread = std::thread::current();
+    let line = format!("{package} {}\n", thread.name().unwrap_or("?"));
+    let file = OpenOptions::new().create(true).append(true).open(file);
+    if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+        println!("{SKIPPED}: {error}");
     }
 }
 

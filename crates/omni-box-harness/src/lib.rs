@@ -23,5 +23,5 @@ pub mod services;
 pub mod topic;
 
 pub use database::TestDatabase;
-pub use environment::{DATABASE_URL, KAFKA_BROKERS, REQUIRE, Servers, kafka, postgres, servers};
+pub use environment::{DATABASE_URL, KAFKA_BROKERS, REQUIRE, SKIPPED, Servers, kafka, postgres, servers};
 pub use eventually::eventually;

@@ -17,19 +17,7 @@ use tokio::time::timeout;
 
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// The brokers of the environment; without them the test is skipped, or fails if it must not be.
-pub(crate) fn brokers() -> Option<String> {
-    match std::env::var("OMNI_BOX_KAFKA_BROKERS") {
-        Ok(brokers) => Some(brokers),
-        Err(_) if std::env::var("OMNI_BOX_TEST_REQUIRE").is_ok_and(|value| value == "1") => {
-            panic!("OMNI_BOX_KAFKA_BROKERS is not set")
-        }
-        Err(_) => {
-            println!("skipped: OMNI_BOX_KAFKA_BROKERS is not set");
-            None
-        }
-    }
-}
+pub(crate) use omni_box_harness::kafka as brokers;
 
 pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{}", uuid::Uuid::new_v4().simple())
