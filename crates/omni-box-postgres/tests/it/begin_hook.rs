@@ -1,0 +1,104 @@
+//! What `on_begin` sets holds for every statement that changes a row.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use omni_box_core::{
+    Activity, Attempt, BatchSize, BulkOperations, ClaimToken, DistributedLocking, Error, ErrorKind, Event,
+    EventRepository, Failure, FetchFilters, LaneRead, LaneSettlement, OrderedLanes, OutboxEvent, OwnerId,
+    Retry, Store, WorkerId,
+};
+use omni_box_postgres::{PgConfig, PgStore};
+
+use crate::database::{Database, event, request, run};
+
+/// Notes under which setting each statement changed a table.
+const WATCH: &str = "
+    create table changes (what text, tenant text);
+    create function note() returns trigger language plpgsql as $$
+    begin
+        insert into changes values (tg_table_name || ' ' || tg_op, current_setting('app.tenant', true));
+        return null;
+    end $$;
+    create trigger note after insert or update or delete on outbox_events for each statement execute function note();
+    create trigger note after insert or update or delete on outbox_lanes for each statement execute function note();
+    create trigger note after insert or update or delete on outbox_relays for each statement execute function note();
+";
+
+fn hooked(db: &Database) -> PgStore {
+    PgStore::new(db.pool.clone(), PgConfig::default()).on_begin(|conn| {
+        Box::pin(async move {
+            sqlx::query("set local app.tenant = '7'").execute(conn).await.map_err(|error| {
+                Error::new(ErrorKind::Unavailable, "cannot set the tenant").with_source(error)
+            })?;
+            Ok(())
+        })
+    })
+}
+
+#[tokio::test]
+async fn every_transaction_of_the_engine_begins_with_the_hook() {
+    run(async |db: Arc<Database>| {
+        db.execute(WATCH).await;
+        let store = hooked(&db);
+        let mut tx = store.begin().await.unwrap();
+        let events: Vec<OutboxEvent> = ["a", "b", "c"].into_iter().map(event).collect();
+        store.create_many(&mut tx, &events).await.unwrap();
+        store.commit(tx).await.unwrap();
+
+        // as relays with lanes do it
+        let owner = OwnerId::generate();
+        let leases = store.lease(&request(owner, Duration::from_secs(60))).await.unwrap().leases;
+        store.announce(owner, &leases, Activity::Idle).await.unwrap();
+        let reads: Vec<LaneRead> =
+            leases.iter().map(|lease| LaneRead { lane: lease.lane, limit: 10 }).collect();
+        assert_eq!(store.fetch(&reads, &[], 1 << 20).await.unwrap().len(), 3);
+        let settlement = LaneSettlement { completed: vec![events[0].id()], ..LaneSettlement::default() };
+        OrderedLanes::settle(&store, owner, &leases, &settlement).await.unwrap();
+        store.leave(owner).await.unwrap();
+
+        // as relays that claim rows do it
+        let token = ClaimToken::new(&WorkerId::new("w").unwrap(), owner);
+        let locking = EventRepository::<OutboxEvent>::locking(&store).unwrap();
+        let filters = FetchFilters::new();
+        let claimed = locking
+            .claim(&token, BatchSize::new(10).unwrap(), Duration::from_secs(60), &filters)
+            .await
+            .unwrap();
+        assert_eq!(claimed.len(), 2);
+        let ids: Vec<_> = claimed.iter().map(Event::id).collect();
+        DistributedLocking::<OutboxEvent>::refresh(&store, &token, &ids).await.unwrap();
+        BulkOperations::<OutboxEvent>::complete_many(&store, &ids[..1], &token).await.unwrap();
+        let failure = Failure::new("no", Attempt::Counted, Retry::Never);
+        assert!(EventRepository::<OutboxEvent>::mark_failed(&store, ids[1], &token, &failure).await.unwrap());
+
+        let changes: i64 = db.scalar("select count(*) from changes").await;
+        assert!(changes >= 10, "the triggers have seen {changes} statements");
+        let strays: Vec<String> =
+            sqlx::query_scalar("select distinct what from changes where tenant is distinct from '7'")
+                .fetch_all(&db.pool)
+                .await
+                .unwrap();
+        assert_eq!(strays, [""; 0], "changed without the hook's setting");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hook_that_fails_ends_the_transaction_before_anything_is_written() {
+    run(async |db: Arc<Database>| {
+        let store = PgStore::new(db.pool.clone(), PgConfig::default())
+            .on_begin(|_| Box::pin(async { Err(Error::new(ErrorKind::Unauthorized, "no such tenant")) }));
+        let error = store.begin().await.err().expect("the hook's error");
+        assert_eq!(
+            (error.kind(), error.to_string().contains("no such tenant")),
+            (ErrorKind::Unauthorized, true)
+        );
+        let error = store.lease(&request(OwnerId::generate(), Duration::from_secs(60))).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthorized);
+        assert_eq!(db.scalar::<i64>("select count(*) from outbox_relays").await, 0);
+        // the connections are fit for use
+        db.enqueue(&[event("k")]).await;
+    })
+    .await;
+}
