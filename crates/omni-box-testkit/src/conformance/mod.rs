@@ -1,5 +1,62 @@
 //! The contracts of the traits as tests: what a store or broker must pass to be one.
+//!
+//! A store's crate writes a fixture, and one line for each of its tables:
+//!
+//! ```text
+//! omni_box_testkit::outbox_conformance!(MyFixture, capabilities: [bulk, locking]);
+//! omni_box_testkit::inbox_conformance!(MyFixture, capabilities: [bulk, locking, savepoints]);
+//! ```
+//!
+//! Each line becomes one test for each case. A case is a function here, named for what it shows; its documentation names the part of
+//! the contract that it checks. Capabilities that a store does not offer have no tests and are printed as not applicable; one that it
+//! offers and does not list fails a test. The tests need `tokio` with `macros`, `rt-multi-thread` and `time` beside this crate.
+//!
+//! A new suite is a module of cases, a macro that lists them, and where it belongs to a capability a line in the macro that
+//! chooses suites by capability.
 
+pub mod bare;
+pub mod bulk;
+mod capability;
 mod fixture;
+pub mod inbox;
+pub mod lanes;
+pub mod locking;
+mod macros;
+pub mod outbox;
+pub mod repository;
+pub mod retention;
+pub mod savepoint;
+mod specimen;
+mod table;
+mod transaction;
+pub mod wakeup;
+
+use std::future::Future;
+use std::time::Duration;
 
 pub use fixture::{BareConnections, ConsumerFixture, InboxFixture, Outages, PublisherFixture, StoreFixture};
+pub use specimen::Specimen;
+
+/// What the macros call the kinds of event.
+#[doc(hidden)]
+pub mod events {
+    pub use omni_box_core::{InboxEvent, OutboxEvent};
+}
+
+/// Longer than any case takes.
+const CASE_LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs a case on a fixture of its own, unless a server that it needs is not there.
+#[doc(hidden)]
+pub async fn check<F, C, R>(create: impl FnOnce() -> C, case: impl FnOnce(F) -> R)
+where
+    C: Future<Output = Option<F>>,
+    R: Future<Output = ()>,
+{
+    let Some(fixture) = create().await else { return };
+    // boxed: the futures of some cases are large
+    let case = Box::pin(case(fixture));
+    if tokio::time::timeout(CASE_LIMIT, case).await.is_err() {
+        panic!("the case has not ended within {} s: something waits that should not", CASE_LIMIT.as_secs());
+    }
+}
