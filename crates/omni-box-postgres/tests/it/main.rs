@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
+mod begin_hook;
+mod conformance;
 mod database;
 mod enqueue;
 mod inbox;

@@ -1,0 +1,196 @@
+//! The store against its contracts, with the default names and with odd ones.
+
+use std::ops::DerefMut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use omni_box_core::{ConsumerGroup, DeliveryMode, InboundMessage, QuarantinedMessage};
+use omni_box_harness::TestDatabase;
+use omni_box_postgres::{PgConfig, PgStore, Table};
+use omni_box_testkit::conformance::{BareConnections, InboxFixture, StoreFixture};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+
+/// A database of a case's own, whose connections read a clock that the case moves.
+struct Database {
+    pool: PgPool,
+    config: PgConfig,
+    /// Microseconds ahead of the server's clock.
+    ahead: Arc<AtomicI64>,
+    /// Dropped last: the database ends with it.
+    _database: TestDatabase,
+}
+
+impl Database {
+    async fn create(config: PgConfig) -> Option<Self> {
+        omni_box_harness::postgres()?;
+        let database = TestDatabase::create().await.unwrap();
+        let ahead = Arc::<AtomicI64>::default();
+        let [on_connect, on_acquire] = [Arc::clone(&ahead), Arc::clone(&ahead)];
+        let pool = PgPoolOptions::new()
+            .max_connections(10)
+            .after_connect(move |conn, _| Box::pin(set_clock(conn, Arc::clone(&on_connect))))
+            .before_acquire(move |conn, _| {
+                let ahead = Arc::clone(&on_acquire);
+                Box::pin(async move { set_clock(conn, ahead).await.map(|()| true) })
+            })
+            .connect(&database.url())
+            .await
+            .unwrap();
+        PgStore::new(pool.clone(), config.clone()).migrate().await.unwrap();
+        Some(Self { pool, config, ahead, _database: database })
+    }
+
+    fn store(&self) -> PgStore {
+        PgStore::new(self.pool.clone(), self.config.clone())
+    }
+
+    async fn quarantined(&self) -> Vec<QuarantinedMessage> {
+        type Row = (
+            String,
+            String,
+            i32,
+            i64,
+            Option<Vec<u8>>,
+            sqlx::types::Json<Vec<(String, Option<String>)>>,
+            Option<Vec<u8>>,
+            Option<DateTime<Utc>>,
+            String,
+        );
+        let sql = format!(
+            r#"select consumer_group, topic, partition, "offset", key, headers, value, produced_at, error from {}"#,
+            self.config.qualified(Table::Quarantine)
+        );
+        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&self.pool).await.unwrap();
+        rows.into_iter()
+            .map(|(group, topic, partition, offset, key, headers, value, timestamp, error)| {
+                let headers = headers.0.into_iter();
+                QuarantinedMessage {
+                    consumer_group: ConsumerGroup::new(group).unwrap(),
+                    message: InboundMessage {
+                        topic,
+                        partition,
+                        offset,
+                        key: key.map(Bytes::from),
+                        value: value.map(Bytes::from),
+                        headers: headers
+                            .map(|(name, value)| {
+                                (name, value.map(|text| BASE64.decode(text).unwrap().into()))
+                            })
+                            .collect(),
+                        timestamp,
+                    },
+                    error,
+                }
+            })
+            .collect()
+    }
+}
+
+async fn set_clock(conn: &mut PgConnection, ahead: Arc<AtomicI64>) -> sqlx::Result<()> {
+    sqlx::query("select set_config('omni_box.clock_offset', $1, false)")
+        .bind(format!("{} microseconds", ahead.load(Ordering::SeqCst)))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+macro_rules! fixture {
+    ($(#[$doc:meta])* $name:ident, $config:expr) => {
+        $(#[$doc])*
+        struct $name(Database);
+
+        impl StoreFixture for $name {
+            type Store = PgStore;
+
+            async fn create() -> Option<Self> {
+                Database::create($config).await.map(Self)
+            }
+
+            async fn open(&self) -> PgStore {
+                self.0.store()
+            }
+
+            async fn set_mode(&self, mode: DeliveryMode) {
+                self.0.store().set_delivery_mode(mode).await.unwrap();
+            }
+
+            async fn advance(&self, by: Duration) {
+                self.0.ahead.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
+            }
+        }
+
+        impl InboxFixture for $name {
+            async fn quarantined(&self) -> Vec<QuarantinedMessage> {
+                self.0.quarantined().await
+            }
+        }
+
+        impl BareConnections for $name {
+            async fn bare(&self) -> Box<dyn DerefMut<Target = PgConnection> + Send> {
+                Box::new(self.0.pool.acquire().await.unwrap())
+            }
+        }
+    };
+}
+
+fixture!(
+    /// Everything as it is unless somebody says otherwise.
+    DefaultNames,
+    PgConfig::default()
+);
+
+fixture!(
+    /// Names that must be quoted, and are cut where others derive from them.
+    OddNames,
+    PgConfig::builder()
+        .schema("Omni \"Box\" größe")
+        .table(Table::OutboxEvents, "x".repeat(63))
+        .table(Table::InboxEvents, "select")
+        .table(Table::OutboxLanes, "c o l.u;m n")
+        .build()
+        .unwrap()
+);
+
+mod default_names {
+    use super::DefaultNames;
+
+    omni_box_testkit::outbox_conformance!(
+        DefaultNames,
+        capabilities: [bulk, lanes, locking, retention, wakeup]
+    );
+    omni_box_testkit::inbox_conformance!(
+        DefaultNames,
+        capabilities: [bulk, locking, partitions, retention, savepoints]
+    );
+
+    mod bare_outbox {
+        use super::DefaultNames;
+
+        omni_box_testkit::bare_connection_conformance!(DefaultNames, OutboxEvent);
+    }
+
+    mod bare_inbox {
+        use super::DefaultNames;
+
+        omni_box_testkit::bare_connection_conformance!(DefaultNames, InboxEvent);
+    }
+}
+
+mod odd_names {
+    use super::OddNames;
+
+    omni_box_testkit::outbox_conformance!(
+        OddNames,
+        capabilities: [bulk, lanes, locking, retention, wakeup]
+    );
+    omni_box_testkit::inbox_conformance!(
+        OddNames,
+        capabilities: [bulk, locking, partitions, retention, savepoints]
+    );
+}
