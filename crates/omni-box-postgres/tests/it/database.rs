@@ -47,7 +47,8 @@ pub(crate) async fn run<F: Future<Output = ()>>(test: impl FnOnce(std::sync::Arc
 
 /// The same, empty.
 pub(crate) async fn run_with(config: PgConfig, test: impl AsyncFnOnce(std::sync::Arc<Database>)) {
-    let Some(options) = server() else { return };
+    let Some(url) = omni_box_harness::postgres() else { return };
+    let options: PgConnectOptions = url.parse().unwrap();
     let name = format!("omni_box_{}", Uuid::new_v4().simple());
     let mut admin = PgConnection::connect_with(&options).await.unwrap();
     admin.execute(AssertSqlSafe(format!("create database {name}"))).await.unwrap();
@@ -61,19 +62,6 @@ pub(crate) async fn run_with(config: PgConfig, test: impl AsyncFnOnce(std::sync:
     test(std::sync::Arc::new(Database { pool: pool.clone(), store })).await;
     pool.close().await;
     admin.execute(AssertSqlSafe(format!("drop database {name} with (force)"))).await.unwrap();
-}
-
-fn server() -> Option<PgConnectOptions> {
-    match std::env::var("OMNI_BOX_DATABASE_URL") {
-        Ok(url) => Some(url.parse().unwrap()),
-        Err(_) if std::env::var("OMNI_BOX_TEST_REQUIRE").is_ok_and(|value| value == "1") => {
-            panic!("OMNI_BOX_DATABASE_URL is not set, and OMNI_BOX_TEST_REQUIRE=1")
-        }
-        Err(_) => {
-            println!("skipped: OMNI_BOX_DATABASE_URL is not set");
-            None
-        }
-    }
 }
 
 /// An event of a key.
