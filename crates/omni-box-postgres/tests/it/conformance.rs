@@ -10,26 +10,23 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use omni_box_core::{ConsumerGroup, DeliveryMode, InboundMessage, QuarantinedMessage};
-use omni_box_harness::TestDatabase;
 use omni_box_postgres::{PgConfig, PgStore, Table};
 use omni_box_testkit::conformance::{BareConnections, InboxFixture, StoreFixture};
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use tokio::runtime::Handle;
 
-/// A database of a case's own, whose connections read a clock that the case moves.
-struct Database {
+/// A schema of a case's own (a database takes ten times as long), and connections that read a clock that the case moves.
+struct Schema {
     pool: PgPool,
     config: PgConfig,
     /// Microseconds ahead of the server's clock.
     ahead: Arc<AtomicI64>,
-    /// Dropped last: the database ends with it.
-    _database: TestDatabase,
 }
 
-impl Database {
-    async fn create(config: PgConfig) -> Option<Self> {
-        omni_box_harness::postgres()?;
-        let database = TestDatabase::create().await.unwrap();
+impl Schema {
+    async fn create(config: PgConfig, cached_statements: usize) -> Option<Self> {
+        let server: PgConnectOptions = omni_box_harness::postgres()?.parse().unwrap();
         let ahead = Arc::<AtomicI64>::default();
         let [on_connect, on_acquire] = [Arc::clone(&ahead), Arc::clone(&ahead)];
         let pool = PgPoolOptions::new()
@@ -39,11 +36,11 @@ impl Database {
                 let ahead = Arc::clone(&on_acquire);
                 Box::pin(async move { set_clock(conn, ahead).await.map(|()| true) })
             })
-            .connect(&database.url())
+            .connect_with(server.statement_cache_capacity(cached_statements))
             .await
             .unwrap();
         PgStore::new(pool.clone(), config.clone()).migrate().await.unwrap();
-        Some(Self { pool, config, ahead, _database: database })
+        Some(Self { pool, config, ahead })
     }
 
     fn store(&self) -> PgStore {
@@ -92,6 +89,26 @@ impl Database {
     }
 }
 
+impl Drop for Schema {
+    fn drop(&mut self) {
+        let name = format!("\"{}\"", self.config.schema().replace('"', "\"\""));
+        let sql = AssertSqlSafe(format!("drop schema {name} cascade"));
+        // a case runs on several threads, and this one may block
+        tokio::task::block_in_place(|| {
+            Handle::current().block_on(async {
+                if let Err(error) = sqlx::raw_sql(sql).execute(&self.pool).await {
+                    println!("schema {name} stays: {error}");
+                }
+                self.pool.close().await;
+            });
+        });
+    }
+}
+
+fn unique(schema: &str) -> String {
+    format!("{schema} {}", uuid::Uuid::new_v4().simple())
+}
+
 async fn set_clock(conn: &mut PgConnection, ahead: Arc<AtomicI64>) -> sqlx::Result<()> {
     sqlx::query("select set_config('omni_box.clock_offset', $1, false)")
         .bind(format!("{} microseconds", ahead.load(Ordering::SeqCst)))
@@ -101,15 +118,15 @@ async fn set_clock(conn: &mut PgConnection, ahead: Arc<AtomicI64>) -> sqlx::Resu
 }
 
 macro_rules! fixture {
-    ($(#[$doc:meta])* $name:ident, $config:expr) => {
+    ($(#[$doc:meta])* $name:ident, $config:expr, cached statements: $cached:expr) => {
         $(#[$doc])*
-        struct $name(Database);
+        struct $name(Schema);
 
         impl StoreFixture for $name {
             type Store = PgStore;
 
             async fn create() -> Option<Self> {
-                Database::create($config).await.map(Self)
+                Schema::create($config, $cached).await.map(Self)
             }
 
             async fn open(&self) -> PgStore {
@@ -140,21 +157,23 @@ macro_rules! fixture {
 }
 
 fixture!(
-    /// Everything as it is unless somebody says otherwise.
+    /// Tables as they are called unless somebody says otherwise.
     DefaultNames,
-    PgConfig::default()
+    PgConfig::builder().schema(unique("default_names")).build().unwrap(),
+    cached statements: 100
 );
 
 fixture!(
-    /// Names that must be quoted, and are cut where others derive from them.
+    /// Names that must be quoted, and are cut where others derive from them; no named statements, as a pooler of transactions wants it.
     OddNames,
     PgConfig::builder()
-        .schema("Omni \"Box\" größe")
+        .schema(unique("Omni \"Box\""))
         .table(Table::OutboxEvents, "x".repeat(63))
         .table(Table::InboxEvents, "select")
         .table(Table::OutboxLanes, "c o l.u;m n")
         .build()
-        .unwrap()
+        .unwrap(),
+    cached statements: 0
 );
 
 mod default_names {
