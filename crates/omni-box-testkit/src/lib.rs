@@ -1,9 +1,12 @@
 //! What tests of omni-box applications and of its adapters stand on.
 //!
 //! - [`TestClock`]: a clock that tests move.
+//! - [`MemoryStore`]: a store in memory, with transactions.
 //! - [`conformance`]: the contracts of `omni-box-core`'s traits as tests, for every store and broker.
 
 mod clock;
 pub mod conformance;
+mod memory;
 
 pub use clock::TestClock;
+pub use memory::{MemoryConn, MemoryStore, MemoryStoreBuilder, MemoryTx};

@@ -1,1 +1,6 @@
 //! The test kit, tested.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod conformance;
+mod memory;

@@ -1,0 +1,126 @@
+//! What the two tables have in common: create, look up, and the marks of claims.
+
+use chrono::{DateTime, Utc};
+use omni_box_core::{ClaimToken, Created, Error, ErrorKind, Event, EventId, Failure, Result};
+
+use super::lock::{LONGEST_WAIT, LockKey};
+use super::state::State;
+use super::table::Row;
+use super::{MemoryConn, MemoryStore};
+
+impl MemoryConn {
+    pub(super) async fn create<R: Row>(&mut self, events: &[R::Event]) -> Result<Vec<Created<R::Event>>> {
+        self.check()?;
+        let result = self.try_create::<R>(events).await;
+        self.finish(result)
+    }
+
+    /// All waiting comes first, so that a call that is cancelled has written nothing.
+    async fn try_create<R: Row>(&mut self, events: &[R::Event]) -> Result<Vec<Created<R::Event>>> {
+        for event in events {
+            if let Some(identity) = R::identity_of(event) {
+                self.find_or_lock::<R>(&identity).await?;
+            }
+            if self.existing::<R>(event).is_none() {
+                self.lock(LockKey::Id(event.id())).await?;
+            }
+        }
+        events
+            .iter()
+            .map(|event| match self.existing::<R>(event) {
+                Some(row) => Ok(Created::Existing(row.event())),
+                None => self.store::<R>(event).map(|row| Created::New(row.event())),
+            })
+            .collect()
+    }
+
+    pub(super) fn existing<R: Row>(&self, event: &R::Event) -> Option<&R> {
+        R::table(&self.view).by_identity(&R::identity_of(event)?)
+    }
+
+    /// Inserts an event whose identity and id are locked, and not there.
+    pub(super) fn store<R: Row>(&mut self, event: &R::Event) -> Result<R> {
+        let mut state = self.shared.state();
+        let seq = state.next_seq();
+        let is_taken = R::table(&state.tables).by_id(event.id()).is_some()
+            || R::table(&self.view).by_id(event.id()).is_some();
+        drop(state);
+        if is_taken {
+            let error = format!("id {} is that of another event", event.id());
+            return Err(Error::new(ErrorKind::Conflict, error));
+        }
+        let row = R::new(event, seq, self.shared.now());
+        R::table_mut(&mut self.view).put(row.clone());
+        R::written(&mut self.writes).insert(event.id());
+        Ok(row)
+    }
+
+    pub(super) fn event<R: Row>(&self, id: EventId) -> Result<Option<R::Event>> {
+        self.check()?;
+        Ok(R::table(&self.view).by_id(id).map(R::event))
+    }
+}
+
+impl MemoryStore {
+    /// Changes those rows that `applies` lets through, in a transaction of its own, and returns which those were. Waits for open
+    /// transactions that work on them.
+    pub(super) async fn change<R: Row>(
+        &self,
+        ids: &[EventId],
+        applies: impl Fn(&R) -> bool + Send,
+        apply: impl Fn(&mut R, DateTime<Utc>) + Send,
+    ) -> Result<Vec<EventId>> {
+        let attempt = |state: &mut State| {
+            let applicable = |id: &&EventId| R::table(&state.tables).by_id(**id).is_some_and(&applies);
+            let chosen: Vec<EventId> = ids.iter().filter(applicable).copied().collect();
+            let is_busy = |id: &EventId| {
+                let row = R::table(&state.tables).by_id(*id);
+                row.is_some_and(|row| state.is_locked(row.row_lock().as_ref()))
+            };
+            if chosen.iter().any(is_busy) {
+                return None;
+            }
+            let now = self.shared.now();
+            let table = R::table_mut(&mut state.tables);
+            let mut done = Vec::with_capacity(chosen.len());
+            for id in chosen {
+                let is_changed = table.change(id, |row| {
+                    // an id that is given twice is changed once
+                    let is_left = applies(row);
+                    if is_left {
+                        apply(row, now);
+                    }
+                    is_left
+                });
+                if is_changed {
+                    done.push(id);
+                }
+            }
+            Some(done)
+        };
+        self.shared.wait_for(LONGEST_WAIT, attempt).await
+    }
+
+    pub(super) async fn claim_one<R: Row>(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+        let is_free = |row: &R| row.is_pending() && (row.life().lock.is_none() || row.is_claimed_by(token));
+        Ok(!self.change(&[id], is_free, |row, now| row.claim(token, now)).await?.is_empty())
+    }
+
+    pub(super) async fn complete_claimed<R: Row>(
+        &self,
+        ids: &[EventId],
+        token: &ClaimToken,
+    ) -> Result<Vec<EventId>> {
+        self.change(ids, |row: &R| row.is_claimed_by(token), R::complete).await
+    }
+
+    pub(super) async fn fail_claimed<R: Row>(
+        &self,
+        id: EventId,
+        token: &ClaimToken,
+        failure: &Failure,
+    ) -> Result<bool> {
+        let is_mine = |row: &R| row.is_claimed_by(token);
+        Ok(!self.change(&[id], is_mine, |row, now| row.fail(failure, now)).await?.is_empty())
+    }
+}

@@ -1,0 +1,129 @@
+//! The inbox table, its quarantine, and what is known of partitions.
+
+mod row;
+mod statement;
+
+use omni_box_core::{
+    BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, EventId,
+    EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
+    QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, TopicPartition, WorkerId,
+};
+
+pub(super) use self::row::InboxRow;
+use super::table::Row;
+use super::{MemoryConn, MemoryStore};
+
+pub(super) fn check_filters(filters: &FetchFilters) -> Result<()> {
+    if filters.topics.is_empty() && filters.aggregate_types.is_empty() && filters.aggregate_ids.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid("inbox events have no topic or aggregate, filter by source"))
+}
+
+impl InboxRepository for MemoryStore {
+    async fn receive(&self, conn: &mut MemoryConn, events: &[InboxEvent]) -> Result<Vec<Received>> {
+        conn.check()?;
+        let result = conn.try_receive(events).await;
+        conn.finish(result)
+    }
+
+    async fn settle(&self, conn: &mut MemoryConn, settlement: &InboxSettlement) -> Result<()> {
+        conn.check()?;
+        let result = conn.try_settle(settlement).await;
+        conn.finish(result)
+    }
+
+    async fn quarantine(&self, conn: &mut MemoryConn, messages: &[QuarantinedMessage]) -> Result<()> {
+        conn.check()?;
+        let result = conn.try_quarantine(messages).await;
+        conn.finish(result)
+    }
+
+    async fn pending_of(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<InboxEvent>> {
+        let tables = self.committed();
+        let is_behind = |row: &&InboxRow| after.is_none_or(|after| row.offset() > Some(after));
+        let of_partition = tables.inbox.pending().filter(|row| row.is_of(group, partition));
+        let mut rows: Vec<&InboxRow> = of_partition.filter(is_behind).collect();
+        rows.sort_by_key(|row| row.offset());
+        Ok(rows.into_iter().take(limit as usize).map(InboxRow::event).collect())
+    }
+
+    async fn attach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        _worker: &WorkerId,
+    ) -> Result<PartitionEnd> {
+        let key = (group.to_string(), partition.topic.clone(), partition.partition);
+        let was_clean = self.shared.state().partitions.insert(key, false).unwrap_or(true);
+        Ok(if was_clean { PartitionEnd::Clean } else { PartitionEnd::Unclean })
+    }
+
+    async fn detach(&self, group: &ConsumerGroup, partition: &TopicPartition) -> Result<()> {
+        let key = (group.to_string(), partition.topic.clone(), partition.partition);
+        if let Some(is_clean) = self.shared.state().partitions.get_mut(&key) {
+            *is_clean = true;
+        }
+        Ok(())
+    }
+
+    fn savepoints(&self) -> Option<&dyn Savepoints<MemoryConn>> {
+        Some(self)
+    }
+}
+
+impl EventRepository<InboxEvent> for MemoryStore {
+    async fn create(&self, conn: &mut MemoryConn, event: &InboxEvent) -> Result<Created<InboxEvent>> {
+        let mut created = conn.create::<InboxRow>(std::slice::from_ref(event)).await?;
+        Ok(created.pop().expect("one for each event"))
+    }
+
+    async fn create_many(
+        &self,
+        conn: &mut MemoryConn,
+        events: &[InboxEvent],
+    ) -> Result<Vec<Created<InboxEvent>>> {
+        conn.create::<InboxRow>(events).await
+    }
+
+    async fn get_by_id(&self, conn: &mut MemoryConn, id: EventId) -> Result<Option<InboxEvent>> {
+        conn.event::<InboxRow>(id)
+    }
+
+    async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<InboxEvent>> {
+        check_filters(filters)?;
+        let tables = self.committed();
+        let due = tables.inbox.due(limit, filters, None, self.shared.now(), |_| true);
+        Ok(due.into_iter().map(InboxRow::event).collect())
+    }
+
+    async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+        self.claim_one::<InboxRow>(id, token).await
+    }
+
+    async fn mark_completed(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+        Ok(!self.complete_claimed::<InboxRow>(&[id], token).await?.is_empty())
+    }
+
+    async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
+        self.fail_claimed::<InboxRow>(id, token, failure).await
+    }
+
+    fn bulk(&self) -> Option<&dyn BulkOperations<InboxEvent>> {
+        Some(self)
+    }
+
+    fn locking(&self) -> Option<&dyn DistributedLocking<InboxEvent>> {
+        Some(self)
+    }
+
+    fn retention(&self) -> Option<&dyn RetentionPolicies<InboxEvent>> {
+        Some(self)
+    }
+}

@@ -1,0 +1,182 @@
+//! A row of the inbox table, and which rows are due.
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use omni_box_core::{
+    BatchSize, ConsumerGroup, Event, EventId, EventStatus, Failure, FetchFilters, InboxEvent, InboxRecord,
+    LifecycleRecord, Received, Retry, SourcePosition, TopicPartition,
+};
+
+use crate::memory::lock::LockKey;
+use crate::memory::state::Tables;
+use crate::memory::table::{self, Identity, Row, Table};
+use crate::memory::transaction::Writes;
+
+/// A row of the inbox table.
+#[derive(Debug, Clone)]
+pub(in crate::memory) struct InboxRow {
+    record: InboxRecord,
+    life: LifecycleRecord,
+    seq: i64,
+}
+
+/// A key within its group's partition; without a key, the partition itself.
+type KeyOf<'a> = (&'a str, &'a str, i32, Option<&'a str>, Option<&'a [u8]>);
+
+impl InboxRow {
+    pub(super) fn message(&self) -> Identity {
+        Identity::Message(self.record.message_id.clone(), self.record.consumer_group.clone())
+    }
+
+    pub(super) fn offset(&self) -> Option<i64> {
+        Some(self.record.position.as_ref()?.offset)
+    }
+
+    /// Without a partition it is a key of its own.
+    fn key(&self) -> Option<KeyOf<'_>> {
+        let InboxRecord { consumer_group, position, partition_key, raw_key, .. } = &self.record;
+        let position = position.as_ref()?;
+        let group = consumer_group.as_str();
+        Some((group, &position.topic, position.partition, partition_key.as_deref(), raw_key.as_deref()))
+    }
+
+    pub(super) fn is_of(&self, group: &ConsumerGroup, partition: &TopicPartition) -> bool {
+        let is_there = |position: &SourcePosition| {
+            position.topic == partition.topic && position.partition == partition.partition
+        };
+        self.record.consumer_group == *group && self.record.position.as_ref().is_some_and(is_there)
+    }
+
+    fn scheduled_at(&self) -> DateTime<Utc> {
+        self.life.scheduled_at.unwrap_or(self.life.created_at)
+    }
+
+    /// A row without a digest was stored by somebody else, who may name source and type differently: no conflict.
+    pub(super) fn judge(&self, event: &InboxEvent, now: DateTime<Utc>) -> Received {
+        let stored = self.event();
+        let both_have_digests = stored.digest().is_some() && event.digest().is_some();
+        if both_have_digests && stored.conflicts_with(event) {
+            return Received::Conflict(stored);
+        }
+        match stored.status() {
+            EventStatus::Pending => {
+                let wait = (self.scheduled_at() - now).to_std().unwrap_or(Duration::ZERO);
+                Received::Pending { event: stored, wait }
+            }
+            EventStatus::Completed => Received::Completed(stored),
+            EventStatus::Failed => Received::Failed(stored),
+        }
+    }
+}
+
+impl Row for InboxRow {
+    type Event = InboxEvent;
+
+    fn identity_of(event: &InboxEvent) -> Option<Identity> {
+        Some(Identity::Message(event.message_id().to_owned(), event.consumer_group().clone()))
+    }
+
+    fn new(event: &InboxEvent, seq: i64, now: DateTime<Utc>) -> Self {
+        let record = InboxRecord {
+            id: event.id(),
+            content: event.content().clone(),
+            message_id: event.message_id().to_owned(),
+            consumer_group: event.consumer_group().clone(),
+            source: event.source().to_owned(),
+            partition_key: event.partition_key().map(str::to_owned),
+            raw_key: event.raw_key().map(<[u8]>::to_vec),
+            position: event.position().cloned(),
+            produced_at: event.produced_at(),
+            digest: event.digest().map(<[u8]>::to_vec),
+        };
+        Self { record, life: table::born(event, now), seq }
+    }
+
+    fn event(&self) -> InboxEvent {
+        InboxEvent::restore(self.record.clone(), self.life.clone().into())
+    }
+
+    fn id(&self) -> EventId {
+        self.record.id
+    }
+
+    fn seq(&self) -> i64 {
+        self.seq
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        Some(self.message())
+    }
+
+    fn life(&self) -> &LifecycleRecord {
+        &self.life
+    }
+
+    fn life_mut(&mut self) -> &mut LifecycleRecord {
+        &mut self.life
+    }
+
+    fn row_lock(&self) -> Option<LockKey> {
+        Some(LockKey::Identity(self.message()))
+    }
+
+    fn complete(&mut self, now: DateTime<Utc>) {
+        table::complete(&mut self.life, now);
+    }
+
+    fn fail(&mut self, failure: &Failure, now: DateTime<Utc>) {
+        table::fail(&mut self.life, failure, now);
+        if failure.retry == Retry::OnRequest {
+            self.life.scheduled_at = Some(on_request());
+        }
+    }
+
+    fn table(tables: &Tables) -> &Table<Self> {
+        &tables.inbox
+    }
+
+    fn table_mut(tables: &mut Tables) -> &mut Table<Self> {
+        &mut tables.inbox
+    }
+
+    fn written(writes: &mut Writes) -> &mut BTreeSet<EventId> {
+        &mut writes.inbox
+    }
+}
+
+/// A time that no clock reaches: the last day of the year 9999.
+fn on_request() -> DateTime<Utc> {
+    DateTime::from_timestamp(253_402_214_400, 0).expect("a time that chrono has")
+}
+
+impl Table<InboxRow> {
+    /// Due messages that nobody has claimed since `fresh_since` (`None`: at all) and `is_free` lets through; of each key its oldest
+    /// pending one.
+    pub(in crate::memory) fn due(
+        &self,
+        limit: BatchSize,
+        filters: &FetchFilters,
+        fresh_since: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+        is_free: impl Fn(&InboxRow) -> bool,
+    ) -> Vec<&InboxRow> {
+        let mut pending: Vec<&InboxRow> = self.pending().collect();
+        pending.sort_by_key(|row| row.offset());
+        let mut keys = HashSet::new();
+        pending.retain(|row| row.key().is_none_or(|key| keys.insert(key)));
+        let is_claimed = |row: &InboxRow| {
+            row.life.lock.as_ref().is_some_and(|lock| fresh_since.is_none_or(|since| lock.at >= since))
+        };
+        pending.retain(|row| {
+            !is_claimed(row)
+                && row.scheduled_at() <= now
+                && (filters.sources.is_empty() || filters.sources.contains(&row.record.source))
+                && is_free(row)
+        });
+        pending.sort_by_key(|row| (row.scheduled_at(), row.id()));
+        pending.truncate(limit.get() as usize);
+        pending
+    }
+}

@@ -1,0 +1,81 @@
+//! What a transaction does to the inbox: receive, settle, quarantine.
+
+use omni_box_core::{Event, InboxEvent, InboxSettlement, QuarantinedMessage, Received, Result};
+
+use super::InboxRow;
+use crate::memory::MemoryConn;
+use crate::memory::lock::LockKey;
+use crate::memory::table::Row;
+
+impl MemoryConn {
+    /// All waiting comes first, in an order that all transactions keep, so that two of them do not wait for each other.
+    pub(super) async fn try_receive(&mut self, events: &[InboxEvent]) -> Result<Vec<Received>> {
+        let mut ordered: Vec<&InboxEvent> = events.iter().collect();
+        ordered.sort_by_key(|event| (event.message_id(), event.consumer_group()));
+        for event in ordered {
+            if let Some(identity) = InboxRow::identity_of(event) {
+                self.lock_identity::<InboxRow>(&identity).await?;
+            }
+            if self.existing::<InboxRow>(event).is_none() {
+                self.lock(LockKey::Id(event.id())).await?;
+            }
+        }
+        let now = self.shared.now();
+        events
+            .iter()
+            .map(|event| match self.existing::<InboxRow>(event) {
+                Some(row) => Ok(row.judge(event, now)),
+                None => self.store::<InboxRow>(event).map(|_| Received::New),
+            })
+            .collect()
+    }
+
+    pub(super) async fn try_settle(&mut self, settlement: &InboxSettlement) -> Result<()> {
+        let InboxSettlement { completed, failures } = settlement;
+        for id in completed.iter().chain(failures.iter().map(|(id, _)| id)) {
+            let row = self.view.inbox.by_id(*id).cloned();
+            let row = row.or_else(|| self.shared.state().tables.inbox.by_id(*id).cloned());
+            if let Some(row) = row {
+                self.lock_identity::<InboxRow>(&row.message()).await?;
+            }
+        }
+        let now = self.shared.now();
+        let outcomes = completed.iter().map(|id| (id, None));
+        for (id, failure) in outcomes.chain(failures.iter().map(|(id, failure)| (id, Some(failure)))) {
+            let is_changed = self.view.inbox.change(*id, |row| {
+                let is_pending = row.is_pending();
+                match failure {
+                    _ if !is_pending => {}
+                    None => row.complete(now),
+                    Some(failure) => row.fail(failure, now),
+                }
+                is_pending
+            });
+            if is_changed {
+                self.writes.inbox.insert(*id);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn try_quarantine(&mut self, messages: &[QuarantinedMessage]) -> Result<()> {
+        let place = |kept: &QuarantinedMessage| {
+            let message = &kept.message;
+            (kept.consumer_group.to_string(), message.topic.clone(), message.partition, message.offset)
+        };
+        for kept in messages {
+            let (group, topic, partition, offset) = place(kept);
+            self.lock(LockKey::Quarantined(group, topic, partition, offset)).await?;
+        }
+        let mut state = self.shared.state();
+        for kept in messages {
+            let place = place(kept);
+            let is_known = state.tables.quarantine.contains_key(&place);
+            if !is_known && !self.view.quarantine.contains_key(&place) {
+                self.view.quarantine.insert_mut(place.clone(), (state.next_seq(), kept.clone()));
+                self.writes.quarantine.insert(place);
+            }
+        }
+        Ok(())
+    }
+}

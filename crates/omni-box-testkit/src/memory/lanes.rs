@@ -1,0 +1,193 @@
+//! Lanes: leases, and the fetch of their owner.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use omni_box_core::{
+    Activity, EventId, LaneEvent, LaneId, LaneRead, LaneSettlement, LaneShare, Lease, LeaseRequest,
+    OrderedLanes, OutboxRecord, OwnerId, Result, Settled,
+};
+
+use super::MemoryStore;
+use super::outbox::OutboxRow;
+use super::state::State;
+use super::table::{Row, Table, after};
+
+/// How many there are.
+const LANES: u16 = 16;
+
+/// A lane and who owns it.
+#[derive(Debug)]
+pub(super) struct Lane {
+    id: LaneId,
+    owner: Option<OwnerId>,
+    epoch: i64,
+    leased_until: Option<DateTime<Utc>>,
+}
+
+impl Lane {
+    /// All of them, free.
+    pub(super) fn all() -> Vec<Self> {
+        let lane = |number| Self { id: LaneId::new(number), owner: None, epoch: 0, leased_until: None };
+        (0..LANES).map(lane).collect()
+    }
+
+    /// The lane of an event: FNV-1a of its topic and key, or of its id. Another one than PostgreSQL's.
+    pub(super) fn of(record: &OutboxRecord) -> LaneId {
+        let id = record.id.to_string();
+        let key = record.partition_key.as_deref().unwrap_or(&id);
+        let bytes = record.topic.bytes().chain([0x1f]).chain(key.bytes());
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        LaneId::new((hash % u64::from(LANES)) as u16)
+    }
+
+    pub(super) fn is_leased(&self, now: DateTime<Utc>) -> bool {
+        self.leased_until.is_some_and(|until| until > now)
+    }
+
+    fn is_free(&self, now: DateTime<Utc>) -> bool {
+        self.owner.is_none() || self.leased_until.is_none_or(|until| until < now)
+    }
+
+    fn lease(&self) -> Lease {
+        Lease { lane: self.id, epoch: self.epoch }
+    }
+
+    fn is_held_by(&self, owner: OwnerId, lease: &Lease) -> bool {
+        self.owner == Some(owner) && self.lease() == *lease
+    }
+
+    fn give_back(&mut self) {
+        (self.owner, self.leased_until) = (None, None);
+    }
+}
+
+impl State {
+    /// Those leases that are still the owner's, and those that are not.
+    pub(super) fn check(&self, owner: OwnerId, leases: &[Lease]) -> (HashSet<LaneId>, Vec<LaneId>) {
+        let is_mine = |lease: &&Lease| self.lanes.iter().any(|lane| lane.is_held_by(owner, lease));
+        let (mine, lost): (Vec<&Lease>, Vec<&Lease>) = leases.iter().partition(is_mine);
+        (
+            mine.into_iter().map(|lease| lease.lane).collect(),
+            lost.into_iter().map(|lease| lease.lane).collect(),
+        )
+    }
+
+    fn share(&mut self, request: &LeaseRequest, now: DateTime<Utc>) -> LaneShare {
+        let (owner, until) = (request.owner, after(now, request.ttl));
+        self.relays.insert(owner, until);
+        self.relays.retain(|_, alive_until| *alive_until >= now);
+        let fair_share = self.lanes.len().div_ceil(self.relays.len());
+        let mut leases = Vec::new();
+        for lane in self.lanes.iter_mut().filter(|lane| lane.owner == Some(owner)) {
+            lane.leased_until = Some(until);
+            leases.push(lane.lease());
+        }
+        let room = fair_share.saturating_sub(leases.len());
+        let mut taken = HashSet::new();
+        for lane in self.lanes.iter_mut().filter(|lane| lane.is_free(now)).take(room) {
+            lane.owner = Some(owner);
+            lane.epoch += 1;
+            lane.leased_until = Some(until);
+            leases.push(lane.lease());
+            taken.insert(lane.id);
+        }
+        self.tables.outbox.release_orphans(now, |row| taken.contains(&row.lane));
+        leases.sort_by_key(|lease| lease.lane);
+        LaneShare { leases, fair_share }
+    }
+}
+
+impl Table<OutboxRow> {
+    /// What is due of a lane, in the order of `seq`.
+    fn due_of(
+        &self,
+        read: &LaneRead,
+        in_flight: &HashSet<EventId>,
+        now: DateTime<Utc>,
+    ) -> impl Iterator<Item = &OutboxRow> {
+        let is_due = move |row: &&OutboxRow| {
+            row.lane == read.lane
+                && row.is_due(now)
+                && (row.head || !row.held)
+                && !in_flight.contains(&row.id())
+        };
+        self.pending().filter(is_due).take(read.limit as usize)
+    }
+}
+
+#[async_trait]
+impl OrderedLanes for MemoryStore {
+    async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare> {
+        let (mut state, now) = (self.shared.state(), self.shared.now());
+        Ok(state.share(request, now))
+    }
+
+    async fn release(&self, owner: OwnerId, leases: &[Lease]) -> Result<()> {
+        for lane in &mut self.shared.state().lanes {
+            if leases.iter().any(|lease| lane.is_held_by(owner, lease)) {
+                lane.give_back();
+            }
+        }
+        self.shared.bell.send_replace(());
+        Ok(())
+    }
+
+    async fn leave(&self, owner: OwnerId) -> Result<()> {
+        let mut state = self.shared.state();
+        state.relays.remove(&owner);
+        state.lanes.iter_mut().filter(|lane| lane.owner == Some(owner)).for_each(Lane::give_back);
+        drop(state);
+        self.shared.bell.send_replace(());
+        Ok(())
+    }
+
+    async fn fetch(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        max_bytes: u64,
+    ) -> Result<Vec<LaneEvent>> {
+        let (tables, now) = (self.committed(), self.shared.now());
+        let in_flight: HashSet<EventId> = in_flight.iter().copied().collect();
+        let held = tables.outbox.pending().filter(|row| row.held);
+        let held: HashSet<(&str, &str)> = held.filter_map(OutboxRow::key).collect();
+        let mut due: Vec<(usize, &OutboxRow)> =
+            lanes.iter().flat_map(|read| tables.outbox.due_of(read, &in_flight, now).enumerate()).collect();
+        // the first of each lane, then the second of each, while the bytes last
+        due.sort_by_key(|(place, row)| (*place, row.lane));
+        let mut bytes = 0;
+        due.retain(|(_, row)| {
+            let fits = bytes < max_bytes.max(1);
+            bytes += row.record.content.payload.as_str().len() as u64;
+            fits
+        });
+        due.sort_by_key(|(_, row)| (row.lane, row.seq));
+        let read = |(_, row): (usize, &OutboxRow)| LaneEvent {
+            event: row.event(),
+            lane: row.lane,
+            seq: row.seq,
+            is_held_head: row.head,
+            is_behind_head: !row.head && row.key().is_some_and(|key| held.contains(&key)),
+        };
+        Ok(due.into_iter().map(read).collect())
+    }
+
+    async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled> {
+        if settlement.is_empty() {
+            return Ok(Settled::default());
+        }
+        let (mut state, now) = (self.shared.state(), self.shared.now());
+        let (mine, lost) = state.check(owner, leases);
+        state.settle(&mine, settlement, now);
+        Ok(Settled { lost })
+    }
+
+    /// Every commit with events in it wakes everybody, so there is nothing to note.
+    async fn announce(&self, _owner: OwnerId, _leases: &[Lease], _activity: Activity) -> Result<()> {
+        Ok(())
+    }
+}

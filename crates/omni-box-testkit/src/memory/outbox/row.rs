@@ -1,0 +1,177 @@
+//! A row of the outbox table, and which rows are due.
+
+use std::collections::{BTreeSet, HashSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use omni_box_core::{
+    BatchSize, Event, EventId, Failure, FetchFilters, LaneId, LifecycleRecord, OutboxEvent, OutboxRecord,
+    Retry,
+};
+
+use crate::memory::lanes::Lane;
+use crate::memory::lock::LockKey;
+use crate::memory::state::Tables;
+use crate::memory::table::{self, Identity, Row, Table};
+use crate::memory::transaction::Writes;
+
+/// A row of the outbox table.
+#[derive(Debug, Clone)]
+pub(in crate::memory) struct OutboxRow {
+    pub(in crate::memory) record: OutboxRecord,
+    pub(in crate::memory) life: LifecycleRecord,
+    pub(in crate::memory) seq: i64,
+    pub(in crate::memory) lane: LaneId,
+    /// It waits: as the head of its key, or behind it.
+    pub(in crate::memory) held: bool,
+    pub(in crate::memory) head: bool,
+    /// When a head is tried again; `None`: when an operator says so.
+    pub(in crate::memory) hold_until: Option<DateTime<Utc>>,
+}
+
+impl OutboxRow {
+    /// Topic and key, if it has a key.
+    pub(in crate::memory) fn key(&self) -> Option<(&str, &str)> {
+        Some((&self.record.topic, self.record.partition_key.as_deref()?))
+    }
+
+    /// Whether it was scheduled for later; only then it is ever compared with a clock.
+    pub(in crate::memory) fn is_deferred(&self) -> bool {
+        let scheduled_at = self.life.scheduled_at.unwrap_or(self.life.created_at);
+        scheduled_at - self.life.created_at > TimeDelta::seconds(1)
+    }
+
+    fn is_scheduled_by(&self, now: DateTime<Utc>) -> bool {
+        self.life.scheduled_at.is_none_or(|at| at <= now)
+    }
+
+    /// Whether its own time has come; its key apart.
+    pub(in crate::memory) fn is_due(&self, now: DateTime<Utc>) -> bool {
+        if self.head {
+            return self.hold_until.is_some_and(|until| until <= now);
+        }
+        self.held || !self.is_deferred() || self.is_scheduled_by(now)
+    }
+
+    /// Whether what comes after it in its key must wait for it.
+    fn is_in_line(&self, now: DateTime<Utc>) -> bool {
+        self.held || !self.is_deferred() || self.is_scheduled_by(now)
+    }
+
+    fn passes(&self, filters: &FetchFilters) -> bool {
+        let OutboxRecord { topic, aggregate_type, aggregate_id, .. } = &self.record;
+        let is_one_of = |types: &[String]| aggregate_type.as_ref().is_some_and(|of| types.contains(of));
+        (filters.topics.is_empty() || filters.topics.contains(topic))
+            && (filters.aggregate_types.is_empty() || is_one_of(&filters.aggregate_types))
+            && (filters.aggregate_ids.is_empty()
+                || aggregate_id.is_some_and(|id| filters.aggregate_ids.contains(&id)))
+    }
+}
+
+impl Row for OutboxRow {
+    type Event = OutboxEvent;
+
+    fn identity_of(event: &OutboxEvent) -> Option<Identity> {
+        event.content().idempotency_key.clone().map(Identity::IdempotencyKey)
+    }
+
+    fn new(event: &OutboxEvent, seq: i64, now: DateTime<Utc>) -> Self {
+        let record = OutboxRecord {
+            id: event.id(),
+            content: event.content().clone(),
+            aggregate_type: event.aggregate_type().map(str::to_owned),
+            aggregate_id: event.aggregate_id(),
+            topic: event.topic().to_owned(),
+            partition_key: event.partition_key().map(str::to_owned),
+        };
+        let lane = Lane::of(&record);
+        let life = table::born(event, now);
+        Self { record, life, seq, lane, held: false, head: false, hold_until: None }
+    }
+
+    fn event(&self) -> OutboxEvent {
+        OutboxEvent::restore(self.record.clone(), self.life.clone().into())
+    }
+
+    fn id(&self) -> EventId {
+        self.record.id
+    }
+
+    fn seq(&self) -> i64 {
+        self.seq
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.record.content.idempotency_key.clone().map(Identity::IdempotencyKey)
+    }
+
+    fn life(&self) -> &LifecycleRecord {
+        &self.life
+    }
+
+    fn life_mut(&mut self) -> &mut LifecycleRecord {
+        &mut self.life
+    }
+
+    /// No transaction of an application works on an event that is there already.
+    fn row_lock(&self) -> Option<LockKey> {
+        None
+    }
+
+    fn complete(&mut self, now: DateTime<Utc>) {
+        table::complete(&mut self.life, now);
+        (self.held, self.head, self.hold_until) = (false, false, None);
+    }
+
+    fn fail(&mut self, failure: &Failure, now: DateTime<Utc>) {
+        table::fail(&mut self.life, failure, now);
+        let waits = failure.retry != Retry::Never;
+        (self.held, self.head) = (waits, waits);
+        self.hold_until = match failure.retry {
+            Retry::After(delay) => Some(table::after(now, delay)),
+            Retry::OnRequest | Retry::Never => None,
+        };
+    }
+
+    fn table(tables: &Tables) -> &Table<Self> {
+        &tables.outbox
+    }
+
+    fn table_mut(tables: &mut Tables) -> &mut Table<Self> {
+        &mut tables.outbox
+    }
+
+    fn written(writes: &mut Writes) -> &mut BTreeSet<EventId> {
+        &mut writes.outbox
+    }
+}
+
+impl Table<OutboxRow> {
+    /// Due events that nobody has claimed since `fresh_since` (`None`: at all), oldest first, at most one for each key.
+    pub(in crate::memory) fn due(
+        &self,
+        limit: BatchSize,
+        filters: &FetchFilters,
+        fresh_since: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Vec<&OutboxRow> {
+        let is_claimed = |row: &&OutboxRow| {
+            row.life.lock.as_ref().is_some_and(|lock| fresh_since.is_none_or(|since| lock.at >= since))
+        };
+        let mut busy: HashSet<(&str, &str)> =
+            self.pending().filter(is_claimed).filter_map(OutboxRow::key).collect();
+        let mut due = Vec::new();
+        for row in self.pending() {
+            let is_behind = row.key().is_some_and(|key| busy.contains(&key));
+            if !is_behind && !is_claimed(&row) && row.is_due(now) && row.passes(filters) {
+                due.push(row);
+                if due.len() == limit.get() as usize {
+                    break;
+                }
+            }
+            if row.is_in_line(now) {
+                busy.extend(row.key());
+            }
+        }
+        due
+    }
+}

@@ -1,0 +1,98 @@
+//! What all clones of a store share: the committed data, the locks of open transactions, the sequences.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use omni_box_core::{Clock, DeliveryMode, OwnerId, QuarantinedMessage};
+use tokio::sync::watch;
+
+use super::inbox::InboxRow;
+use super::lanes::Lane;
+use super::lock::{LockKey, TxId};
+use super::outbox::OutboxRow;
+use super::record::Record;
+use super::table::{Map, Table};
+use crate::TestClock;
+
+/// What the clones share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) clock: TestClock,
+    state: Mutex<State>,
+    /// Rung when a transaction has ended, for those that wait for its locks.
+    pub(super) ends: watch::Sender<()>,
+    /// Rung when there may be something to publish.
+    pub(super) bell: watch::Sender<()>,
+}
+
+/// What is changed in one step at a time. The mutex around it is never held across an await.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) tables: Tables,
+    pub(super) locks: HashMap<LockKey, TxId>,
+    pub(super) lanes: Vec<Lane>,
+    /// Until when each owner is alive.
+    pub(super) relays: BTreeMap<OwnerId, DateTime<Utc>>,
+    /// Whether the last owner of a group's partition has detached.
+    pub(super) partitions: BTreeMap<(String, String, i32), bool>,
+    pub(super) mode: DeliveryMode,
+    commits: u64,
+    transactions: u64,
+    seq: i64,
+}
+
+/// What transactions work on. A copy costs nothing and is a snapshot.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tables {
+    pub(super) outbox: Table<OutboxRow>,
+    pub(super) inbox: Table<InboxRow>,
+    /// By group, topic, partition and offset; each with its place in the order in which they came.
+    pub(super) quarantine: Map<(String, String, i32, i64), (i64, QuarantinedMessage)>,
+    /// Rows of the application, by table and key.
+    pub(super) records: Map<(String, String), Record>,
+}
+
+impl Shared {
+    pub(super) fn new(clock: TestClock, mode: DeliveryMode) -> Self {
+        let state = State {
+            tables: Tables::default(),
+            locks: HashMap::new(),
+            lanes: Lane::all(),
+            relays: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+            mode,
+            commits: 0,
+            transactions: 0,
+            seq: 0,
+        };
+        Self { clock, state: Mutex::new(state), ends: watch::Sender::new(()), bell: watch::Sender::new(()) }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // a panic under the lock fails its own test; others must not hang on it
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+}
+
+impl State {
+    /// The next value of the sequence; it does not come back, whatever becomes of the transaction.
+    pub(super) fn next_seq(&mut self) -> i64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    pub(super) fn next_transaction(&mut self) -> TxId {
+        self.transactions += 1;
+        TxId(self.transactions)
+    }
+
+    pub(super) fn next_commit(&mut self) -> u64 {
+        self.commits += 1;
+        self.commits
+    }
+}

@@ -1,0 +1,210 @@
+//! Tables of events: rows in the order of their sequence, found by id and by what makes them unique.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use omni_box_core::{
+    Attempt, ClaimToken, ConsumerGroup, Event, EventId, EventStatus, Failure, LifecycleRecord, Lock, Retry,
+    WorkerId,
+};
+use rpds::RedBlackTreeMapSync;
+
+use super::lock::LockKey;
+use super::state::Tables;
+use super::transaction::Writes;
+
+/// A map whose copy costs nothing, so that a snapshot does not.
+pub(super) type Map<K, V> = RedBlackTreeMapSync<K, V>;
+
+/// What a row shares with no other of its table, beside its id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Identity {
+    /// Of an outbox event that has one.
+    IdempotencyKey(String),
+    /// Of an inbox event.
+    Message(String, ConsumerGroup),
+}
+
+/// A row of one of the two tables.
+pub(super) trait Row: Clone + Send + Sync + 'static {
+    /// What it holds.
+    type Event: Event;
+
+    /// What must be unique of an event.
+    fn identity_of(event: &Self::Event) -> Option<Identity>;
+
+    /// The row of an event that is stored now.
+    fn new(event: &Self::Event, seq: i64, now: DateTime<Utc>) -> Self;
+
+    /// The event as it is stored.
+    fn event(&self) -> Self::Event;
+
+    fn id(&self) -> EventId;
+    fn seq(&self) -> i64;
+    fn identity(&self) -> Option<Identity>;
+    fn life(&self) -> &LifecycleRecord;
+    fn life_mut(&mut self) -> &mut LifecycleRecord;
+
+    /// What an open transaction holds that works on this row, if any can.
+    fn row_lock(&self) -> Option<LockKey>;
+
+    /// Completes it.
+    fn complete(&mut self, now: DateTime<Utc>);
+
+    /// Records a failure.
+    fn fail(&mut self, failure: &Failure, now: DateTime<Utc>);
+
+    fn table(tables: &Tables) -> &Table<Self>;
+    fn table_mut(tables: &mut Tables) -> &mut Table<Self>;
+
+    /// Those of its table that a transaction has written.
+    fn written(writes: &mut Writes) -> &mut BTreeSet<EventId>;
+
+    fn is_pending(&self) -> bool {
+        self.life().status == EventStatus::Pending
+    }
+
+    /// Whether it is pending and `token` has claimed it.
+    fn is_claimed_by(&self, token: &ClaimToken) -> bool {
+        self.is_pending() && self.life().lock.as_ref().is_some_and(|lock| lock.by.as_str() == token.as_str())
+    }
+
+    fn claim(&mut self, token: &ClaimToken, now: DateTime<Utc>) {
+        let by = WorkerId::new(token.as_str()).expect("a token is a valid name");
+        self.life_mut().lock = Some(Lock { by, at: now });
+        self.life_mut().updated_at = now;
+    }
+
+    fn unclaim(&mut self, now: DateTime<Utc>) {
+        self.life_mut().lock = None;
+        self.life_mut().updated_at = now;
+    }
+}
+
+/// One of the two tables.
+#[derive(Debug, Clone)]
+pub(super) struct Table<R: Row> {
+    rows: Map<i64, R>,
+    ids: Map<EventId, i64>,
+    identities: Map<Identity, i64>,
+}
+
+impl<R: Row> Default for Table<R> {
+    fn default() -> Self {
+        Self { rows: Map::default(), ids: Map::default(), identities: Map::default() }
+    }
+}
+
+impl<R: Row> Table<R> {
+    /// All rows, in order.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &R> {
+        self.rows.values()
+    }
+
+    /// Pending rows, in order.
+    pub(super) fn pending(&self) -> impl Iterator<Item = &R> {
+        self.rows().filter(|row| row.is_pending())
+    }
+
+    pub(super) fn by_id(&self, id: EventId) -> Option<&R> {
+        self.rows.get(self.ids.get(&id)?)
+    }
+
+    pub(super) fn by_identity(&self, identity: &Identity) -> Option<&R> {
+        self.rows.get(self.identities.get(identity)?)
+    }
+
+    /// Puts a row where it was, or a new one.
+    pub(super) fn put(&mut self, row: R) {
+        let seq = row.seq();
+        if let Some(before) = self.ids.get(&row.id()).filter(|before| **before != seq).copied() {
+            self.rows.remove_mut(&before);
+        }
+        self.ids.insert_mut(row.id(), seq);
+        if let Some(identity) = row.identity() {
+            self.identities.insert_mut(identity, seq);
+        }
+        self.rows.insert_mut(seq, row);
+    }
+
+    pub(super) fn remove(&mut self, id: EventId) {
+        let Some(row) = self.by_id(id).cloned() else { return };
+        self.rows.remove_mut(&row.seq());
+        self.ids.remove_mut(&id);
+        if let Some(identity) = row.identity() {
+            self.identities.remove_mut(&identity);
+        }
+    }
+
+    /// Changes a row; `false`: there is none, or `change` says that it is not to be changed.
+    pub(super) fn change(&mut self, id: EventId, change: impl FnOnce(&mut R) -> bool) -> bool {
+        let Some(mut row) = self.by_id(id).cloned() else { return false };
+        let is_changed = change(&mut row);
+        if is_changed {
+            self.put(row);
+        }
+        is_changed
+    }
+
+    /// Makes the row of an identity what it is in `latest`, or absent.
+    pub(super) fn refresh(&mut self, identity: &Identity, latest: &Self) {
+        if let Some(id) = self.by_identity(identity).map(R::id) {
+            self.remove(id);
+        }
+        if let Some(row) = latest.by_identity(identity) {
+            self.put(row.clone());
+        }
+    }
+}
+
+/// The life of an event that is stored now.
+pub(super) fn born(event: &impl Event, now: DateTime<Utc>) -> LifecycleRecord {
+    LifecycleRecord {
+        status: EventStatus::Pending,
+        attempts_made: 0,
+        max_attempts: event.lifecycle().max_attempts(),
+        last_error: None,
+        scheduled_at: Some(event.lifecycle().scheduled_at().unwrap_or(now)),
+        completed_at: None,
+        lock: None,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+/// What completion does to either kind.
+pub(super) fn complete(life: &mut LifecycleRecord, now: DateTime<Utc>) {
+    life.status = EventStatus::Completed;
+    life.completed_at = Some(now);
+    life.updated_at = now;
+    life.lock = None;
+}
+
+/// What a failure does to either kind.
+pub(super) fn fail(life: &mut LifecycleRecord, failure: &Failure, now: DateTime<Utc>) {
+    life.attempts_made = match failure.attempt {
+        Attempt::Counted => life.attempts_made.saturating_add(1).min(life.max_attempts),
+        Attempt::Free => life.attempts_made,
+        Attempt::Refunded => life.attempts_made.saturating_sub(1),
+    };
+    match failure.retry {
+        Retry::After(delay) => life.scheduled_at = Some(after(now, delay)),
+        Retry::OnRequest => {}
+        Retry::Never => life.status = EventStatus::Failed,
+    }
+    life.last_error = Some(failure.error().to_owned());
+    life.updated_at = now;
+    life.lock = None;
+}
+
+/// A time later, or the last there is.
+pub(super) fn after(now: DateTime<Utc>, delay: std::time::Duration) -> DateTime<Utc> {
+    let delay = TimeDelta::from_std(delay).unwrap_or(TimeDelta::MAX);
+    now.checked_add_signed(delay).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// A time before, or the first there is.
+pub(super) fn before(now: DateTime<Utc>, age: std::time::Duration) -> DateTime<Utc> {
+    let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
+    now.checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC)
+}
