@@ -1,0 +1,1 @@
+select c.delivery_mode, c.schema_version from {{omni_box_control}} c

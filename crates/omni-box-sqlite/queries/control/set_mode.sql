@@ -1,0 +1,1 @@
+update {{omni_box_control}} set delivery_mode = ?1

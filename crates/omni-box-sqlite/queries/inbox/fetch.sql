@@ -1,0 +1,16 @@
+with heads as (
+    -- the oldest pending message of each key of a partition (of the partition itself, without a key): beside min(), SQLite takes the
+    -- other columns from the same row
+    select o.id, min(o.source_offset)
+    from {{inbox_events}} o
+    where o.status = 'pending' and o.source_offset is not null
+    group by o.consumer_group, o.source_topic, o.source_partition, o.partition_key, o.raw_key
+    union all
+    select o.id, null from {{inbox_events}} o where o.status = 'pending' and o.source_offset is null
+)
+select {{inbox_columns}}
+from heads h join {{inbox_events}} e on e.id = h.id
+where +e.status = 'pending' and e.locked_at is null and e.scheduled_at <= {{clock}}
+    and (?2 = '[]' or e.source in (select j.value from json_each(?2) j))
+order by e.scheduled_at, e.id
+limit ?1

@@ -1,0 +1,1 @@
+select (select count(*) from {{outbox_relays}}), (select count(*) from {{outbox_lanes}})

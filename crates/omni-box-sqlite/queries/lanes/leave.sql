@@ -1,0 +1,1 @@
+delete from {{outbox_relays}} where owner = ?1

@@ -1,0 +1,1 @@
+select {{outbox_columns}} from {{outbox_events}} e where e.idempotency_key = ?1

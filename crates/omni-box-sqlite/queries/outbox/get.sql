@@ -1,0 +1,1 @@
+select {{outbox_columns}} from {{outbox_events}} e where e.id = ?1

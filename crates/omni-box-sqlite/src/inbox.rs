@@ -1,0 +1,349 @@
+//! The inbox table: receive, settle, quarantine, and what is known of partitions.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use omni_box_core::{
+    BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, Event, EventId,
+    EventRepository, EventStatus, Failure, FetchFilters, InboundMessage, InboxEvent, InboxRepository,
+    InboxSettlement, PartitionEnd, QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints,
+    Store, TopicPartition, WorkerId,
+};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use crate::SqliteStore;
+use crate::error::failed;
+use crate::lanes::{Outcome, retry_columns};
+use crate::query::{array, ids};
+use crate::row::Reader;
+use crate::transaction::require_transaction;
+
+impl InboxRepository for SqliteStore {
+    /// The transaction has the file's write lock, and so the lock of every row.
+    async fn receive(&self, conn: &mut SqliteConnection, events: &[InboxEvent]) -> Result<Vec<Received>> {
+        require_transaction(conn).await?;
+        let mut received = Vec::with_capacity(events.len());
+        for event in events {
+            received.push(match self.store_message(conn, event).await? {
+                None => Received::New,
+                Some((row, wait)) => judge(event, row, wait),
+            });
+        }
+        Ok(received)
+    }
+
+    async fn settle(&self, conn: &mut SqliteConnection, settlement: &InboxSettlement) -> Result<()> {
+        let InboxSettlement { completed, failures } = settlement;
+        // a handler may have passed over an error with which SQLite ended the transaction
+        require_transaction(conn).await?;
+        if !completed.is_empty() {
+            sqlx::query(self.queries.inbox_complete.sql())
+                .bind(ids(completed))
+                .execute(&mut *conn)
+                .await
+                .map_err(failed("complete messages"))?;
+        }
+        for (id, failure) in failures {
+            self.fail(conn, *id, failure, None).await?;
+        }
+        Ok(())
+    }
+
+    async fn quarantine(&self, conn: &mut SqliteConnection, messages: &[QuarantinedMessage]) -> Result<()> {
+        require_transaction(conn).await?;
+        for QuarantinedMessage { consumer_group, message, error } in messages {
+            sqlx::query(self.queries.inbox_quarantine.sql())
+                .bind(consumer_group.as_str())
+                .bind(message.topic.as_str())
+                .bind(message.partition)
+                .bind(message.offset)
+                .bind(message.key.as_deref())
+                .bind(raw_headers(message).to_string())
+                .bind(message.value.as_deref())
+                .bind(message.timestamp.map(|at| at.timestamp_micros()))
+                .bind(error.replace('\0', "\u{fffd}"))
+                .execute(&mut *conn)
+                .await
+                .map_err(failed("quarantine a message"))?;
+        }
+        Ok(())
+    }
+
+    async fn pending_of(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<InboxEvent>> {
+        let mut reader = self.reader().await?;
+        let rows = sqlx::query(self.queries.inbox_pending_of.sql())
+            .bind(group.as_str())
+            .bind(&partition.topic)
+            .bind(partition.partition)
+            .bind(after.unwrap_or(i64::MIN))
+            .bind(i64::from(limit))
+            .fetch_all(&mut *reader)
+            .await
+            .map_err(failed("fetch pending messages"))?;
+        inbox_events(&rows)
+    }
+
+    async fn attach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        worker: &WorkerId,
+    ) -> Result<PartitionEnd> {
+        let doing = "attach to a partition";
+        let mut tx = self.begin().await?;
+        let clean: Option<bool> = sqlx::query_scalar(self.queries.inbox_partition_end.sql())
+            .bind(group.as_str())
+            .bind(&partition.topic)
+            .bind(partition.partition)
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(failed(doing))?;
+        sqlx::query(self.queries.inbox_attach.sql())
+            .bind(group.as_str())
+            .bind(&partition.topic)
+            .bind(partition.partition)
+            .bind(worker.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed(doing))?;
+        tx.commit().await?;
+        Ok(if clean.unwrap_or(true) { PartitionEnd::Clean } else { PartitionEnd::Unclean })
+    }
+
+    async fn detach(&self, group: &ConsumerGroup, partition: &TopicPartition) -> Result<()> {
+        let mut tx = self.begin().await?;
+        sqlx::query(self.queries.inbox_detach.sql())
+            .bind(group.as_str())
+            .bind(&partition.topic)
+            .bind(partition.partition)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("detach from a partition"))?;
+        tx.commit().await
+    }
+
+    fn savepoints(&self) -> Option<&dyn Savepoints<SqliteConnection>> {
+        Some(self)
+    }
+}
+
+impl EventRepository<InboxEvent> for SqliteStore {
+    async fn create(&self, conn: &mut SqliteConnection, event: &InboxEvent) -> Result<Created<InboxEvent>> {
+        require_transaction(conn).await?;
+        if let Some((existing, _)) = self.store_message(conn, event).await? {
+            return Ok(Created::Existing(existing));
+        }
+        let (stored, _) = self.stored(conn, event).await?;
+        Ok(Created::New(stored))
+    }
+
+    async fn get_by_id(&self, conn: &mut SqliteConnection, id: EventId) -> Result<Option<InboxEvent>> {
+        let row = sqlx::query(self.queries.inbox_get.sql())
+            .bind(id.to_string())
+            .fetch_optional(conn)
+            .await
+            .map_err(failed("look a message up"))?;
+        row.as_ref().map(inbox_event).transpose()
+    }
+
+    async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<InboxEvent>> {
+        check_filters(filters)?;
+        let mut reader = self.reader().await?;
+        let rows = sqlx::query(self.queries.inbox_fetch.sql())
+            .bind(i64::from(limit.get()))
+            .bind(array(filters.sources.iter().map(String::as_str)))
+            .fetch_all(&mut *reader)
+            .await
+            .map_err(failed("fetch pending messages"))?;
+        inbox_events(&rows)
+    }
+
+    async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query(self.queries.inbox_process.sql())
+            .bind(id.to_string())
+            .bind(token.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("claim a message"))?;
+        tx.commit().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn mark_completed(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+        Ok(!BulkOperations::<InboxEvent>::complete_many(self, &[id], token).await?.is_empty())
+    }
+
+    async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let is_marked = self.fail(&mut tx, id, failure, Some(token)).await?;
+        tx.commit().await?;
+        Ok(is_marked)
+    }
+
+    fn bulk(&self) -> Option<&dyn BulkOperations<InboxEvent>> {
+        Some(self)
+    }
+
+    fn locking(&self) -> Option<&dyn DistributedLocking<InboxEvent>> {
+        Some(self)
+    }
+
+    fn retention(&self) -> Option<&dyn RetentionPolicies<InboxEvent>> {
+        Some(self)
+    }
+}
+
+impl SqliteStore {
+    /// The row of a message, if there is one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn by_message(
+        &self,
+        conn: &mut SqliteConnection,
+        message_id: &str,
+        group: &ConsumerGroup,
+    ) -> Result<Option<InboxEvent>> {
+        let row = sqlx::query(self.queries.inbox_by_message.sql())
+            .bind(message_id)
+            .bind(group.as_str())
+            .fetch_optional(conn)
+            .await
+            .map_err(failed("look a message up"))?;
+        row.as_ref().map(inbox_event).transpose()
+    }
+
+    /// Stores a message, or returns the row that is there.
+    async fn store_message(
+        &self,
+        conn: &mut SqliteConnection,
+        event: &InboxEvent,
+    ) -> Result<Option<(InboxEvent, Duration)>> {
+        let content = event.content();
+        let position = event.position();
+        let headers = serde_json::to_string(event.headers())
+            .map_err(|error| Error::invalid("headers cannot be stored as JSON").with_source(error))?;
+        let done = sqlx::query(self.queries.inbox_receive.sql())
+            .bind(event.id().to_string())
+            .bind(event.message_id())
+            .bind(event.consumer_group().as_str())
+            .bind(event.event_type())
+            .bind(event.source())
+            .bind(event.payload().as_str())
+            .bind(headers)
+            .bind(content.trace_id.as_deref())
+            .bind(content.correlation_id.as_deref())
+            .bind(content.causation_id.as_deref())
+            .bind(content.idempotency_key.as_deref())
+            .bind(content.schema_version.as_deref())
+            .bind(i64::from(event.lifecycle().max_attempts()))
+            .bind(event.partition_key())
+            .bind(position.map(|position| position.topic.as_str()))
+            .bind(position.map(|position| position.partition))
+            .bind(position.map(|position| position.offset))
+            .bind(event.produced_at().map(|at| at.timestamp_micros()))
+            .bind(event.digest())
+            .bind(event.raw_key())
+            .bind(event.lifecycle().scheduled_at().map(|at| at.timestamp_micros()))
+            .execute(&mut *conn)
+            .await
+            .map_err(failed("store a message"))?;
+        if done.rows_affected() == 1 {
+            return Ok(None);
+        }
+        self.stored(conn, event).await.map(Some)
+    }
+
+    /// The row of a message that is there, and how long until its next attempt.
+    async fn stored(
+        &self,
+        conn: &mut SqliteConnection,
+        event: &InboxEvent,
+    ) -> Result<(InboxEvent, Duration)> {
+        let row = sqlx::query(self.queries.inbox_by_message.sql())
+            .bind(event.message_id())
+            .bind(event.consumer_group().as_str())
+            .fetch_one(conn)
+            .await
+            .map_err(failed("look a message up"))?;
+        let mut read = Reader::new(&row);
+        let mut row = || -> sqlx::Result<_> {
+            let event = read.inbox_event()?;
+            Ok((event, Duration::from_micros(read.next::<i64>()?.max(0).cast_unsigned())))
+        };
+        row().map_err(failed("read a message"))
+    }
+
+    /// Records a failure; with a token only if it has claimed the message.
+    async fn fail(
+        &self,
+        conn: &mut SqliteConnection,
+        id: EventId,
+        failure: &Failure,
+        token: Option<&ClaimToken>,
+    ) -> Result<bool> {
+        let Outcome { charge, kind, delay } = retry_columns(failure);
+        let done = sqlx::query(self.queries.inbox_fail.sql())
+            .bind(id.to_string())
+            .bind(charge)
+            .bind(failure.error())
+            .bind(kind)
+            .bind(delay)
+            .bind(token.map(ClaimToken::as_str))
+            .execute(conn)
+            .await
+            .map_err(failed("record a failure"))?;
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+/// A row without a digest was stored by somebody else, who may name source and type differently: no conflict.
+fn judge(event: &InboxEvent, row: InboxEvent, wait: Duration) -> Received {
+    let both_have_digests = row.digest().is_some() && event.digest().is_some();
+    if both_have_digests && row.conflicts_with(event) {
+        return Received::Conflict(row);
+    }
+    match row.status() {
+        EventStatus::Pending => Received::Pending { event: row, wait },
+        EventStatus::Completed => Received::Completed(row),
+        EventStatus::Failed => Received::Failed(row),
+    }
+}
+
+/// Headers as a list of `[name, base64 or null]`: names may repeat, values need not be text.
+fn raw_headers(message: &InboundMessage) -> serde_json::Value {
+    message
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            serde_json::json!([
+                name.replace('\0', "\u{fffd}"),
+                value.as_ref().map(|bytes| BASE64.encode(bytes))
+            ])
+        })
+        .collect()
+}
+
+pub(crate) fn check_filters(filters: &FetchFilters) -> Result<()> {
+    if filters.topics.is_empty() && filters.aggregate_types.is_empty() && filters.aggregate_ids.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid("inbox events have no topic or aggregate, filter by source"))
+}
+
+fn inbox_event(row: &SqliteRow) -> Result<InboxEvent> {
+    Reader::new(row).inbox_event().map_err(failed("read a message"))
+}
+
+pub(crate) fn inbox_events(rows: &[SqliteRow]) -> Result<Vec<InboxEvent>> {
+    rows.iter().map(inbox_event).collect()
+}

@@ -1,0 +1,338 @@
+//! Lanes: leases, the fetch of their owner, and what it settles.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use omni_box_core::{
+    Activity, Attempt, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement,
+    LaneShare, Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled, Store,
+};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use crate::SqliteStore;
+use crate::error::failed;
+use crate::query::{Query, array, ids, micros};
+use crate::row::Reader;
+
+#[async_trait]
+impl OrderedLanes for SqliteStore {
+    async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare> {
+        self.check_ttl(request.ttl);
+        let mut tx = self.begin().await?;
+        let share = self.take_share(&mut tx, request).await?;
+        tx.commit().await?;
+        Ok(share)
+    }
+
+    async fn release(&self, owner: OwnerId, leases: &[Lease]) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let mine = self.held(&mut tx, owner, leases).await?;
+        sqlx::query(self.queries.lanes_release.sql())
+            .bind(numbers(&mine))
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("give lanes back"))?;
+        tx.commit().await?;
+        self.wake();
+        Ok(())
+    }
+
+    async fn leave(&self, owner: OwnerId) -> Result<()> {
+        let mut tx = self.begin().await?;
+        for query in [&self.queries.lanes_leave, &self.queries.lanes_release_all] {
+            sqlx::query(query.sql())
+                .bind(owner.to_string())
+                .execute(&mut *tx)
+                .await
+                .map_err(failed("give all lanes back"))?;
+        }
+        tx.commit().await?;
+        self.wake();
+        Ok(())
+    }
+
+    /// First what is due, by its size, then the rows themselves: a large backlog of large payloads is never read into memory to be thrown
+    /// away. One view of the file for all of it.
+    async fn fetch(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        max_bytes: u64,
+    ) -> Result<Vec<LaneEvent>> {
+        let in_flight = ids(in_flight);
+        let mut tx = self.begin_read().await?;
+        let mut due = Vec::with_capacity(lanes.len());
+        for read in lanes {
+            due.push(self.due(&mut tx, *read, &in_flight).await?);
+        }
+        let chosen = within(&due, max_bytes);
+        let events = if chosen.is_empty() { Vec::new() } else { self.read(&mut tx, chosen).await? };
+        tx.rollback().await?;
+        Ok(events)
+    }
+
+    async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled> {
+        if settlement.is_empty() {
+            return Ok(Settled::default());
+        }
+        let mut tx = self.begin().await?;
+        let mine = self.held(&mut tx, owner, leases).await?;
+        self.settle_held(&mut tx, &mine, settlement).await?;
+        tx.commit().await?;
+        let lost = leases.iter().map(|lease| lease.lane).filter(|lane| !mine.contains(lane)).collect();
+        Ok(Settled { lost })
+    }
+
+    async fn announce(&self, owner: OwnerId, leases: &[Lease], activity: Activity) -> Result<()> {
+        let is_idle = activity == Activity::Idle;
+        let mut reader = self.reader().await?;
+        let is_new: bool = sqlx::query_scalar(self.queries.lanes_unannounced.sql())
+            .bind(owner.to_string())
+            .bind(pairs(leases))
+            .bind(is_idle)
+            .fetch_one(&mut *reader)
+            .await
+            .map_err(failed("read what lanes announce"))?;
+        drop(reader);
+        if !is_new {
+            return Ok(());
+        }
+        let mut tx = self.begin().await?;
+        let mine = self.held(&mut tx, owner, leases).await?;
+        sqlx::query(self.queries.lanes_announce.sql())
+            .bind(numbers(&mine))
+            .bind(is_idle)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("announce whether lanes are idle"))?;
+        tx.commit().await
+    }
+}
+
+/// An event that is due, by its place in the table and the bytes of its payload.
+type Due = (i64, i64);
+
+impl SqliteStore {
+    async fn take_share(&self, conn: &mut SqliteConnection, request: &LeaseRequest) -> Result<LaneShare> {
+        let (owner, ttl) = (request.owner.to_string(), micros(request.ttl));
+        sqlx::query(self.queries.lanes_alive.sql())
+            .bind(&owner)
+            .bind(request.worker.as_str())
+            .bind(ttl)
+            .execute(&mut *conn)
+            .await
+            .map_err(failed("say that a relay is alive"))?;
+        sqlx::query(self.queries.lanes_forget.sql())
+            .execute(&mut *conn)
+            .await
+            .map_err(failed("forget relays that ended"))?;
+        let (alive, lanes): (i64, i64) = sqlx::query_as(self.queries.lanes_count.sql())
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(failed("count relays"))?;
+        let renewed: Vec<(i64, i64)> = sqlx::query_as(self.queries.lanes_renew.sql())
+            .bind(&owner)
+            .bind(ttl)
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(failed("renew leases"))?;
+        let fair_share = lanes.max(0).cast_unsigned().div_ceil(alive.max(1).cast_unsigned()) as usize;
+        let mut leases: Vec<Lease> = renewed.into_iter().map(lease).collect();
+        if leases.len() < fair_share {
+            let rows: Vec<(i64, i64)> = sqlx::query_as(self.queries.lanes_claim.sql())
+                .bind(&owner)
+                .bind(request.worker.as_str())
+                .bind(ttl)
+                .bind((fair_share - leases.len()) as i64)
+                .fetch_all(&mut *conn)
+                .await
+                .map_err(failed("take lanes"))?;
+            let taken: Vec<Lease> = rows.into_iter().map(lease).collect();
+            sqlx::query(self.queries.lanes_release_orphans.sql())
+                .bind(array(taken.iter().map(|lease| lease.lane.number())))
+                .execute(conn)
+                .await
+                .map_err(failed("release keys without a head"))?;
+            leases.extend(taken);
+        }
+        leases.sort_by_key(|lease| lease.lane);
+        Ok(LaneShare { leases, fair_share })
+    }
+
+    /// Which of these lanes are the owner's; they stay so until the transaction ends, as it has the write lock.
+    async fn held(
+        &self,
+        conn: &mut SqliteConnection,
+        owner: OwnerId,
+        leases: &[Lease],
+    ) -> Result<HashSet<LaneId>> {
+        let mine: Vec<i64> = sqlx::query_scalar(self.queries.lanes_held.sql())
+            .bind(owner.to_string())
+            .bind(pairs(leases))
+            .fetch_all(conn)
+            .await
+            .map_err(failed("check leases"))?;
+        Ok(mine.into_iter().map(lane_id).collect())
+    }
+
+    async fn due(&self, conn: &mut SqliteConnection, read: LaneRead, in_flight: &str) -> Result<Vec<Due>> {
+        sqlx::query_as(self.queries.lanes_fetch.sql())
+            .bind(read.lane.number())
+            .bind(read.limit)
+            .bind(in_flight)
+            .fetch_all(conn)
+            .await
+            .map_err(failed("fetch events of lanes"))
+    }
+
+    async fn read(&self, conn: &mut SqliteConnection, chosen: Vec<i64>) -> Result<Vec<LaneEvent>> {
+        let rows = sqlx::query(self.queries.lanes_read.sql())
+            .bind(array(chosen))
+            .fetch_all(conn)
+            .await
+            .map_err(failed("fetch events of lanes"))?;
+        rows.iter().map(lane_event).collect::<Result<_, _>>().map_err(failed("read events of lanes"))
+    }
+
+    /// Heads first: a key is released only when no head of it is left, and has followers only while it has one.
+    async fn settle_held(
+        &self,
+        conn: &mut SqliteConnection,
+        mine: &HashSet<LaneId>,
+        settlement: &LaneSettlement,
+    ) -> Result<()> {
+        let LaneSettlement { completed, holds, followers, release } = settlement;
+        let lanes = numbers(mine);
+        if !completed.is_empty() {
+            self.change(conn, &self.queries.lanes_complete, completed, &lanes).await?;
+        }
+        for hold in holds {
+            self.hold(conn, hold, &lanes).await?;
+        }
+        for key in release.iter().filter(|key| mine.contains(&key.lane)) {
+            self.release_key(conn, key).await?;
+        }
+        if !followers.is_empty() {
+            for query in [
+                &self.queries.lanes_follow,
+                &self.queries.lanes_follow_deferred,
+                &self.queries.lanes_follow_orphaned,
+            ] {
+                self.change(conn, query, followers, &lanes).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a statement whose parameters are events and the lanes they may be of.
+    async fn change(
+        &self,
+        conn: &mut SqliteConnection,
+        query: &Query,
+        events: &[EventId],
+        lanes: &str,
+    ) -> Result<()> {
+        sqlx::query(query.sql())
+            .bind(ids(events))
+            .bind(lanes)
+            .execute(conn)
+            .await
+            .map_err(failed("settle events"))?;
+        Ok(())
+    }
+
+    async fn hold(&self, conn: &mut SqliteConnection, hold: &LaneHold, lanes: &str) -> Result<()> {
+        let Outcome { charge, kind, delay } = retry_columns(&hold.failure);
+        sqlx::query(self.queries.lanes_hold.sql())
+            .bind(hold.id.to_string())
+            .bind(charge)
+            .bind(hold.failure.error())
+            .bind(kind)
+            .bind(delay)
+            .bind(hold.attempts_made)
+            .bind(lanes)
+            .execute(conn)
+            .await
+            .map_err(failed("hold an event"))?;
+        Ok(())
+    }
+
+    async fn release_key(&self, conn: &mut SqliteConnection, key: &KeyRef) -> Result<()> {
+        sqlx::query(self.queries.lanes_release_key.sql())
+            .bind(key.lane.number())
+            .bind(&key.topic)
+            .bind(&key.partition_key)
+            .execute(conn)
+            .await
+            .map_err(failed("release a held key"))?;
+        Ok(())
+    }
+}
+
+/// A failure as statements take it.
+pub(crate) struct Outcome {
+    /// What is added to the attempts.
+    pub(crate) charge: i32,
+    /// 0: tried again after `delay`; 1: when an operator says so; 2: never.
+    pub(crate) kind: i32,
+    /// In microseconds.
+    pub(crate) delay: i64,
+}
+
+pub(crate) fn retry_columns(failure: &Failure) -> Outcome {
+    let charge = match failure.attempt {
+        Attempt::Counted => 1,
+        Attempt::Free => 0,
+        Attempt::Refunded => -1,
+    };
+    let (kind, delay) = match failure.retry {
+        Retry::After(delay) => (0, micros(delay)),
+        Retry::OnRequest => (1, 0),
+        Retry::Never => (2, 0),
+    };
+    Outcome { charge, kind, delay }
+}
+
+/// Takes the first of each lane, then the second of each, while the bytes last; at least one.
+fn within(due: &[Vec<Due>], max_bytes: u64) -> Vec<i64> {
+    let deepest = due.iter().map(Vec::len).max().unwrap_or(0);
+    let mut chosen = Vec::new();
+    let mut bytes = 0;
+    for (seq, size) in (0..deepest).flat_map(|place| due.iter().filter_map(move |lane| lane.get(place))) {
+        if bytes >= max_bytes.max(1) {
+            break;
+        }
+        bytes += size.max(&0).cast_unsigned();
+        chosen.push(*seq);
+    }
+    chosen
+}
+
+fn lane_event(row: &SqliteRow) -> Result<LaneEvent, sqlx::Error> {
+    let mut read = Reader::new(row);
+    Ok(LaneEvent {
+        event: read.outbox_event()?,
+        lane: lane_id(read.next()?),
+        seq: read.next()?,
+        is_held_head: read.next()?,
+        is_behind_head: read.next()?,
+    })
+}
+
+/// Leases as statements take them.
+fn pairs(leases: &[Lease]) -> String {
+    array(leases.iter().map(|lease| serde_json::json!([lease.lane.number(), lease.epoch])))
+}
+
+fn numbers(lanes: &HashSet<LaneId>) -> String {
+    array(lanes.iter().map(|lane| lane.number()))
+}
+
+fn lease((lane, epoch): (i64, i64)) -> Lease {
+    Lease { lane: lane_id(lane), epoch }
+}
+
+fn lane_id(number: i64) -> LaneId {
+    LaneId::new(u16::try_from(number).unwrap_or(u16::MAX))
+}

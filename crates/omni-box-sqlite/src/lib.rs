@@ -1,0 +1,64 @@
+//! SQLite store of omni-box, the embedded default: the outbox and inbox tables, lanes and their leases, migrations.
+//!
+//! [`SqliteStore`] works on a file that it opens, or on a pool of yours. `create` takes your own open transaction, so that an event
+//! exists exactly when your business row does:
+//!
+//! ```no_run
+//! use omni_box_core::{EventRepository, NewOutboxEvent, OmniBoxDomainService};
+//! use omni_box_sqlite::{SqliteConfig, SqliteStore};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = SqliteStore::open("shop.db", SqliteConfig::default()).await?;
+//! store.migrate().await?;
+//!
+//! let domain = OmniBoxDomainService::default();
+//! let event = domain.create_outbox_event(
+//!     NewOutboxEvent::new("order.placed", "orders", &serde_json::json!({"id": 7})).partition_key("7"),
+//! )?;
+//! let mut tx = store.pool().begin_with("begin immediate").await?;
+//! sqlx::query("insert into orders (id) values (7)").execute(&mut *tx).await?;
+//! store.create(&mut tx, &event).await?;
+//! tx.commit().await?;
+//! store.wake();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # One writer at a time
+//! A SQLite file has one write lock. Every transaction that the store opens takes it at its beginning (`begin immediate`), and waits for it
+//! up to [`busy_timeout`](SqliteConfigBuilder::busy_timeout); then the call fails with
+//! [`Contention`](omni_box_core::ErrorKind::Contention), and the whole transaction may be run again. Those of one store and its
+//! clones queue in the order in which they came, so that none starves. Three things follow:
+//!
+//! - Begin your own transactions with `begin immediate` too. One that reads first and writes later fails with `Contention` as
+//!   soon as somebody else has written in between.
+//! - A handler holds the lock until its transaction ends. A relay renews its leases when it gets the lock, so
+//!   **lease TTL > handler timeout + busy timeout**; the store warns where it sees the three and they disagree.
+//! - A process that is stopped (SIGSTOP, a debugger) inside a transaction keeps the lock until it goes on or ends. No server can take
+//!   it away.
+//!
+//! Several processes may work on one file of one machine; a network file system is no place for it. Relays are woken by
+//! commits of their own process, and poll for those of others.
+//!
+//! After `disk full` and errors of input and output SQLite may end a transaction on its own; a statement behind it would then commit by
+//! itself. `create`, `receive`, `settle` and `quarantine` look, and refuse; your own statements should stop at the first error.
+
+mod config;
+mod error;
+mod inbox;
+mod lanes;
+mod locking;
+mod migrate;
+mod outbox;
+mod query;
+mod retention;
+mod row;
+mod savepoint;
+mod store;
+mod transaction;
+mod wakeup;
+
+pub use config::{SqliteConfig, SqliteConfigBuilder, Table};
+pub use migrate::SchemaDifference;
+pub use store::{BeginHook, SqliteStore};
+pub use transaction::SqliteTx;

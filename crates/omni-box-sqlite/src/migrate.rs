@@ -1,0 +1,165 @@
+//! Migrations: applied once each, in order, by one process at a time; beside the application's own.
+
+mod verify;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use omni_box_core::{Error, ErrorKind, Result};
+use sha2::{Digest, Sha256};
+use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
+use tokio::time::Instant;
+
+pub use verify::SchemaDifference;
+
+use crate::error::failed;
+use crate::{SqliteConfig, SqliteStore, SqliteTx, Table};
+
+struct Migration {
+    version: i64,
+    name: &'static str,
+    template: &'static str,
+}
+
+/// Never edited once released.
+const MIGRATIONS: [Migration; 1] =
+    [Migration { version: 1, name: "schema", template: include_str!("../migrations/0001_schema.sql") }];
+
+/// The version that this program needs.
+pub(crate) const SCHEMA_VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+const LEDGER: &str = "create table if not exists {{omni_box_migrations}} (
+    version integer not null primary key,
+    name text not null,
+    checksum text not null,
+    applied_at integer not null default {{machine_clock}}
+) strict;
+";
+
+impl Migration {
+    /// Of the template, so that it does not depend on the configured names.
+    fn checksum(&self) -> String {
+        Sha256::digest(self.template.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+
+    fn record(&self, config: &SqliteConfig) -> String {
+        let ledger = config.quoted(Table::Migrations);
+        let Self { version, name, .. } = self;
+        let checksum = self.checksum();
+        format!(
+            "insert into {ledger} (version, name, checksum) values ({version}, '{name}', '{checksum}');\n"
+        )
+    }
+}
+
+/// Everything as one text; see [`SqliteConfig::migration_sql`].
+pub(crate) fn sql(config: &SqliteConfig) -> String {
+    let mut sql = "begin immediate;\n".to_owned();
+    sql.push_str(&config.render(LEDGER));
+    for migration in &MIGRATIONS {
+        sql.push_str(&config.render(migration.template));
+        sql.push_str(&migration.record(config));
+    }
+    sql.push_str("commit;\n");
+    sql
+}
+
+impl SqliteStore {
+    /// Brings the schema to the version this program needs; does nothing if it has it. May be called by any number of processes at
+    /// once: one works, the others wait.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](ErrorKind::Misconfigured) when the schema is newer than this program, or an applied migration is not the one it
+    /// knows; [`Timeout`](ErrorKind::Timeout) when another migration, or any other writer, does not end.
+    ///
+    /// # Cancel safety
+    /// Each migration is a transaction: it is applied whole or not at all.
+    pub async fn migrate(&self) -> Result<()> {
+        let deadline = Instant::now() + self.config.migrate_wait;
+        while self.migrate_one(deadline).await? {}
+        Ok(())
+    }
+
+    /// Applies the next migration, if there is one.
+    async fn migrate_one(&self, deadline: Instant) -> Result<bool> {
+        // by a reader first: who has nothing to do does not wait for a writer
+        if self.is_up_to_date().await? {
+            return Ok(false);
+        }
+        let mut tx = self.lock_migrations(deadline).await?;
+        run(&mut tx, self.config.render(LEDGER)).await?;
+        let applied = applied(&mut tx, &self.config).await?;
+        check_applied(&applied)?;
+        let next = MIGRATIONS.iter().find(|m| applied.iter().all(|(version, _)| *version != m.version));
+        if let Some(migration) = next {
+            let sql = self.config.render(migration.template) + &migration.record(&self.config);
+            run(&mut tx, sql).await?;
+            tracing::info!(version = migration.version, name = migration.name, "applied a migration");
+        }
+        tx.commit().await?;
+        Ok(next.is_some())
+    }
+
+    async fn is_up_to_date(&self) -> Result<bool> {
+        let mut tx = SqliteTx::begin_read(&self.pool).await?;
+        if !has_ledger(&mut tx, &self.config).await? {
+            return Ok(false);
+        }
+        let applied = applied(&mut tx, &self.config).await?;
+        tx.rollback().await?;
+        check_applied(&applied)?;
+        Ok(MIGRATIONS.iter().all(|m| applied.iter().any(|(version, _)| *version == m.version)))
+    }
+
+    /// The file's write lock, under which one alone migrates.
+    async fn lock_migrations(&self, deadline: Instant) -> Result<SqliteTx> {
+        const PAUSE: Duration = Duration::from_millis(10);
+        loop {
+            match self.begin_bare().await {
+                Err(error) if error.kind() == ErrorKind::Contention && Instant::now() < deadline => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) if error.kind() == ErrorKind::Contention => {
+                    let waited = self.config.migrate_wait;
+                    let message = format!("another migration or writer has not ended within {waited:?}");
+                    return Err(Error::new(ErrorKind::Timeout, message).with_source(error));
+                }
+                begun => return begun,
+            }
+        }
+    }
+}
+
+async fn run(conn: &mut SqliteConnection, sql: String) -> Result<()> {
+    conn.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.map_err(failed("migrate"))?;
+    Ok(())
+}
+
+async fn has_ledger(conn: &mut SqliteConnection, config: &SqliteConfig) -> Result<bool> {
+    sqlx::query_scalar(
+        "select exists (select 1 from sqlite_schema where type = 'table' and name = ?1 collate nocase)",
+    )
+    .bind(config.table(Table::Migrations))
+    .fetch_one(conn)
+    .await
+    .map_err(failed("look for the schema"))
+}
+
+/// Version and checksum of each applied migration.
+async fn applied(conn: &mut SqliteConnection, config: &SqliteConfig) -> Result<Vec<(i64, String)>> {
+    let ledger = config.quoted(Table::Migrations);
+    sqlx::query_as(AssertSqlSafe(format!("select version, checksum from {ledger} order by version")))
+        .fetch_all(conn)
+        .await
+        .map_err(failed("read which migrations were applied"))
+}
+
+fn check_applied(applied: &[(i64, String)]) -> Result<()> {
+    match verify::of_ledger(applied).into_iter().find(|difference| !difference.is_missing()) {
+        Some(difference) => Err(Error::new(ErrorKind::Misconfigured, difference.to_string())),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,266 @@
+//! The outbox table: create, look up, and the marks of the mode `rows`.
+
+use omni_box_core::{
+    BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Error, ErrorKind,
+    Event, EventId, EventRepository, EventStatus, Failure, FetchFilters, Lifecycle, LifecycleRecord,
+    OrderedLanes, OutboxEvent, OutboxRecord, OutboxRepository, Result, RetentionPolicies, Store, Wakeup,
+};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Executor, SqliteConnection};
+use uuid::Uuid;
+
+use crate::config::misconfigured;
+use crate::error::failed;
+use crate::lanes::{Outcome, retry_columns};
+use crate::migrate::SCHEMA_VERSION;
+use crate::query::array;
+use crate::row::{Reader, moment};
+use crate::transaction::require_transaction;
+use crate::{SqliteStore, Table};
+
+impl EventRepository<OutboxEvent> for SqliteStore {
+    async fn create(&self, conn: &mut SqliteConnection, event: &OutboxEvent) -> Result<Created<OutboxEvent>> {
+        require_transaction(conn).await?;
+        self.insert(conn, event).await
+    }
+
+    /// A statement for each: in the same process, a statement costs what a row of a larger one would.
+    async fn create_many(
+        &self,
+        conn: &mut SqliteConnection,
+        events: &[OutboxEvent],
+    ) -> Result<Vec<Created<OutboxEvent>>> {
+        require_transaction(conn).await?;
+        let mut created = Vec::with_capacity(events.len());
+        for event in events {
+            created.push(self.insert(conn, event).await?);
+        }
+        Ok(created)
+    }
+
+    async fn get_by_id(&self, conn: &mut SqliteConnection, id: EventId) -> Result<Option<OutboxEvent>> {
+        let row = sqlx::query(self.queries.outbox_get.sql())
+            .bind(id.to_string())
+            .fetch_optional(conn)
+            .await
+            .map_err(failed("look an event up"))?;
+        row.as_ref().map(outbox_event).transpose()
+    }
+
+    async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<OutboxEvent>> {
+        check_filters(filters)?;
+        let [topics, aggregate_types, aggregate_ids] = filter_arrays(filters);
+        let mut reader = self.reader().await?;
+        let rows = sqlx::query(self.queries.outbox_fetch.sql())
+            .bind(i64::from(limit.get()))
+            .bind(topics)
+            .bind(aggregate_types)
+            .bind(aggregate_ids)
+            .fetch_all(&mut *reader)
+            .await
+            .map_err(failed("fetch pending events"))?;
+        outbox_events(&rows)
+    }
+
+    async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query(self.queries.outbox_process.sql())
+            .bind(id.to_string())
+            .bind(token.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("claim an event"))?;
+        tx.commit().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn mark_completed(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+        Ok(!BulkOperations::<OutboxEvent>::complete_many(self, &[id], token).await?.is_empty())
+    }
+
+    async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
+        let Outcome { charge, kind, delay } = retry_columns(failure);
+        let mut tx = self.begin().await?;
+        let done = sqlx::query(self.queries.outbox_fail_claimed.sql())
+            .bind(id.to_string())
+            .bind(token.as_str())
+            .bind(charge)
+            .bind(failure.error())
+            .bind(kind)
+            .bind(delay)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("record a failure"))?;
+        tx.commit().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    fn bulk(&self) -> Option<&dyn BulkOperations<OutboxEvent>> {
+        Some(self)
+    }
+
+    fn locking(&self) -> Option<&dyn DistributedLocking<OutboxEvent>> {
+        Some(self)
+    }
+
+    fn retention(&self) -> Option<&dyn RetentionPolicies<OutboxEvent>> {
+        Some(self)
+    }
+}
+
+impl OutboxRepository for SqliteStore {
+    async fn delivery_mode(&self) -> Result<DeliveryMode> {
+        let mut reader = self.reader().await?;
+        let row: Option<(String, i64)> = sqlx::query_as(self.queries.control_mode.sql())
+            .fetch_optional(&mut *reader)
+            .await
+            .map_err(failed("read the delivery mode"))?;
+        let table = self.config.quoted(Table::Control);
+        let Some((mode, version)) = row else {
+            return Err(misconfigured(format!("table {table} is empty, run SqliteStore::migrate")));
+        };
+        if version != SCHEMA_VERSION {
+            return Err(misconfigured(format!(
+                "table {table} says schema version {version}, this program needs {SCHEMA_VERSION}"
+            )));
+        }
+        mode.parse()
+    }
+
+    fn lanes(&self) -> Option<&dyn OrderedLanes> {
+        Some(self)
+    }
+
+    fn wakeup(&self) -> Option<Box<dyn Wakeup>> {
+        Some(Box::new(self.bell.waiter(self.pool.connect_options())))
+    }
+}
+
+impl SqliteStore {
+    /// Changes the table's delivery mode.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](ErrorKind::Misconfigured) while lanes are leased or events claimed: stop the relays first (what they hold is given back
+    /// at once, or within a lease's time after a crash). [`Unsupported`](ErrorKind::Unsupported) for the mode `fenced`.
+    pub async fn set_delivery_mode(&self, mode: DeliveryMode) -> Result<()> {
+        let indexes = match mode {
+            DeliveryMode::Lanes => &self.queries.control_no_rows_indexes,
+            DeliveryMode::Rows => &self.queries.control_rows_indexes,
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("delivery mode {mode} is not available, use lanes or rows"),
+                ));
+            }
+        };
+        let mut tx = self.begin().await?;
+        let (leased, claimed): (i64, i64) = sqlx::query_as(self.queries.control_undrained.sql())
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(failed("look for relays at work"))?;
+        if leased + claimed > 0 {
+            return Err(misconfigured(format!(
+                "{leased} lanes are leased and {claimed} pending events are claimed: stop all relays, wait until they have \
+                 drained, then change the mode"
+            )));
+        }
+        sqlx::query(self.queries.control_set_mode.sql())
+            .bind(mode.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("change the delivery mode"))?;
+        tx.execute(sqlx::raw_sql(indexes.sql())).await.map_err(failed("change the indexes"))?;
+        tx.commit().await
+    }
+
+    async fn insert(&self, conn: &mut SqliteConnection, event: &OutboxEvent) -> Result<Created<OutboxEvent>> {
+        let content = event.content();
+        let headers = serde_json::to_string(event.headers())
+            .map_err(|error| Error::invalid("headers cannot be stored as JSON").with_source(error))?;
+        let stored: Option<(i64, i64)> = sqlx::query_as(self.queries.outbox_create.sql())
+            .bind(event.id().to_string())
+            .bind(event.event_type())
+            .bind(event.aggregate_type())
+            .bind(event.aggregate_id().map(|id| id.to_string()))
+            .bind(event.topic())
+            .bind(event.partition_key())
+            .bind(event.payload().as_str())
+            .bind(headers)
+            .bind(content.trace_id.as_deref())
+            .bind(content.correlation_id.as_deref())
+            .bind(content.causation_id.as_deref())
+            .bind(content.idempotency_key.as_deref())
+            .bind(content.schema_version.as_deref())
+            .bind(i64::from(event.lifecycle().max_attempts()))
+            .bind(event.lifecycle().scheduled_at().map(|at| at.timestamp_micros()))
+            .fetch_optional(&mut *conn)
+            .await
+            .map_err(failed("store an event"))?;
+        match stored {
+            Some((scheduled_at, created_at)) => Ok(Created::New(with_times(event, scheduled_at, created_at))),
+            None => self.existing(conn, event).await,
+        }
+    }
+
+    /// The event whose idempotency key was there already.
+    async fn existing(
+        &self,
+        conn: &mut SqliteConnection,
+        event: &OutboxEvent,
+    ) -> Result<Created<OutboxEvent>> {
+        let row = sqlx::query(self.queries.outbox_by_key.sql())
+            .bind(event.content().idempotency_key.as_deref())
+            .fetch_one(conn)
+            .await
+            .map_err(failed("look an idempotency key up"))?;
+        Ok(Created::Existing(outbox_event(&row)?))
+    }
+}
+
+/// The event with what the database's clock said when it was stored.
+fn with_times(event: &OutboxEvent, scheduled_at: i64, created_at: i64) -> OutboxEvent {
+    let record = OutboxRecord {
+        id: event.id(),
+        content: event.content().clone(),
+        aggregate_type: event.aggregate_type().map(str::to_owned),
+        aggregate_id: event.aggregate_id(),
+        topic: event.topic().to_owned(),
+        partition_key: event.partition_key().map(str::to_owned),
+    };
+    let lifecycle = LifecycleRecord {
+        status: EventStatus::Pending,
+        attempts_made: 0,
+        max_attempts: event.lifecycle().max_attempts(),
+        last_error: None,
+        scheduled_at: Some(moment(scheduled_at)),
+        completed_at: None,
+        lock: None,
+        created_at: moment(created_at),
+        updated_at: moment(created_at),
+    };
+    OutboxEvent::restore(record, Lifecycle::from(lifecycle))
+}
+
+pub(crate) fn check_filters(filters: &FetchFilters) -> Result<()> {
+    if filters.sources.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid("outbox events have no source, filter by topic or aggregate"))
+}
+
+/// Topics, types and ids of aggregates as statements take them.
+pub(crate) fn filter_arrays(filters: &FetchFilters) -> [String; 3] {
+    [
+        array(filters.topics.iter().map(String::as_str)),
+        array(filters.aggregate_types.iter().map(String::as_str)),
+        array(filters.aggregate_ids.iter().map(Uuid::to_string)),
+    ]
+}
+
+fn outbox_event(row: &SqliteRow) -> Result<OutboxEvent> {
+    Reader::new(row).outbox_event().map_err(failed("read an event"))
+}
+
+pub(crate) fn outbox_events(rows: &[SqliteRow]) -> Result<Vec<OutboxEvent>> {
+    rows.iter().map(outbox_event).collect()
+}

@@ -1,0 +1,116 @@
+//! The statements, with their table names put in once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use omni_box_core::EventId;
+use sqlx::AssertSqlSafe;
+
+use crate::SqliteConfig;
+
+/// A statement of ours.
+#[derive(Debug, Clone)]
+pub(crate) struct Query(Arc<str>);
+
+impl Query {
+    /// Its text. It is our own, and the names in it were quoted: safe.
+    pub(crate) fn sql(&self) -> AssertSqlSafe<Arc<str>> {
+        AssertSqlSafe(Arc::clone(&self.0))
+    }
+}
+
+macro_rules! queries {
+    ($($name:ident = $file:literal,)*) => {
+        /// Every statement, named for its file.
+        #[derive(Debug)]
+        pub(crate) struct Queries {
+            $(pub(crate) $name: Query,)*
+        }
+
+        impl Queries {
+            pub(crate) fn new(config: &SqliteConfig) -> Self {
+                Self {
+                    $($name: Query(config.render(include_str!(concat!("../queries/", $file))).into()),)*
+                }
+            }
+        }
+    };
+}
+
+queries! {
+    control_mode = "control/mode.sql",
+    control_no_rows_indexes = "control/no_rows_indexes.sql",
+    control_rows_indexes = "control/rows_indexes.sql",
+    control_set_mode = "control/set_mode.sql",
+    control_undrained = "control/undrained.sql",
+    inbox_attach = "inbox/attach.sql",
+    inbox_by_message = "inbox/by_message.sql",
+    inbox_claim = "inbox/claim.sql",
+    inbox_claimable = "inbox/claimable.sql",
+    inbox_cleanup = "inbox/cleanup.sql",
+    inbox_complete = "inbox/complete.sql",
+    inbox_complete_claimed = "inbox/complete_claimed.sql",
+    inbox_detach = "inbox/detach.sql",
+    inbox_fail = "inbox/fail.sql",
+    inbox_fetch = "inbox/fetch.sql",
+    inbox_get = "inbox/get.sql",
+    inbox_partition_end = "inbox/partition_end.sql",
+    inbox_pending_of = "inbox/pending_of.sql",
+    inbox_process = "inbox/process.sql",
+    inbox_quarantine = "inbox/quarantine.sql",
+    inbox_read = "inbox/read.sql",
+    inbox_receive = "inbox/receive.sql",
+    inbox_refresh = "inbox/refresh.sql",
+    inbox_release = "inbox/release.sql",
+    inbox_release_stale = "inbox/release_stale.sql",
+    lanes_alive = "lanes/alive.sql",
+    lanes_announce = "lanes/announce.sql",
+    lanes_claim = "lanes/claim.sql",
+    lanes_complete = "lanes/complete.sql",
+    lanes_count = "lanes/count.sql",
+    lanes_fetch = "lanes/fetch.sql",
+    lanes_follow = "lanes/follow.sql",
+    lanes_follow_deferred = "lanes/follow_deferred.sql",
+    lanes_follow_orphaned = "lanes/follow_orphaned.sql",
+    lanes_forget = "lanes/forget.sql",
+    lanes_held = "lanes/held.sql",
+    lanes_hold = "lanes/hold.sql",
+    lanes_leave = "lanes/leave.sql",
+    lanes_read = "lanes/read.sql",
+    lanes_release = "lanes/release.sql",
+    lanes_release_all = "lanes/release_all.sql",
+    lanes_release_key = "lanes/release_key.sql",
+    lanes_release_orphans = "lanes/release_orphans.sql",
+    lanes_renew = "lanes/renew.sql",
+    lanes_unannounced = "lanes/unannounced.sql",
+    outbox_by_key = "outbox/by_key.sql",
+    outbox_claim = "outbox/claim.sql",
+    outbox_claimable = "outbox/claimable.sql",
+    outbox_cleanup = "outbox/cleanup.sql",
+    outbox_complete_claimed = "outbox/complete_claimed.sql",
+    outbox_create = "outbox/create.sql",
+    outbox_fail_claimed = "outbox/fail_claimed.sql",
+    outbox_fetch = "outbox/fetch.sql",
+    outbox_get = "outbox/get.sql",
+    outbox_process = "outbox/process.sql",
+    outbox_read = "outbox/read.sql",
+    outbox_refresh = "outbox/refresh.sql",
+    outbox_release = "outbox/release.sql",
+    outbox_release_stale = "outbox/release_stale.sql",
+}
+
+/// Ids as the JSON array that statements take.
+pub(crate) fn ids(ids: &[EventId]) -> String {
+    array(ids.iter().map(EventId::to_string))
+}
+
+/// Values as the JSON array that statements take.
+pub(crate) fn array<V: Into<serde_json::Value>>(values: impl IntoIterator<Item = V>) -> String {
+    values.into_iter().map(Into::into).collect::<serde_json::Value>().to_string()
+}
+
+/// A length of time as statements take it, in microseconds; what is longer than a century is cut to it.
+pub(crate) fn micros(duration: Duration) -> i64 {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    i64::try_from(duration.min(CENTURY).as_micros()).unwrap_or(i64::MAX)
+}

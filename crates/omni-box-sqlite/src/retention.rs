@@ -1,0 +1,81 @@
+//! Upkeep, in bounded statements.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use omni_box_core::{BatchSize, InboxEvent, OutboxEvent, Result, RetentionPolicies, Store};
+
+use crate::SqliteStore;
+use crate::error::failed;
+use crate::query::{Query, micros};
+
+impl SqliteStore {
+    async fn release_stale(&self, query: &Query, older_than: Duration) -> Result<u64> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query(query.sql())
+            .bind(micros(older_than))
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("give stale claims back"))?;
+        tx.commit().await?;
+        Ok(done.rows_affected())
+    }
+
+    /// A transaction for each step, so that others get the write lock in between.
+    async fn cleanup(
+        &self,
+        query: &Query,
+        retention: Duration,
+        batch: BatchSize,
+        max_iterations: u32,
+    ) -> Result<u64> {
+        let mut total = 0;
+        for _ in 0..max_iterations {
+            let mut tx = self.begin().await?;
+            let done = sqlx::query(query.sql())
+                .bind(micros(retention))
+                .bind(i64::from(batch.get()))
+                .execute(&mut *tx)
+                .await
+                .map_err(failed("delete old events"))?;
+            tx.commit().await?;
+            total += done.rows_affected();
+            if done.rows_affected() == 0 {
+                break;
+            }
+        }
+        Ok(total)
+    }
+}
+
+#[async_trait]
+impl RetentionPolicies<OutboxEvent> for SqliteStore {
+    async fn release_stale_locks(&self, older_than: Duration) -> Result<u64> {
+        self.release_stale(&self.queries.outbox_release_stale, older_than).await
+    }
+
+    async fn cleanup_old_events(
+        &self,
+        retention: Duration,
+        batch: BatchSize,
+        max_iterations: u32,
+    ) -> Result<u64> {
+        self.cleanup(&self.queries.outbox_cleanup, retention, batch, max_iterations).await
+    }
+}
+
+#[async_trait]
+impl RetentionPolicies<InboxEvent> for SqliteStore {
+    async fn release_stale_locks(&self, older_than: Duration) -> Result<u64> {
+        self.release_stale(&self.queries.inbox_release_stale, older_than).await
+    }
+
+    async fn cleanup_old_events(
+        &self,
+        retention: Duration,
+        batch: BatchSize,
+        max_iterations: u32,
+    ) -> Result<u64> {
+        self.cleanup(&self.queries.inbox_cleanup, retention, batch, max_iterations).await
+    }
+}

@@ -1,0 +1,150 @@
+//! The store against its contracts, with the default names and with odd ones.
+
+use std::ops::DerefMut;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use chrono::DateTime;
+use omni_box_core::{ConsumerGroup, DeliveryMode, InboundMessage, QuarantinedMessage};
+use omni_box_sqlite::{SqliteConfig, SqliteStore, Table};
+use omni_box_testkit::conformance::{BareConnections, InboxFixture, StoreFixture};
+use sqlx::{AssertSqlSafe, SqliteConnection};
+
+use crate::database::Database;
+
+async fn quarantined(db: &Database) -> Vec<QuarantinedMessage> {
+    type Row = (
+        String,
+        String,
+        i32,
+        i64,
+        Option<Vec<u8>>,
+        sqlx::types::Json<Vec<(String, Option<String>)>>,
+        Option<Vec<u8>>,
+        Option<i64>,
+        String,
+    );
+    let sql = format!(
+        r#"select consumer_group, topic, "partition", "offset", "key", headers, value, produced_at, error from {}"#,
+        db.config.quoted(Table::Quarantine)
+    );
+    let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(db.store.pool()).await.unwrap();
+    rows.into_iter()
+        .map(|(group, topic, partition, offset, key, headers, value, timestamp, error)| QuarantinedMessage {
+            consumer_group: ConsumerGroup::new(group).unwrap(),
+            message: InboundMessage {
+                topic,
+                partition,
+                offset,
+                key: key.map(Bytes::from),
+                value: value.map(Bytes::from),
+                headers: headers
+                    .0
+                    .into_iter()
+                    .map(|(name, value)| (name, value.map(|text| BASE64.decode(text).unwrap().into())))
+                    .collect(),
+                timestamp: timestamp.map(|micros| DateTime::from_timestamp_micros(micros).unwrap()),
+            },
+            error,
+        })
+        .collect()
+}
+
+macro_rules! fixture {
+    ($(#[$doc:meta])* $name:ident, $config:expr) => {
+        $(#[$doc])*
+        struct $name(Database);
+
+        impl StoreFixture for $name {
+            type Store = SqliteStore;
+
+            async fn create() -> Option<Self> {
+                Some(Self(Database::with($config).await))
+            }
+
+            async fn open(&self) -> SqliteStore {
+                self.0.open().await
+            }
+
+            async fn set_mode(&self, mode: DeliveryMode) {
+                self.0.store.set_delivery_mode(mode).await.unwrap();
+            }
+
+            async fn advance(&self, by: Duration) {
+                let control = self.0.config.quoted(Table::Control);
+                let sql = format!("update {control} set clock_offset_ms = clock_offset_ms + {}", by.as_millis());
+                self.0.execute(&sql).await;
+            }
+        }
+
+        impl InboxFixture for $name {
+            async fn quarantined(&self) -> Vec<QuarantinedMessage> {
+                quarantined(&self.0).await
+            }
+        }
+
+        impl BareConnections for $name {
+            async fn bare(&self) -> Box<dyn DerefMut<Target = SqliteConnection> + Send> {
+                Box::new(self.0.store.pool().acquire().await.unwrap())
+            }
+        }
+    };
+}
+
+fixture!(
+    /// Everything as it is unless somebody says otherwise.
+    DefaultNames,
+    SqliteConfig::default()
+);
+
+fixture!(
+    /// Names that must be quoted.
+    OddNames,
+    SqliteConfig::builder()
+        .table(Table::OutboxEvents, "x".repeat(80))
+        .table(Table::InboxEvents, "select")
+        .table(Table::OutboxLanes, "c o l.u;m n")
+        .table(Table::Control, "Omni \"Box\" größe")
+        .build()
+        .unwrap()
+);
+
+mod default_names {
+    use super::DefaultNames;
+
+    omni_box_testkit::outbox_conformance!(
+        DefaultNames,
+        capabilities: [bulk, lanes, locking, retention, wakeup]
+    );
+    omni_box_testkit::inbox_conformance!(
+        DefaultNames,
+        capabilities: [bulk, locking, partitions, retention, savepoints]
+    );
+
+    mod bare_outbox {
+        use super::DefaultNames;
+
+        omni_box_testkit::bare_connection_conformance!(DefaultNames, OutboxEvent);
+    }
+
+    mod bare_inbox {
+        use super::DefaultNames;
+
+        omni_box_testkit::bare_connection_conformance!(DefaultNames, InboxEvent);
+    }
+}
+
+mod odd_names {
+    use super::OddNames;
+
+    omni_box_testkit::outbox_conformance!(
+        OddNames,
+        capabilities: [bulk, lanes, locking, retention, wakeup]
+    );
+    omni_box_testkit::inbox_conformance!(
+        OddNames,
+        capabilities: [bulk, locking, partitions, retention, savepoints]
+    );
+}

@@ -1,0 +1,11 @@
+//! Tests of the SQLite store on files of their own.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod conformance;
+mod database;
+mod faults;
+mod lanes;
+mod migrate;
+mod plans;
+mod transaction;

@@ -1,0 +1,183 @@
+//! Migrations: once, by whoever comes first, whatever the tables are called.
+
+use omni_box_core::{ErrorKind, EventRepository, OutboxRepository, Store};
+use omni_box_sqlite::{SchemaDifference, SqliteConfig, SqliteStore, Table};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, SqlitePool};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::database::{Database, event};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_processes_open_and_migrate_at_once() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("new.db");
+    let mut tasks = JoinSet::new();
+    for _ in 0..10 {
+        let path = path.clone();
+        tasks.spawn(async move {
+            // a pool and a queue of its own, as another process has them
+            let store = SqliteStore::open(path, SqliteConfig::default()).await.unwrap();
+            store.migrate().await.unwrap();
+            store.migrate().await.unwrap();
+            store.pool().close().await;
+        });
+    }
+    tasks.join_all().await;
+    let store = SqliteStore::open(path, SqliteConfig::default()).await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), []);
+    let count = |table: &'static str| {
+        let sql = format!("select count(*) from {table}");
+        sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).fetch_one(store.pool())
+    };
+    assert_eq!(count("omni_box_migrations").await.unwrap(), 1);
+    assert_eq!(count("outbox_lanes").await.unwrap(), 16);
+}
+
+#[tokio::test]
+async fn installations_with_odd_names_stand_side_by_side() {
+    let db = Database::create().await;
+    let tables = [
+        Table::OutboxEvents,
+        Table::InboxEvents,
+        Table::OutboxLanes,
+        Table::OutboxRelays,
+        Table::InboxPartitions,
+        Table::Quarantine,
+        Table::Control,
+        Table::Migrations,
+    ];
+    let odd = tables.into_iter().fold(SqliteConfig::builder(), |config, table| {
+        config.table(table, format!("größe \"{table}\"; drop table x --"))
+    });
+    let store = SqliteStore::new(db.store.pool().clone(), odd.build().unwrap());
+    store.migrate().await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), []);
+    let mut tx = store.begin().await.unwrap();
+    assert!(store.create(&mut tx, &event("a")).await.unwrap().is_new());
+    store.commit(tx).await.unwrap();
+    assert_eq!(db.count(&store.config().quoted(Table::OutboxEvents)).await, 1);
+    assert_eq!(db.count("outbox_events").await, 0);
+}
+
+#[test]
+fn names_that_cannot_be_are_refused() {
+    for (name, says) in [
+        ("", "the name of inbox_events is empty"),
+        ("SQLite_x", "begins with sqlite_"),
+        ("a\0b", "NUL character"),
+        ("OUTBOX_EVENTS", "tables outbox_events and inbox_events have the same name"),
+    ] {
+        let error = SqliteConfig::builder().table(Table::InboxEvents, name).build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_printed_sql_is_the_migration() {
+    let directory = TempDir::new().unwrap();
+    let store = SqliteStore::open(directory.path().join("x.db"), SqliteConfig::default()).await.unwrap();
+    assert!(store.verify().await.unwrap().contains(&SchemaDifference::MissingTable("outbox_events".into())));
+    let error = store.delivery_mode().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.to_string().contains("SqliteStore::migrate"), "{error}");
+    let sql = store.config().migration_sql();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(store.pool()).await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), []);
+    store.migrate().await.unwrap();
+    assert_eq!(store.delivery_mode().await.unwrap().as_str(), "lanes");
+}
+
+#[tokio::test]
+async fn verify_names_each_difference() {
+    let db = Database::create().await;
+    db.execute(
+        "drop table inbox_quarantine; alter table inbox_events drop column digest; drop index outbox_events_due;
+         drop table outbox_relays; create table outbox_relays (owner text, worker integer, alive_until integer);
+         update omni_box_migrations set checksum = 'x';
+         insert into omni_box_migrations (version, name, checksum) values (99, 'future', 'y')",
+    )
+    .await;
+    let found = db.store.verify().await.unwrap();
+    let expected = [
+        SchemaDifference::MissingIndex { table: "outbox_events".into(), index: "outbox_events_due".into() },
+        SchemaDifference::MissingColumn { table: "inbox_events".into(), column: "digest".into() },
+        SchemaDifference::WrongType {
+            table: "outbox_relays".into(),
+            column: "worker".into(),
+            found: "integer".into(),
+            expected: "text".into(),
+        },
+        SchemaDifference::MissingTable("inbox_quarantine".into()),
+        SchemaDifference::UnexpectedChecksum(1),
+        SchemaDifference::NewerSchema { found: 99, known: 1 },
+    ];
+    assert_eq!(found, expected);
+    let error = db.store.migrate().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_wal_is_a_difference_and_works() {
+    let directory = TempDir::new().unwrap();
+    let options = SqliteConnectOptions::new().filename(directory.path().join("x.db")).create_if_missing(true);
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let store = SqliteStore::new(pool, SqliteConfig::default());
+    store.migrate().await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), [SchemaDifference::NotWal { found: "delete".into() }]);
+    let mut tx = store.begin().await.unwrap();
+    assert!(store.create(&mut tx, &event("a")).await.unwrap().is_new());
+    store.commit(tx).await.unwrap();
+}
+
+/// Whoever writes to the table by other means need not know what omni-box adds to it.
+#[tokio::test]
+async fn a_foreign_writer_names_only_what_it_has() {
+    let db = Database::create().await;
+    db.execute(
+        "insert into outbox_events (event_type, topic, partition_key, payload) values ('t', 'orders', 'a', '{\"a\": 1}');
+         insert into inbox_events (message_id, consumer_group, event_type, source, payload) values ('m', 'g', 't', 's', '{}')",
+    )
+    .await;
+    db.enqueue(&[event("a")]).await;
+    let lanes: Vec<i64> = sqlx::query_scalar("select distinct lane from outbox_events")
+        .fetch_all(db.store.pool())
+        .await
+        .unwrap();
+    assert_eq!(lanes.len(), 1, "a key belongs to one lane, whoever writes");
+    let fetch = EventRepository::<omni_box_core::InboxEvent>::fetch_pending;
+    let filters = omni_box_core::FetchFilters::new();
+    let inbox = fetch(&db.store, omni_box_core::BatchSize::new(10).unwrap(), &filters).await.unwrap();
+    assert_eq!(inbox.len(), 1);
+    for bad in [
+        "insert into outbox_events (id, event_type, topic, payload) values ('7', 't', 'orders', '{}')",
+        "insert into outbox_events (event_type, topic, payload) values ('t', 'orders', 'no json')",
+        "insert into outbox_events (event_type, topic, payload, status) values ('t', 'orders', '{}', 'done')",
+        "insert into outbox_events (event_type, topic, payload, created_at) values ('t', 'orders', '{}', 'now')",
+    ] {
+        sqlx::raw_sql(bad).execute(db.store.pool()).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn lanes_spread_keys_as_they_are_usually_made() {
+    let db = Database::create().await;
+    let makers: [fn(u32) -> String; 4] = [
+        |n| format!("order-{n}"),
+        |n| format!("{n:06}"),
+        |_| omni_box_core::EventId::generate().to_string(),
+        |n| format!("tenant-{}/cart", n * 7),
+    ];
+    for make in makers {
+        let events: Vec<_> = (0..1000).map(|n| event(&make(n))).collect();
+        db.enqueue(&events).await;
+        let sizes: Vec<i64> = sqlx::query_scalar("select count(*) from outbox_events group by lane")
+            .fetch_all(db.store.pool())
+            .await
+            .unwrap();
+        assert!(sizes.len() >= 8 && sizes.iter().all(|size| *size < 250), "{}: {sizes:?}", make(1));
+        db.execute("delete from outbox_events").await;
+    }
+}

@@ -1,0 +1,142 @@
+//! The plans of the hot statements: by index, whether SQLite knows the table or not.
+
+use omni_box_core::DeliveryMode;
+use omni_box_sqlite::SqliteStore;
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::database::Database;
+
+/// A statement as the default settings have it.
+fn render(sql: &str) -> String {
+    let clock = "(select cast(round((julianday('now') - 2440587.5) * 86400000) as integer) * 1000 \
+                 + c.clock_offset_ms * 1000 from omni_box_control c)";
+    sql.replace("{{clock}}", clock)
+        .replace("{{outbox_columns}}", "e.id, e.payload, e.headers, e.topic")
+        .replace("{{inbox_columns}}", "e.id, e.payload, e.headers, e.source")
+        .replace("{{", "")
+        .replace("}}", "")
+}
+
+macro_rules! query {
+    ($file:literal) => {
+        ($file, render(include_str!(concat!("../../queries/", $file))))
+    };
+}
+
+async fn plan(store: &SqliteStore, sql: &str) -> String {
+    let rows = sqlx::query(AssertSqlSafe(format!("explain query plan {sql}")))
+        .fetch_all(store.pool())
+        .await
+        .unwrap();
+    rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("\n")
+}
+
+async fn assert_plans(store: &SqliteStore, state: &str) {
+    for ((file, sql), indexes) in [
+        (query!("lanes/fetch.sql"), &["hot", "due", "retry"][..]),
+        (query!("lanes/read.sql"), &["heads", "followers", "INTEGER PRIMARY KEY"]),
+        (query!("lanes/complete.sql"), &["id"]),
+        (query!("lanes/hold.sql"), &["id"]),
+        (query!("lanes/follow.sql"), &["id", "heads"]),
+        (query!("lanes/follow_deferred.sql"), &["id", "heads"]),
+        (query!("lanes/follow_orphaned.sql"), &["id", "heads", "followers"]),
+        (query!("lanes/release_key.sql"), &["heads", "followers"]),
+        (query!("lanes/release_orphans.sql"), &["heads", "followers"]),
+        (query!("outbox/by_key.sql"), &["idempotency"]),
+        (query!("outbox/cleanup.sql"), &["completed"]),
+        (query!("outbox/complete_claimed.sql"), &["id"]),
+        (query!("inbox/by_message.sql"), &["message"]),
+        (query!("inbox/complete.sql"), &["id"]),
+        (query!("inbox/cleanup.sql"), &["completed"]),
+        (query!("inbox/fail.sql"), &["id"]),
+        (query!("inbox/pending_of.sql"), &["pending"]),
+    ] {
+        let plan = plan(store, &sql).await;
+        let table = if file.starts_with("inbox") { "inbox_events" } else { "outbox_events" };
+        for index in indexes {
+            let named = format!("INDEX {table}_{index} ");
+            assert!(
+                plan.contains(&named) || plan.contains(index) && index.contains(' '),
+                "{state}: {file}: {index}\n{plan}"
+            );
+        }
+        // a walk along an index is one too
+        let walks =
+            |line: &&str| line.starts_with("SCAN") && !line.contains("VIRTUAL TABLE") && !is_small(line);
+        let walked: Vec<&str> = plan.lines().filter(walks).collect();
+        assert!(walked.is_empty(), "{state}: {file}: {walked:?}\n{plan}");
+        // the branches of a fetch, each at most the limit; and what was read by id
+        let sorts = plan.matches("USE TEMP B-TREE FOR ORDER BY").count();
+        let allowed = match file {
+            "lanes/fetch.sql" => 3,
+            "lanes/read.sql" | "lanes/follow_deferred.sql" => 1,
+            _ => 0,
+        };
+        assert!(sorts <= allowed, "{state}: {file}\n{plan}");
+    }
+}
+
+/// One row, or what an inner query made.
+fn is_small(line: &str) -> bool {
+    ["SCAN c", "SCAN d", "SCAN n", "SCAN CONSTANT ROW", "SCAN (subquery", "SCAN (join"]
+        .iter()
+        .any(|small| line.starts_with(small))
+}
+
+async fn fill(db: &Database) {
+    let numbers = "with recursive n (i) as (select 1 union all select i + 1 from n where i < 20000)";
+    let payload = "json_object('a', hex(zeroblob(100)))";
+    for (columns, values) in [
+        ("", ""),
+        (", held", ", 1"),
+        (", held, head, hold_until", ", 1, 1, 9e15"),
+        (", scheduled_at", ", 9e15"),
+        (", status, completed_at", ", 'completed', 7"),
+    ] {
+        db.execute(&format!(
+            "insert into outbox_events (event_type, topic, partition_key, payload{columns})
+             {numbers} select 't', 'orders', 'k' || i % 5000, {payload}{values} from n"
+        ))
+        .await;
+    }
+    db.execute(&format!(
+        "insert into inbox_events (message_id, consumer_group, event_type, source, payload, source_topic, source_partition,
+            source_offset)
+         {numbers} select i, 'g', 't', 's', '{{}}', 'orders', i % 4, i from n"
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn hot_statements_go_by_index() {
+    let db = Database::create().await;
+    assert_plans(&db.store, "empty").await;
+    fill(&db).await;
+    assert_plans(&db.store, "never analysed").await;
+    db.execute("analyze").await;
+    // what was counted is read when a connection is opened
+    let store = db.open().await;
+    assert_plans(&store, "analysed").await;
+}
+
+#[tokio::test]
+async fn claims_go_by_the_indexes_of_their_mode() {
+    let db = Database::create().await;
+    db.store.set_delivery_mode(DeliveryMode::Rows).await.unwrap();
+    fill(&db).await;
+    // most of a table that lives is history
+    db.execute("update outbox_events set status = 'completed', completed_at = 7 where seq % 100 <> 0").await;
+    for state in ["never analysed", "analysed"] {
+        for (file, sql) in [query!("outbox/fetch.sql"), query!("outbox/claimable.sql")] {
+            let plan = plan(&db.store, &sql).await;
+            for index in ["order", "keys", "claimed"] {
+                assert!(
+                    plan.contains(&format!("INDEX outbox_events_{index}")),
+                    "{state}: {file}: {index}\n{plan}"
+                );
+            }
+            assert!(!plan.contains("TEMP B-TREE FOR ORDER BY"), "{state}: {file}\n{plan}");
+        }
+        db.execute("analyze").await;
+    }
+}
