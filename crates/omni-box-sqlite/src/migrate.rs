@@ -50,7 +50,7 @@ impl Migration {
         let Self { version, name, .. } = self;
         let checksum = self.checksum();
         format!(
-            "insert into {ledger} (version, name, checksum) values ({version}, '{name}', '{checksum}');\n"
+            "insert into {ledger} (version, checksum, name) values ({version}, '{checksum}', '{name}');\n"
         )
     }
 }

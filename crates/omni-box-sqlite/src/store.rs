@@ -165,9 +165,11 @@ impl Store for SqliteStore {
         tx.rollback().await
     }
 
+    /// There is no server to end a statement, so the time is the caller's to watch; a transaction that is abandoned or dropped interrupts
+    /// its statement.
     async fn begin_handling(&self, timeout: Duration) -> Result<SqliteTx> {
         self.leases.handling(timeout);
-        self.begin().await
+        self.begin().await?.interruptible().await
     }
 
     async fn abandon(&self, tx: SqliteTx) {
@@ -228,7 +230,7 @@ impl LeaseCheck {
             handler_timeout = ?handling,
             ?busy_timeout,
             "the lease TTL is not longer than handler timeout and busy timeout together: while a handler holds the write lock, \
-             leases may expire, and lanes change hands more often than they need to"
+             leases may expire and lanes change hands; give relays a longer TTL, or handlers less time"
         );
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
@@ -23,6 +24,8 @@ pub struct SqliteTx {
     conn: Option<PoolConnection<Sqlite>>,
     /// COMMIT or ROLLBACK was sent, and how it ended is not known.
     is_ending: bool,
+    /// Tells the statement that runs to stop.
+    interrupt: Option<Arc<AtomicBool>>,
     /// Released after the connection, by the order of fields: who comes next finds the lock free, or about to be.
     _turn: Option<OwnedMutexGuard<()>>,
 }
@@ -79,7 +82,22 @@ impl SqliteTx {
         SqliteTransactionManager::begin(&mut conn, Some(statement))
             .await
             .map_err(failed("begin a transaction"))?;
-        Ok(Self { conn: Some(conn), is_ending: false, _turn: turn })
+        Ok(Self { conn: Some(conn), is_ending: false, interrupt: None, _turn: turn })
+    }
+
+    /// From here on a statement that runs when the transaction is cut off is interrupted: without that, one that never ends would keep
+    /// the write lock for ever, as no server watches over it. Takes the place of a progress handler of the connection.
+    pub(crate) async fn interruptible(mut self) -> Result<Self> {
+        /// Steps of SQLite's machine between two looks; some hundred microseconds.
+        const STEPS: i32 = 10_000;
+        let interrupt = Arc::new(AtomicBool::new(false));
+        let is_interrupted = Arc::clone(&interrupt);
+        self.lock_handle()
+            .await
+            .map_err(failed("begin a transaction"))?
+            .set_progress_handler(STEPS, move || !is_interrupted.load(Ordering::Relaxed));
+        self.interrupt = Some(interrupt);
+        Ok(self)
     }
 
     /// Commits. A transaction that SQLite has ended on its own fails here.
@@ -108,6 +126,13 @@ impl SqliteTx {
 
     /// Closes the connection as soon as its statement ends, which rolls back.
     pub(crate) fn abandon(mut self) {
+        self.cut_off();
+    }
+
+    fn cut_off(&mut self) {
+        if let Some(interrupt) = &self.interrupt {
+            interrupt.store(true, Ordering::Relaxed);
+        }
         drop(self.conn.take().map(PoolConnection::detach));
     }
 }
@@ -128,12 +153,11 @@ impl DerefMut for SqliteTx {
 
 impl Drop for SqliteTx {
     fn drop(&mut self) {
-        let Some(mut conn) = self.conn.take() else { return };
-        if self.is_ending {
-            // cancelled in the middle, or refused: sqlx may count a level that is not there, or ignore a rollback that is needed
-            drop(conn.detach());
-            return;
+        // cancelled in the middle of its end, or refused: sqlx may count a level that is not there, or ignore a rollback that is needed
+        if self.is_ending || self.interrupt.is_some() {
+            self.cut_off();
         }
+        let Some(mut conn) = self.conn.take() else { return };
         // each is queued behind whatever statement still runs
         for _ in 0..SqliteTransactionManager::get_transaction_depth(&conn) {
             SqliteTransactionManager::start_rollback(&mut conn);

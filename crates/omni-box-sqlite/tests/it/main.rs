@@ -5,6 +5,7 @@
 mod conformance;
 mod database;
 mod faults;
+mod kill;
 mod lanes;
 mod migrate;
 mod plans;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use omni_box_core::{ErrorKind, EventRepository, Savepoints, Store};
 use omni_box_sqlite::{SqliteConfig, SqliteStore};
-use sqlx::{Connection, Executor};
+use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::time::timeout;
 
 use crate::database::{Database, event};
@@ -37,6 +37,31 @@ async fn a_statement_that_is_cancelled_leaves_nothing() {
         assert_eq!(db.count("outbox_events where partition_key = 'a'").await, 0);
     }
     assert_eq!(db.count("outbox_events").await, 2);
+}
+
+/// A handler's statement that never ends must not keep the lock for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handlers_statement_is_interrupted() {
+    let db = with_table().await;
+    let endless = SLOW.replace("3000000", "300000000000");
+    for is_abandoned in [false, true] {
+        let mut tx = db.store.begin_handling(Duration::from_secs(1)).await.unwrap();
+        db.store.create(&mut tx, &event("a")).await.unwrap();
+        timeout(Duration::from_millis(50), tx.execute(AssertSqlSafe(endless.clone()))).await.expect_err("it never ends");
+        if is_abandoned {
+            db.store.abandon(tx).await;
+        } else {
+            drop(tx);
+        }
+        db.enqueue(&[event("b")]).await;
+    }
+    assert_eq!(db.count("outbox_events where partition_key = 'a'").await, 0);
+    // one that ends in good order leaves a connection that works
+    let mut tx = db.store.begin_handling(Duration::from_secs(1)).await.unwrap();
+    tx.execute(SLOW).await.unwrap();
+    db.store.commit(tx).await.unwrap();
+    db.execute(SLOW).await;
+    assert_eq!(db.count("slow").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
