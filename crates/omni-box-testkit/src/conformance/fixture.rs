@@ -60,7 +60,7 @@ pub trait PublisherFixture: Send + Sync + Sized + 'static {
 
 /// Brokers that a test can take away.
 pub trait Outages: PublisherFixture {
-    /// Takes the broker away from the publishers: what they send from now on gets no answer, or an error.
+    /// Takes the broker away from the publishers: what they send from now on does not arrive, and gets no answer or an error.
     fn cut(&self) -> impl Future<Output = ()> + Send;
 
     /// Gives it back.
@@ -81,7 +81,8 @@ pub trait ConsumerFixture: Send + Sync + Sized + 'static {
     /// A name for a group that nobody has used.
     fn group(&self) -> ConsumerGroup;
 
-    /// A consumer of a topic, not started; each one is another member of the group.
+    /// A consumer of a topic, not started; each one is another member of the group. With a drain deadline of a few seconds, and at most 200
+    /// messages ahead of the application, where these can be set: cases wait for the one and exceed the other.
     fn consumer(&self, group: &ConsumerGroup, topic: &str) -> impl Future<Output = Self::Consumer> + Send;
 
     /// Appends a message to a partition, without any code under test.

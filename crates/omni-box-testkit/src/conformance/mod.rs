@@ -17,12 +17,16 @@
 pub mod bare;
 pub mod bulk;
 mod capability;
+pub mod consumer;
+mod delivery;
 mod fixture;
 pub mod inbox;
 pub mod lanes;
 pub mod locking;
 mod macros;
+pub mod outage;
 pub mod outbox;
+pub mod publisher;
 pub mod repository;
 pub mod retention;
 pub mod savepoint;

@@ -1,0 +1,136 @@
+//! The publisher.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use omni_box_core::{
+    Error, ErrorKind, Event, EventConverter, EventPublisher, InFlight, OutboxEvent, Reporter, Result,
+    message_headers,
+};
+
+use super::queue::{Queue, Waiting};
+use super::{MemoryBroker, NewMessage};
+
+/// Events that may be in flight; `submit` waits for room beyond.
+const QUEUE: usize = 10_000;
+
+/// Publishes events to a [`MemoryBroker`].
+///
+/// - Messages have the headers of [`message_headers`] and the converter's, and the partition key as key.
+/// - An event is delivered as soon as it is submitted; while the broker is [cut off](MemoryBroker::cut) it waits.
+/// - After a failure that is not one event's own nothing more is sent, and [`submit`](EventPublisher::submit) reports
+///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called, as with Kafka's.
+/// - Dropping it gives up what is in flight without a report, as the end of its process does.
+pub struct MemoryPublisher {
+    broker: MemoryBroker,
+    converter: Arc<dyn EventConverter>,
+    in_flight: InFlight,
+    id: u64,
+}
+
+impl MemoryPublisher {
+    pub(super) fn new(broker: &MemoryBroker, converter: impl EventConverter) -> Self {
+        let in_flight = InFlight::Ordered;
+        let id = broker.update(|state| {
+            let id = state.next_id();
+            state.queues.insert(id, Queue::new(in_flight));
+            id
+        });
+        Self { broker: broker.clone(), converter: Arc::new(converter), in_flight, id }
+    }
+
+    /// Promises no order of what is in flight, and keeps none: it is delivered from the last to the first.
+    #[must_use]
+    pub fn one_per_key(mut self) -> Self {
+        self.in_flight = InFlight::OnePerKey;
+        self.broker.update(|state| state.queues.insert(self.id, Queue::new(self.in_flight)));
+        self
+    }
+
+    fn encode(&self, event: &OutboxEvent) -> Result<NewMessage> {
+        let encoded = self.converter.convert(event)?;
+        let mut message = NewMessage::to(event.topic()).value(&encoded.body);
+        for (name, value) in message_headers(event) {
+            message = message.header(name, value.as_bytes());
+        }
+        for (name, value) in &encoded.headers {
+            message = message.header(name, value);
+        }
+        Ok(match event.partition_key() {
+            Some(key) => message.key(key),
+            None => message,
+        })
+    }
+
+    async fn has_room(&self) {
+        let in_flight = || self.broker.state().queues.get(&self.id).map_or(0, |queue| queue.waiting.len());
+        self.broker.until(|| (in_flight() < QUEUE).then_some(())).await;
+    }
+}
+
+#[async_trait]
+impl EventPublisher for MemoryPublisher {
+    fn in_flight(&self) -> InFlight {
+        self.in_flight
+    }
+
+    async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {
+        for event in &events {
+            self.has_room().await;
+            let message = match self.encode(event) {
+                Ok(message) => message,
+                Err(error) => {
+                    reporter.report(event.id(), Err(error));
+                    continue;
+                }
+            };
+            let waiting = Waiting { id: event.id(), message, reporter: reporter.clone() };
+            self.broker.update(|state| {
+                let Some(queue) = state.queues.get_mut(&self.id) else { return };
+                queue.waiting.push_back(waiting);
+                let is_full = queue.waiting.len() >= QUEUE;
+                if queue.is_broken {
+                    queue.give_up("an event before this one was not delivered");
+                }
+                if is_full {
+                    state.deliver();
+                }
+            });
+        }
+        self.broker.update(super::state::State::deliver);
+    }
+
+    async fn purge(&self) {
+        self.broker.update(|state| {
+            if let Some(queue) = state.queues.get_mut(&self.id) {
+                queue.give_up("the event was purged before it was delivered");
+                queue.is_broken = false;
+            }
+        });
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.broker.update(|state| {
+            if state.is_cut {
+                return Err(Error::new(ErrorKind::Unavailable, "the broker is cut off"));
+            }
+            if let Some(queue) = state.queues.get_mut(&self.id) {
+                queue.is_broken = false;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for MemoryPublisher {
+    fn drop(&mut self) {
+        self.broker.update(|state| state.queues.remove(&self.id));
+    }
+}
+
+impl fmt::Debug for MemoryPublisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryPublisher").field("in_flight", &self.in_flight).finish_non_exhaustive()
+    }
+}

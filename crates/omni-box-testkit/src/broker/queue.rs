@@ -1,0 +1,80 @@
+//! What a publisher has in flight.
+
+use std::collections::VecDeque;
+
+use omni_box_core::{Error, ErrorKind, EventId, FailureClass, InFlight, Reporter, Result};
+
+use super::NewMessage;
+use super::state::State;
+
+/// Events that were taken and are not delivered yet.
+pub(super) struct Queue {
+    pub(super) waiting: VecDeque<Waiting>,
+    in_flight: InFlight,
+    /// An event failed for a reason that is not its own: nothing behind it may be sent.
+    pub(super) is_broken: bool,
+}
+
+pub(super) struct Waiting {
+    pub(super) id: EventId,
+    pub(super) message: NewMessage,
+    pub(super) reporter: Reporter,
+}
+
+impl Queue {
+    pub(super) fn new(in_flight: InFlight) -> Self {
+        Self { waiting: VecDeque::new(), in_flight, is_broken: false }
+    }
+
+    /// What is delivered next. Without a promise of order it is the last: whoever relies on one shall notice.
+    fn next(&mut self) -> Option<Waiting> {
+        match self.in_flight {
+            InFlight::Ordered => self.waiting.pop_front(),
+            InFlight::OnePerKey => self.waiting.pop_back(),
+        }
+    }
+
+    /// Gives up everything that is not delivered.
+    pub(super) fn give_up(&mut self, why: &'static str) {
+        for waiting in self.waiting.drain(..) {
+            waiting.reporter.report(waiting.id, Err(Error::new(ErrorKind::Unavailable, why)));
+        }
+    }
+}
+
+impl State {
+    /// Delivers what waits, unless the broker is away.
+    pub(super) fn deliver(&mut self) {
+        let publishers: Vec<_> = self.queues.keys().copied().collect();
+        for publisher in publishers {
+            while !self.is_cut
+                && let Some(waiting) = self.queues.get_mut(&publisher).and_then(Queue::next)
+            {
+                let Waiting { id, message, reporter } = waiting;
+                let delivered = self.deliver_one(message);
+                let is_own = delivered.as_ref().err().is_none_or(is_events_own);
+                reporter.report(id, delivered);
+                if !is_own && let Some(queue) = self.queues.get_mut(&publisher) {
+                    queue.is_broken = true;
+                    queue.give_up("an event before this one was not delivered");
+                }
+            }
+        }
+    }
+
+    fn deliver_one(&mut self, message: NewMessage) -> Result<()> {
+        if let Some(kind) = self.failures.pop_front() {
+            return Err(Error::new(kind, "delivery failed, as the test wants it"));
+        }
+        let (size, limit) = (message.size(), self.max_message_bytes);
+        if size > limit {
+            let error = format!("message takes {size} bytes, the broker takes {limit}");
+            return Err(Error::new(ErrorKind::TooLarge, error));
+        }
+        self.append(message, None).map(drop)
+    }
+}
+
+fn is_events_own(error: &Error) -> bool {
+    error.class() != FailureClass::Infrastructure || error.kind() == ErrorKind::TopicUnavailable
+}

@@ -1,0 +1,567 @@
+//! [`EventConsumer`], [`AssignedPartition`] and [`AckHandle`]: nothing is lost, order is kept, and a partition has one owner.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use omni_box_core::{
+    AckHandle, AssignedPartition, ConsumerGroup, ErrorKind, EventConsumer, InboundMessage, TopicPartition,
+};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::ConsumerFixture;
+use super::delivery::{eventually, in_time};
+
+/// A member of a group that was started.
+struct Reader<C> {
+    consumer: C,
+}
+
+impl<C: EventConsumer> Reader<C> {
+    async fn join<F: ConsumerFixture<Consumer = C>>(fixture: &F, group: &ConsumerGroup, topic: &str) -> Self {
+        let mut consumer = fixture.consumer(group, topic).await;
+        in_time("start", consumer.start()).await.expect("a consumer with valid settings starts");
+        Self { consumer }
+    }
+
+    async fn next(&mut self) -> AssignedPartition {
+        let assigned = in_time("next_partition returns a partition", self.consumer.next_partition()).await;
+        assigned.expect("next_partition of a consumer that works").expect("a partition, not the end")
+    }
+
+    /// As many partitions as it has by itself.
+    async fn all(&mut self, partitions: usize) -> Vec<AssignedPartition> {
+        let mut assigned = Vec::new();
+        while assigned.len() < partitions {
+            assigned.push(self.next().await);
+        }
+        assigned.sort_by(|a, b| a.partition.cmp(&b.partition));
+        assigned
+    }
+
+    async fn close(mut self) {
+        in_time("close", self.consumer.close()).await.expect("a consumer that works closes without an error");
+    }
+}
+
+/// The text of the next message.
+async fn next_text(messages: &mut mpsc::Receiver<InboundMessage>) -> (String, i64) {
+    let message =
+        in_time("the next message", messages.recv()).await.expect("a message, not the end of the stream");
+    let value = message.value.expect("a message with a value");
+    (String::from_utf8(value.to_vec()).expect("text"), message.offset)
+}
+
+/// Reads so many messages, which must be `m<first>` and those that follow; returns their offsets.
+async fn read(
+    messages: &mut mpsc::Receiver<InboundMessage>,
+    first: usize,
+    count: usize,
+    why: &str,
+) -> Vec<i64> {
+    let mut offsets = Vec::with_capacity(count);
+    for n in first..first + count {
+        let (text, offset) = next_text(messages).await;
+        assert_eq!(text, format!("m{n}"), "message delivered next: {why}");
+        assert!(
+            offsets.last().is_none_or(|before| *before < offset),
+            "offsets grow in the order of delivery"
+        );
+        offsets.push(offset);
+    }
+    offsets
+}
+
+/// Waits for the end of a stream, and counts what came before it.
+async fn assert_ends(messages: &mut mpsc::Receiver<InboundMessage>, why: &str) {
+    in_time(why, async { while messages.recv().await.is_some() {} }).await;
+}
+
+async fn acknowledge(assigned: &AssignedPartition, offsets: &[i64]) {
+    in_time("commit", assigned.ack.commit(offsets)).await.expect("the owner of a partition can commit");
+}
+
+/// Sends `m<first>` and those that follow.
+async fn send<F: ConsumerFixture>(fixture: &F, topic: &str, partition: i32, first: usize, count: usize) {
+    for n in first..first + count {
+        fixture.send(topic, partition, Some(b"key"), Some(format!("m{n}").as_bytes()), &[]).await;
+    }
+}
+
+/// What the only member of a group gets first.
+async fn assert_continues_at<F: ConsumerFixture>(
+    fixture: &F,
+    group: &ConsumerGroup,
+    topic: &str,
+    first: usize,
+    count: usize,
+    why: &str,
+) {
+    let mut reader = Reader::join(fixture, group, topic).await;
+    let mut assigned = reader.next().await;
+    read(&mut assigned.messages, first, count, why).await;
+    drop(assigned);
+    reader.close().await;
+}
+
+/// Whether a future is ready.
+async fn is_ready(future: impl Future<Output = ()>) -> bool {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_ready())).await
+}
+
+/// Delivery starts at the topic's beginning if the group has no offset.
+pub async fn a_new_group_reads_from_the_beginning<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    send(&fixture, &topic, 0, 0, 5).await;
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let mut assigned = reader.next().await;
+    assert_eq!(
+        assigned.partition,
+        TopicPartition { topic: topic.clone(), partition: 0 },
+        "the partition's name"
+    );
+    read(&mut assigned.messages, 0, 5, "a group without an offset starts at the beginning").await;
+    send(&fixture, &topic, 0, 5, 5).await;
+    read(&mut assigned.messages, 5, 5, "messages that are sent later follow").await;
+    drop(assigned);
+    reader.close().await;
+}
+
+/// A message comes as it was sent: key, value and headers to the byte, a missing key or value as such.
+pub async fn a_message_comes_as_it_was_sent<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    let odd: &[u8] = b"\xff\x00 no text";
+    let headers: &[(&str, &[u8])] = &[("event_id", b"7"), ("Odd", odd), ("event_id", b"8"), ("empty", b"")];
+    fixture.send(&topic, 0, Some(odd), Some(odd), headers).await;
+    fixture.send(&topic, 0, None, None, &[]).await;
+    fixture.send(&topic, 0, Some(b""), Some(b""), &[]).await;
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let mut assigned = reader.next().await;
+    let mut messages = Vec::new();
+    for _ in 0..3 {
+        messages.push(in_time("a message", assigned.messages.recv()).await.expect("a message"));
+    }
+    let [first, second, third] = &messages[..] else { panic!("three messages") };
+    assert_eq!((first.topic.as_str(), first.partition), (topic.as_str(), 0), "where it comes from");
+    assert_eq!(first.key.as_deref(), Some(odd), "key");
+    assert_eq!(first.value.as_deref(), Some(odd), "value");
+    let came: Vec<_> = first
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(came, headers, "headers, in their order");
+    assert_eq!((second.key.as_deref(), second.value.as_deref()), (None, None), "no key, and a tombstone");
+    assert_eq!(
+        (third.key.as_deref(), third.value.as_deref()),
+        (Some(&b""[..]), Some(&b""[..])),
+        "empty is not missing"
+    );
+    drop(assigned);
+    reader.close().await;
+}
+
+/// `start`: calling it again does nothing.
+pub async fn a_second_start_does_nothing<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    send(&fixture, &topic, 0, 0, 1).await;
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    reader.consumer.start().await.expect("a second start");
+    let mut assigned = reader.next().await;
+    reader.consumer.start().await.expect("a third start");
+    read(&mut assigned.messages, 0, 1, "the consumer works").await;
+    assert!(!assigned.ack.is_revoked(), "a second start takes nothing away");
+    drop(assigned);
+    reader.close().await;
+}
+
+/// `next_partition`: each partition that is assigned is handed over once.
+pub async fn each_partition_is_handed_over_once<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(4).await, fixture.group());
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let assigned = reader.all(4).await;
+    let partitions: Vec<_> = assigned.iter().map(|assigned| assigned.partition.partition).collect();
+    assert_eq!(partitions, [0, 1, 2, 3], "partitions that the only member is given");
+    for (partition, mut assigned) in (0..).zip(assigned) {
+        send(&fixture, &topic, partition, 0, 3).await;
+        read(&mut assigned.messages, 0, 3, "each stream has its own partition's messages").await;
+    }
+    reader.close().await;
+}
+
+/// `next_partition`: dropping the future loses no partition.
+pub async fn a_dropped_next_partition_loses_none<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(4).await, fixture.group());
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let mut partitions = BTreeSet::new();
+    let mut held = Vec::new();
+    eventually("every partition is handed over although calls are dropped", async || {
+        if let Ok(next) = timeout(Duration::from_millis(2), reader.consumer.next_partition()).await {
+            let assigned = next.expect("a consumer that works").expect("a partition");
+            partitions.insert(assigned.partition.partition);
+            held.push(assigned);
+        }
+        partitions.len() == 4
+    })
+    .await;
+    drop(held);
+    reader.close().await;
+}
+
+/// Delivery starts behind the group's committed offset. `close`: what was acknowledged is committed.
+pub async fn a_new_member_continues_behind_what_is_committed<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    send(&fixture, &topic, 0, 0, 10).await;
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let mut assigned = reader.next().await;
+    let offsets = read(&mut assigned.messages, 0, 10, "from the beginning").await;
+    acknowledge(&assigned, &offsets[..4]).await;
+    acknowledge(&assigned, &[]).await;
+    acknowledge(&assigned, &offsets[..2]).await;
+    drop(assigned);
+    reader.close().await;
+    assert_continues_at(&fixture, &group, &topic, 4, 6, "4 of 10 were acknowledged").await;
+}
+
+/// What is not acknowledged comes again.
+pub async fn what_is_not_acknowledged_comes_again<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    send(&fixture, &topic, 0, 0, 3).await;
+    for _ in 0..2 {
+        assert_continues_at(&fixture, &group, &topic, 0, 3, "nothing was acknowledged").await;
+    }
+}
+
+/// `commit`: a message behind one that is not done is remembered, and never committed past it.
+pub async fn nothing_is_committed_past_what_is_not_done<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    send(&fixture, &topic, 0, 0, 5).await;
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let mut assigned = reader.next().await;
+    let offsets = read(&mut assigned.messages, 0, 5, "from the beginning").await;
+    acknowledge(&assigned, &offsets[2..]).await;
+    drop(assigned);
+    reader.close().await;
+
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let mut assigned = reader.next().await;
+    let offsets = read(&mut assigned.messages, 0, 5, "the first two of five are not done").await;
+    acknowledge(&assigned, &[offsets[2]]).await;
+    acknowledge(&assigned, &[offsets[0]]).await;
+    drop(assigned);
+    reader.close().await;
+    assert_continues_at(&fixture, &group, &topic, 1, 4, "the third and the first are done, not the second")
+        .await;
+}
+
+/// `commit`: commits the position up to which all delivered messages are done, in whatever order they were marked.
+pub async fn marks_out_of_order_commit_together<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    send(&fixture, &topic, 0, 0, 5).await;
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let mut assigned = reader.next().await;
+    let offsets = read(&mut assigned.messages, 0, 5, "from the beginning").await;
+    for n in [2, 0, 1] {
+        acknowledge(&assigned, &[offsets[n]]).await;
+    }
+    drop(assigned);
+    reader.close().await;
+    assert_continues_at(&fixture, &group, &topic, 3, 2, "2, 0 and 1 are done").await;
+}
+
+/// `commit`: returns when the broker has the position: also a member that never closes has committed.
+pub async fn a_commit_is_with_the_broker_when_it_returns<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(2).await, fixture.group());
+    for partition in 0..2 {
+        send(&fixture, &topic, partition, 0, 4).await;
+    }
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    for mut assigned in reader.all(2).await {
+        let offsets = read(&mut assigned.messages, 0, 4, "from the beginning").await;
+        acknowledge(&assigned, &offsets[..3]).await;
+    }
+    // as the end of its process
+    drop(reader);
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    for mut assigned in reader.all(2).await {
+        read(&mut assigned.messages, 3, 1, "three of four were committed by a member that is gone").await;
+    }
+    reader.close().await;
+}
+
+/// `rewind`: delivers again from the first message that is not done, on a new stream; the old one ends.
+pub async fn a_rewind_delivers_again_what_is_not_done<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    send(&fixture, &topic, 0, 0, 6).await;
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let mut assigned = reader.next().await;
+    let offsets = read(&mut assigned.messages, 0, 4, "from the beginning").await;
+    acknowledge(&assigned, &[offsets[0], offsets[2]]).await;
+    let again =
+        in_time("rewind", assigned.ack.rewind()).await.expect("the owner of a partition can rewind it");
+    let mut old = std::mem::replace(&mut assigned.messages, again);
+    assert_ends(&mut old, "the stream before a rewind ends").await;
+    let offsets = read(&mut assigned.messages, 1, 5, "the first is done, the second is not").await;
+    assert!(!assigned.ack.is_revoked(), "a rewound partition is still the consumer's");
+    acknowledge(&assigned, &offsets[..2]).await;
+    send(&fixture, &topic, 0, 6, 1).await;
+    read(&mut assigned.messages, 6, 1, "a rewound stream goes on").await;
+    drop(assigned);
+    reader.close().await;
+    assert_continues_at(&fixture, &group, &topic, 3, 4, "0, 1 and 2 are done").await;
+}
+
+/// `rewind`: with everything done, it goes on with what comes next.
+pub async fn a_rewind_with_everything_done_goes_on<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    send(&fixture, &topic, 0, 0, 2).await;
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let mut assigned = reader.next().await;
+    let offsets = read(&mut assigned.messages, 0, 2, "from the beginning").await;
+    acknowledge(&assigned, &offsets).await;
+    assigned.messages = in_time("rewind", assigned.ack.rewind()).await.expect("a rewind");
+    send(&fixture, &topic, 0, 2, 2).await;
+    read(&mut assigned.messages, 2, 2, "everything before it is done").await;
+    drop(assigned);
+    reader.close().await;
+}
+
+/// A partition that is not read is paused; it loses nothing and stops no other.
+pub async fn a_partition_that_is_not_read_waits<F: ConsumerFixture>(fixture: F) {
+    const MANY: usize = 600;
+    let (topic, group) = (fixture.topic(2).await, fixture.group());
+    for partition in 0..2 {
+        send(&fixture, &topic, partition, 0, MANY).await;
+    }
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let mut assigned = reader.all(2).await;
+    let mut second = assigned.pop().expect("two partitions");
+    let mut first = assigned.pop().expect("two partitions");
+    let offsets = read(&mut second.messages, 0, MANY, "the other partition is not read").await;
+    acknowledge(&second, &offsets).await;
+    let offsets =
+        read(&mut first.messages, 0, MANY, "nothing was lost or reordered while it was not read").await;
+    acknowledge(&first, &offsets).await;
+    drop((first, second));
+    reader.close().await;
+}
+
+/// Groups have offsets of their own.
+pub async fn groups_are_independent<F: ConsumerFixture>(fixture: F) {
+    let topic = fixture.topic(1).await;
+    let groups = [fixture.group(), fixture.group()];
+    send(&fixture, &topic, 0, 0, 4).await;
+    let mut first = Reader::join(&fixture, &groups[0], &topic).await;
+    let mut second = Reader::join(&fixture, &groups[1], &topic).await;
+    let mut assigned = first.next().await;
+    let offsets = read(&mut assigned.messages, 0, 4, "the first group").await;
+    acknowledge(&assigned, &offsets).await;
+    let mut other = second.next().await;
+    read(&mut other.messages, 0, 4, "another group's offsets are its own").await;
+    drop((assigned, other));
+    first.close().await;
+    second.close().await;
+    assert_continues_at(&fixture, &groups[1], &topic, 0, 4, "another group's commits are its own").await;
+}
+
+/// One of several partitions moves to a member that joins.
+struct HandOver<C> {
+    first: Reader<C>,
+    second: Reader<C>,
+    /// What the first one keeps, or gets back at once.
+    kept: Vec<AssignedPartition>,
+    /// What it must let go.
+    revoked: AssignedPartition,
+    offsets: Vec<i64>,
+}
+
+/// A member with two partitions of ten messages, four of each acknowledged, when another joins.
+async fn hand_over<F: ConsumerFixture>(
+    fixture: &F,
+    group: &ConsumerGroup,
+    topic: &str,
+) -> HandOver<F::Consumer> {
+    for partition in 0..2 {
+        send(fixture, topic, partition, 0, 10).await;
+    }
+    let mut first = Reader::join(fixture, group, topic).await;
+    let mut kept = first.all(2).await;
+    let mut offsets = Vec::new();
+    for assigned in &mut kept {
+        offsets = read(&mut assigned.messages, 0, 10, "from the beginning").await;
+        acknowledge(assigned, &offsets[..4]).await;
+    }
+    let second = Reader::join(fixture, group, topic).await;
+    eventually("a partition is revoked when another member joins", async || {
+        kept.iter().any(|assigned| assigned.ack.is_revoked())
+    })
+    .await;
+    // some assignors take everything away and give half of it back
+    let at = kept.iter().position(|assigned| assigned.ack.is_revoked()).expect("it was revoked just now");
+    let revoked = kept.remove(at);
+    HandOver { first, second, kept, revoked, offsets }
+}
+
+/// The stream ends when the partition is revoked; what is done can still be acknowledged. The partition goes to its next owner when the
+/// handle is dropped, and nothing that was acknowledged is delivered there.
+pub async fn a_revoked_partition_goes_to_another_member<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(2).await, fixture.group());
+    let HandOver { first, mut second, kept, mut revoked, offsets } =
+        hand_over(&fixture, &group, &topic).await;
+    assert_ends(&mut revoked.messages, "the stream of a revoked partition ends").await;
+    acknowledge(&revoked, &offsets[..7]).await;
+    let partition = revoked.partition.clone();
+    drop(revoked);
+    // one that keeps nothing lets everything go
+    let kept: Vec<_> = kept.into_iter().filter(|assigned| !assigned.ack.is_revoked()).collect();
+    let mut assigned = second.next().await;
+    if assigned.partition == partition {
+        read(&mut assigned.messages, 7, 3, "seven of ten were acknowledged by the owner before").await;
+    } else {
+        read(&mut assigned.messages, 4, 6, "four of ten were acknowledged by the owner before").await;
+    }
+    drop((assigned, kept));
+    second.close().await;
+    first.close().await;
+}
+
+/// `next_partition`: a partition that was taken away and given back comes again, with a new stream.
+pub async fn a_partition_that_is_given_back_comes_again<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(2).await, fixture.group());
+    let HandOver { mut first, mut second, kept, revoked, .. } = hand_over(&fixture, &group, &topic).await;
+    drop(revoked);
+    let mut held: Vec<_> = kept.into_iter().filter(|assigned| !assigned.ack.is_revoked()).collect();
+    let theirs = second.next().await;
+    let partition = theirs.partition.clone();
+    drop(theirs);
+    second.close().await;
+    loop {
+        let mut assigned = first.next().await;
+        held.retain(|assigned| !assigned.ack.is_revoked());
+        let is_back = assigned.partition == partition;
+        if is_back {
+            read(&mut assigned.messages, 4, 6, "it comes again with a stream of its own").await;
+        }
+        held.push(assigned);
+        if is_back {
+            break;
+        }
+    }
+    drop(held);
+    first.close().await;
+}
+
+/// `close`: partitions go to others at once.
+pub async fn a_closed_member_leaves_its_partitions_to_others<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(2).await, fixture.group());
+    let HandOver { first, mut second, kept, revoked, .. } = hand_over(&fixture, &group, &topic).await;
+    drop(revoked);
+    let mut held = vec![second.next().await];
+    drop(kept);
+    first.close().await;
+    while held.len() < 2 {
+        held.push(second.next().await);
+        // some assignors take everything away and give it back
+        held.retain(|assigned| !assigned.ack.is_revoked());
+    }
+    for assigned in &mut held {
+        read(&mut assigned.messages, 4, 6, "four of ten were acknowledged").await;
+    }
+    drop(held);
+    second.close().await;
+}
+
+/// `close`: every stream ends; afterwards `next_partition` returns `None`.
+pub async fn a_closed_consumer_gets_nothing<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    send(&fixture, &topic, 0, 0, 3).await;
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let AssignedPartition { mut messages, ack, .. } = reader.next().await;
+    let ended = async {
+        assert_ends(&mut messages, "the stream ends when the consumer is closed").await;
+        assert!(ack.is_revoked(), "a partition of a consumer that closes is revoked");
+        drop(ack);
+    };
+    let (closed, ()) = tokio::join!(in_time("close", reader.consumer.close()), ended);
+    closed.expect("a consumer that works closes without an error");
+    let next = in_time("next_partition", reader.consumer.next_partition()).await;
+    assert!(next.expect("no error").is_none(), "next_partition after close returns None");
+    reader.consumer.close().await.expect("a second close");
+}
+
+/// `close`: waits for handles with the drain deadline; what was acknowledged before the handle is dropped is committed.
+pub async fn a_close_lets_partitions_finish<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    send(&fixture, &topic, 0, 0, 5).await;
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let mut assigned = reader.next().await;
+    let offsets = read(&mut assigned.messages, 0, 5, "from the beginning").await;
+    let finish = async {
+        eventually("close revokes the partition", async || assigned.ack.is_revoked()).await;
+        acknowledge(&assigned, &offsets[..3]).await;
+        drop(assigned);
+    };
+    let (closed, ()) = tokio::join!(in_time("close", reader.consumer.close()), finish);
+    closed.expect("a consumer that works closes without an error");
+    assert_continues_at(&fixture, &group, &topic, 3, 2, "three were acknowledged while it closed").await;
+}
+
+/// `lost`: resolves when the partition is another's. `commit`, `rewind`: [`Closed`](ErrorKind::Closed) from then on. `close`: waits with
+/// the drain deadline, not longer.
+pub async fn a_partition_that_is_gone_cannot_be_acknowledged<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    send(&fixture, &topic, 0, 0, 3).await;
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let mut assigned = reader.next().await;
+    let offsets = read(&mut assigned.messages, 0, 3, "from the beginning").await;
+    acknowledge(&assigned, &offsets[..1]).await;
+    assert!(!is_ready(assigned.ack.lost()).await, "a partition that is owned is not lost");
+    assert!(!assigned.ack.is_revoked(), "a partition that is owned is not revoked");
+    // whether this is an error is the consumer's to say: nothing that was acknowledged is missing
+    let _ = in_time("close, with a handle that is not dropped", reader.consumer.close()).await;
+    in_time("lost resolves for who held a partition too long", assigned.ack.lost()).await;
+    assert!(assigned.ack.is_revoked(), "a lost partition is revoked");
+    assert_closed(&*assigned.ack, &offsets).await;
+    assert_continues_at(&fixture, &group, &topic, 1, 2, "what was acknowledged too late does not count")
+        .await;
+}
+
+async fn assert_closed(ack: &dyn AckHandle, offsets: &[i64]) {
+    let committed = in_time("commit of a lost partition", ack.commit(offsets)).await;
+    let error = committed.expect_err("a partition that is another's cannot be acknowledged");
+    assert_eq!(error.kind(), ErrorKind::Closed, "kind of the error of commit: {error:?}");
+    let rewound = in_time("rewind of a lost partition", ack.rewind()).await;
+    let error = rewound.expect_err("a partition that is another's cannot be rewound");
+    assert_eq!(error.kind(), ErrorKind::Closed, "kind of the error of rewind: {error:?}");
+}
+
+/// Members that come and go: every message is acknowledged once, by one of them, and in order.
+pub async fn nothing_acknowledged_is_delivered_again<F: ConsumerFixture>(fixture: F) {
+    const EACH: usize = 40;
+    let (topic, group) = (fixture.topic(3).await, fixture.group());
+    for partition in 0..3 {
+        send(&fixture, &topic, partition, 0, EACH).await;
+    }
+    let mut done = [0; 3];
+    while done.iter().any(|done| *done < EACH) {
+        let mut reader = Reader::join(&fixture, &group, &topic).await;
+        for mut assigned in reader.all(3).await {
+            let done = &mut done[usize::try_from(assigned.partition.partition).expect("0 to 2")];
+            let count = (EACH - *done).min(15);
+            let offsets =
+                read(&mut assigned.messages, *done, count, "behind what members before have done").await;
+            acknowledge(&assigned, &offsets).await;
+            *done += count;
+        }
+        reader.close().await;
+    }
+    for partition in 0..3 {
+        send(&fixture, &topic, partition, EACH, 1).await;
+    }
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    for mut assigned in reader.all(3).await {
+        read(&mut assigned.messages, EACH, 1, "everything before was acknowledged").await;
+    }
+    reader.close().await;
+}

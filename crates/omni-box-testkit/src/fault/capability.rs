@@ -1,0 +1,118 @@
+//! Capabilities that fail where a test wants them to.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use omni_box_core::{
+    Activity, BatchSize, BulkOperations, ClaimToken, DistributedLocking, Error, ErrorKind, Event, EventId,
+    EventRepository, FetchFilters, InboxRepository, LaneEvent, LaneRead, LaneSettlement, LaneShare, Lease,
+    LeaseRequest, OrderedLanes, OutboxRepository, OwnerId, Result, RetentionPolicies, Savepoints, Settled,
+};
+
+use super::{Faulty, Operation};
+
+/// A capability of the store inside. Whoever has asked for it before has been told that there is one.
+fn offered<T>(capability: Option<T>) -> Result<T> {
+    capability.ok_or_else(|| Error::new(ErrorKind::Unsupported, "the store inside does not offer this"))
+}
+
+#[async_trait]
+impl<E: Event, S: EventRepository<E>> BulkOperations<E> for Faulty<S> {
+    async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
+        let bulk = offered(self.inner.bulk())?;
+        self.plan.run(Operation::CompleteMany, bulk.complete_many(ids, token)).await
+    }
+}
+
+#[async_trait]
+impl<E: Event, S: EventRepository<E>> DistributedLocking<E> for Faulty<S> {
+    async fn claim(
+        &self,
+        token: &ClaimToken,
+        limit: BatchSize,
+        ttl: Duration,
+        filters: &FetchFilters,
+    ) -> Result<Vec<E>> {
+        let locking = offered(self.inner.locking())?;
+        self.plan.run(Operation::Claim, locking.claim(token, limit, ttl, filters)).await
+    }
+
+    async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
+        let locking = offered(self.inner.locking())?;
+        self.plan.run(Operation::RefreshClaims, locking.refresh(token, ids)).await
+    }
+
+    async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
+        let locking = offered(self.inner.locking())?;
+        self.plan.run(Operation::ReleaseClaims, locking.release(token, ids)).await
+    }
+}
+
+#[async_trait]
+impl<E: Event, S: EventRepository<E>> RetentionPolicies<E> for Faulty<S> {
+    async fn release_stale_locks(&self, older_than: Duration) -> Result<u64> {
+        let retention = offered(self.inner.retention())?;
+        self.plan.run(Operation::ReleaseStaleLocks, retention.release_stale_locks(older_than)).await
+    }
+
+    async fn cleanup_old_events(
+        &self,
+        retention: Duration,
+        batch: BatchSize,
+        max_iterations: u32,
+    ) -> Result<u64> {
+        let policies = offered(self.inner.retention())?;
+        let cleanup = policies.cleanup_old_events(retention, batch, max_iterations);
+        self.plan.run(Operation::CleanUp, cleanup).await
+    }
+}
+
+#[async_trait]
+impl<S: InboxRepository> Savepoints<S::Conn> for Faulty<S> {
+    async fn start(&self, conn: &mut S::Conn) -> Result<()> {
+        self.plan.run(Operation::StartSavepoint, offered(self.inner.savepoints())?.start(conn)).await
+    }
+
+    async fn advance(&self, conn: &mut S::Conn) -> Result<()> {
+        self.plan.run(Operation::AdvanceSavepoint, offered(self.inner.savepoints())?.advance(conn)).await
+    }
+
+    async fn rollback(&self, conn: &mut S::Conn) -> Result<()> {
+        self.plan.run(Operation::RollbackToSavepoint, offered(self.inner.savepoints())?.rollback(conn)).await
+    }
+}
+
+#[async_trait]
+impl<S: OutboxRepository> OrderedLanes for Faulty<S> {
+    async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare> {
+        self.plan.run(Operation::Lease, offered(self.inner.lanes())?.lease(request)).await
+    }
+
+    async fn release(&self, owner: OwnerId, leases: &[Lease]) -> Result<()> {
+        self.plan.run(Operation::ReleaseLanes, offered(self.inner.lanes())?.release(owner, leases)).await
+    }
+
+    async fn leave(&self, owner: OwnerId) -> Result<()> {
+        self.plan.run(Operation::Leave, offered(self.inner.lanes())?.leave(owner)).await
+    }
+
+    async fn fetch(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        max_bytes: u64,
+    ) -> Result<Vec<LaneEvent>> {
+        let fetch = offered(self.inner.lanes())?.fetch(lanes, in_flight, max_bytes);
+        self.plan.run(Operation::FetchLanes, fetch).await
+    }
+
+    async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled> {
+        let settle = offered(self.inner.lanes())?.settle(owner, leases, settlement);
+        self.plan.run(Operation::SettleLanes, settle).await
+    }
+
+    async fn announce(&self, owner: OwnerId, leases: &[Lease], activity: Activity) -> Result<()> {
+        let announce = offered(self.inner.lanes())?.announce(owner, leases, activity);
+        self.plan.run(Operation::Announce, announce).await
+    }
+}

@@ -1,0 +1,72 @@
+//! A consumer that fails where a test wants it to.
+
+use async_trait::async_trait;
+use omni_box_core::{AckHandle, AssignedPartition, EventConsumer, InboundMessage, Result};
+use tokio::sync::mpsc;
+
+use super::{FaultPlan, Operation};
+
+/// A consumer that does what its [`FaultPlan`] says, and otherwise what the consumer inside does.
+///
+/// While the plan is cut, no partition is handed over and nothing is acknowledged; streams that are open go on.
+#[derive(Debug)]
+pub struct FaultyConsumer<C> {
+    inner: C,
+    plan: FaultPlan,
+}
+
+impl<C> FaultyConsumer<C> {
+    /// Wraps a consumer.
+    pub fn new(consumer: C, plan: &FaultPlan) -> Self {
+        Self { inner: consumer, plan: plan.clone() }
+    }
+}
+
+#[async_trait]
+impl<C: EventConsumer + Sync> EventConsumer for FaultyConsumer<C> {
+    async fn start(&mut self) -> Result<()> {
+        self.plan.until_restored().await;
+        self.plan.run(Operation::Start, self.inner.start()).await
+    }
+
+    async fn next_partition(&mut self) -> Result<Option<AssignedPartition>> {
+        self.plan.until_restored().await;
+        self.plan.begin_only(Operation::NextPartition).await?;
+        let assigned = self.inner.next_partition().await?;
+        let plan = self.plan.clone();
+        Ok(assigned.map(|AssignedPartition { partition, messages, ack }| AssignedPartition {
+            partition,
+            messages,
+            ack: Box::new(FaultyAckHandle { inner: ack, plan }),
+        }))
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        self.plan.run(Operation::Close, self.inner.close()).await
+    }
+}
+
+#[derive(Debug)]
+struct FaultyAckHandle {
+    inner: Box<dyn AckHandle>,
+    plan: FaultPlan,
+}
+
+#[async_trait]
+impl AckHandle for FaultyAckHandle {
+    async fn commit(&self, offsets: &[i64]) -> Result<()> {
+        self.plan.run(Operation::Acknowledge, self.inner.commit(offsets)).await
+    }
+
+    async fn rewind(&self) -> Result<mpsc::Receiver<InboundMessage>> {
+        self.plan.run(Operation::Rewind, self.inner.rewind()).await
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.inner.is_revoked()
+    }
+
+    async fn lost(&self) {
+        self.inner.lost().await;
+    }
+}

@@ -1,0 +1,89 @@
+//! What can fail.
+
+/// A call of a trait of `omni-box-core`, as a [`FaultPlan`](super::FaultPlan) counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Operation {
+    /// `Store::begin` and `Store::begin_handling`.
+    Begin,
+    /// `Store::commit`. Failed before it took effect, the transaction is rolled back.
+    Commit,
+    /// `Store::rollback`. The transaction is rolled back all the same.
+    Rollback,
+    /// `EventRepository::create`.
+    Create,
+    /// `EventRepository::create_many`.
+    CreateMany,
+    /// `EventRepository::get_by_id`.
+    GetById,
+    /// `EventRepository::fetch_pending`.
+    FetchPending,
+    /// `EventRepository::mark_processing`.
+    MarkProcessing,
+    /// `EventRepository::mark_completed`.
+    MarkCompleted,
+    /// `EventRepository::mark_failed`.
+    MarkFailed,
+    /// `BulkOperations::complete_many`.
+    CompleteMany,
+    /// `DistributedLocking::claim`.
+    Claim,
+    /// `DistributedLocking::refresh`.
+    RefreshClaims,
+    /// `DistributedLocking::release`.
+    ReleaseClaims,
+    /// `RetentionPolicies::release_stale_locks`.
+    ReleaseStaleLocks,
+    /// `RetentionPolicies::cleanup_old_events`.
+    CleanUp,
+    /// `OutboxRepository::delivery_mode`.
+    DeliveryMode,
+    /// `OrderedLanes::lease`.
+    Lease,
+    /// `OrderedLanes::release`.
+    ReleaseLanes,
+    /// `OrderedLanes::leave`.
+    Leave,
+    /// `OrderedLanes::fetch`.
+    FetchLanes,
+    /// `OrderedLanes::settle`.
+    SettleLanes,
+    /// `OrderedLanes::announce`.
+    Announce,
+    /// `InboxRepository::receive`.
+    Receive,
+    /// `InboxRepository::settle`.
+    Settle,
+    /// `InboxRepository::quarantine`.
+    Quarantine,
+    /// `InboxRepository::pending_of`.
+    PendingOf,
+    /// `InboxRepository::attach`.
+    Attach,
+    /// `InboxRepository::detach`.
+    Detach,
+    /// `Savepoints::start`.
+    StartSavepoint,
+    /// `Savepoints::advance`.
+    AdvanceSavepoint,
+    /// `Savepoints::rollback`.
+    RollbackToSavepoint,
+    /// `EventPublisher::submit`, with all its events.
+    Submit,
+    /// One event of a `submit`.
+    Deliver,
+    /// `EventPublisher::purge`. It returns nothing, so that it can only be delayed and frozen.
+    Purge,
+    /// `EventPublisher::check`.
+    Check,
+    /// `EventConsumer::start`.
+    Start,
+    /// `EventConsumer::next_partition`. A partition is never dropped: what fails after the call fails before it instead.
+    NextPartition,
+    /// `EventConsumer::close`.
+    Close,
+    /// `AckHandle::commit`.
+    Acknowledge,
+    /// `AckHandle::rewind`.
+    Rewind,
+}

@@ -1,0 +1,328 @@
+//! Which calls fail, and how.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use omni_box_core::{Error, ErrorKind, Result};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::Operation;
+
+/// Faults to come, for everything that is wrapped with it. Cloning shares it.
+///
+/// ```
+/// use omni_box_core::{ErrorKind, Store};
+/// use omni_box_testkit::{FaultPlan, Faulty, MemoryStore, Operation};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let plan = FaultPlan::new();
+/// let store = Faulty::new(MemoryStore::new(), &plan);
+/// // the second commit takes effect, but its answer is lost
+/// plan.on(Operation::Commit).nth(2).fail_after(ErrorKind::Unavailable);
+///
+/// store.commit(store.begin().await?).await?;
+/// let error = store.commit(store.begin().await?).await.expect_err("unknown");
+/// assert_eq!(error.kind(), ErrorKind::Unavailable);
+/// store.commit(store.begin().await?).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct FaultPlan(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    rules: Vec<Rule>,
+    calls: BTreeMap<Operation, u64>,
+    is_cut: bool,
+    is_frozen: bool,
+    /// Calls that stand still.
+    still: usize,
+    /// Counts the releases.
+    releases: u64,
+}
+
+struct Rule {
+    operation: Operation,
+    /// Calls that pass first.
+    skip: u64,
+    /// Calls that fail then.
+    times: u64,
+    fault: Fault,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    FailBefore(ErrorKind),
+    FailAfter(ErrorKind),
+    Delay(Duration),
+    FreezeBefore,
+    FreezeAfter,
+}
+
+impl FaultPlan {
+    /// Nothing fails.
+    pub fn new() -> Self {
+        Self(Arc::new(Shared { state: Mutex::default(), changed: watch::Sender::new(()) }))
+    }
+
+    /// Chooses calls of an operation: the next one, unless said otherwise. Of several faults for one call the first that was planned
+    /// happens.
+    pub fn on(&self, operation: Operation) -> FaultTrigger<'_> {
+        FaultTrigger { plan: self, operation, skip: 0, times: 1 }
+    }
+
+    /// Fails everything with [`Unavailable`](ErrorKind::Unavailable) until [`restore`](Self::restore); of calls under way the answer is lost.
+    /// Consumers wait, as their contract says.
+    pub fn cut(&self) {
+        self.update(|state| state.is_cut = true);
+    }
+
+    /// Ends a [`cut`](Self::cut).
+    pub fn restore(&self) {
+        self.update(|state| state.is_cut = false);
+    }
+
+    /// Lets every call stand still before it takes effect, until [`release`](Self::release).
+    pub fn freeze(&self) {
+        self.update(|state| state.is_frozen = true);
+    }
+
+    /// Lets everything go on that stands still.
+    pub fn release(&self) {
+        self.update(|state| {
+            state.is_frozen = false;
+            state.releases += 1;
+        });
+    }
+
+    /// Forgets the faults to come. What is cut or stands still stays so.
+    pub fn clear(&self) {
+        self.update(|state| state.rules.clear());
+    }
+
+    /// How often an operation was called, whatever became of it.
+    pub fn calls(&self, operation: Operation) -> u64 {
+        self.state().calls.get(&operation).copied().unwrap_or(0)
+    }
+
+    /// Waits until a call stands still.
+    pub async fn until_frozen(&self) {
+        self.until(|state| state.still > 0).await;
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.state().is_cut
+    }
+
+    pub(super) async fn until_restored(&self) {
+        self.until(|state| !state.is_cut).await;
+    }
+
+    /// Counts a call, and says what happens to it.
+    pub(super) fn count(&self, operation: Operation) -> Option<Fault> {
+        let mut state = self.state();
+        *state.calls.entry(operation).or_default() += 1;
+        let mut fault = None;
+        for rule in state.rules.iter_mut().filter(|rule| rule.operation == operation) {
+            if rule.skip > 0 {
+                rule.skip -= 1;
+            } else if fault.is_none() && rule.times > 0 {
+                rule.times -= 1;
+                fault = Some(rule.fault);
+            }
+        }
+        state.rules.retain(|rule| rule.times > 0);
+        fault
+    }
+
+    /// Does to a call what is planned.
+    pub(super) async fn run<T>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let fault = self.begin(operation).await?;
+        let answer = call.await;
+        self.end(fault, answer).await
+    }
+
+    /// What happens before a call takes effect.
+    pub(super) async fn begin(&self, operation: Operation) -> Result<Option<Fault>> {
+        let fault = self.count(operation);
+        self.until(|state| !state.is_frozen).await;
+        match fault {
+            Some(Fault::FailBefore(kind)) => return Err(planned(kind)),
+            Some(Fault::Delay(delay)) => sleep(delay).await,
+            Some(Fault::FreezeBefore) => self.stand_still().await,
+            Some(Fault::FailAfter(_) | Fault::FreezeAfter) | None => {}
+        }
+        if self.is_cut() { Err(cut_off()) } else { Ok(fault) }
+    }
+
+    /// The same for a call whose answer cannot be dropped: what would happen to it happens before.
+    pub(super) async fn begin_only(&self, operation: Operation) -> Result<()> {
+        match self.begin(operation).await? {
+            Some(Fault::FailAfter(kind)) => Err(planned(kind)),
+            Some(Fault::FreezeAfter) => {
+                self.stand_still().await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What happens to the answer of a call.
+    pub(super) async fn end<T>(&self, fault: Option<Fault>, answer: Result<T>) -> Result<T> {
+        if fault == Some(Fault::FreezeAfter) {
+            self.stand_still().await;
+        }
+        match (fault, answer) {
+            (Some(Fault::FailAfter(kind)), Ok(_)) => Err(planned(kind)),
+            (_, Ok(_)) if self.is_cut() => Err(cut_off()),
+            (_, answer) => answer,
+        }
+    }
+
+    /// Waits for a release.
+    pub(super) async fn stand_still(&self) {
+        let still = Still::new(self);
+        let releases = still.0.state().releases;
+        self.until(|state| state.releases > releases).await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let changed = change(&mut self.state());
+        self.0.changed.send_replace(());
+        changed
+    }
+
+    async fn until(&self, mut condition: impl FnMut(&State) -> bool + Send) {
+        let mut changed = self.0.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            if condition(&self.state()) {
+                return;
+            }
+            changed.changed().await.expect("the sender lives as long as the plan");
+        }
+    }
+}
+
+/// A call that stands still.
+struct Still<'a>(&'a FaultPlan);
+
+impl<'a> Still<'a> {
+    fn new(plan: &'a FaultPlan) -> Self {
+        plan.update(|state| state.still += 1);
+        Self(plan)
+    }
+}
+
+impl Drop for Still<'_> {
+    fn drop(&mut self) {
+        self.0.update(|state| state.still -= 1);
+    }
+}
+
+impl Default for FaultPlan {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for FaultPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("FaultPlan")
+            .field("to_come", &state.rules.len())
+            .field("is_cut", &state.is_cut)
+            .field("is_frozen", &state.is_frozen)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Chosen calls; say what happens to them.
+#[derive(Debug)]
+#[must_use = "say what happens, such as `.fail_before(kind)`"]
+pub struct FaultTrigger<'a> {
+    plan: &'a FaultPlan,
+    operation: Operation,
+    skip: u64,
+    times: u64,
+}
+
+impl FaultTrigger<'_> {
+    /// The `n`th call from now on; the first is the next one.
+    ///
+    /// # Panics
+    /// When `n` is 0.
+    pub fn nth(mut self, n: u64) -> Self {
+        assert!(n > 0, "calls are counted from 1");
+        self.skip = n - 1;
+        self
+    }
+
+    /// So many calls, one after the other.
+    pub fn times(mut self, calls: u64) -> Self {
+        self.times = calls;
+        self
+    }
+
+    /// That call and all that follow, until [`FaultPlan::clear`].
+    pub fn always(self) -> Self {
+        self.times(u64::MAX)
+    }
+
+    /// Fails before it takes effect.
+    pub fn fail_before(self, kind: ErrorKind) {
+        self.plan(Fault::FailBefore(kind));
+    }
+
+    /// Takes effect, then fails: its answer was lost.
+    pub fn fail_after(self, kind: ErrorKind) {
+        self.plan(Fault::FailAfter(kind));
+    }
+
+    /// Takes effect after this long.
+    pub fn delay(self, delay: Duration) {
+        self.plan(Fault::Delay(delay));
+    }
+
+    /// Stands still before it takes effect, until [`FaultPlan::release`]; see also [`FaultPlan::until_frozen`].
+    pub fn freeze_before(self) {
+        self.plan(Fault::FreezeBefore);
+    }
+
+    /// Takes effect, but does not return, until [`FaultPlan::release`].
+    pub fn freeze_after(self) {
+        self.plan(Fault::FreezeAfter);
+    }
+
+    fn plan(self, fault: Fault) {
+        let Self { plan, operation, skip, times } = self;
+        plan.update(|state| state.rules.push(Rule { operation, skip, times, fault }));
+    }
+}
+
+pub(super) fn planned(kind: ErrorKind) -> Error {
+    Error::new(kind, "failed, as the test wants it")
+}
+
+pub(super) fn cut_off() -> Error {
+    Error::new(ErrorKind::Unavailable, "cut off, as the test wants it")
+}
