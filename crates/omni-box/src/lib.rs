@@ -7,6 +7,7 @@
 //! | feature | brings |
 //! |---|---|
 //! | `postgres` | [`PgStore`](postgres::PgStore): tables, lanes, migrations on sqlx |
+//! | `sqlite` | [`SqliteStore`](sqlite::SqliteStore): the same in a file of its own, without a server |
 //! | `kafka` | [`KafkaEventPublisher`](kafka::KafkaEventPublisher) and [`KafkaEventConsumer`](kafka::KafkaEventConsumer) on rdkafka |
 //!
 //! None is on by default. Without them there are the domain, the contracts that a store or broker of your own implements,
@@ -93,6 +94,14 @@ pub mod postgres {
     //! PostgreSQL by sqlx.
     pub use omni_box_postgres::{
         BeginHook, Listen, PgConfig, PgConfigBuilder, PgStore, PgTx, SchemaDifference, Table,
+    };
+}
+
+#[cfg(feature = "sqlite")]
+pub mod sqlite {
+    //! SQLite by sqlx.
+    pub use omni_box_sqlite::{
+        BeginHook, SchemaDifference, SqliteConfig, SqliteConfigBuilder, SqliteStore, SqliteTx, Table,
     };
 }
 
