@@ -15,6 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool};
 use tokio::time::Instant;
 
+use crate::config::misconfigured;
 use crate::error::{failed, is_busy, kind};
 use crate::query::Queries;
 use crate::transaction::Queue;
@@ -44,7 +45,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) when it cannot be opened, [`Misconfigured`](ErrorKind::Misconfigured) when it is no SQLite
-    /// file, [`Unauthorized`](ErrorKind::Unauthorized) when it is read-only, [`Contention`](ErrorKind::Contention) when it is locked for too
+    /// file, or in memory only, [`Unauthorized`](ErrorKind::Unauthorized) when it is read-only, [`Contention`](ErrorKind::Contention) when it is locked for too
     /// long.
     pub async fn open(path: impl AsRef<Path>, config: SqliteConfig) -> Result<Self> {
         let options = SqliteConnectOptions::new()
@@ -187,24 +188,28 @@ async fn enter_wal(options: &SqliteConnectOptions, timeout: Duration) -> Result<
     const PAUSE: Duration = Duration::from_millis(10);
     let deadline = Instant::now() + timeout;
     loop {
-        let error = match set_wal(options).await {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        if !is_busy(&error) || Instant::now() >= deadline {
-            return Err(failed("open the database")(error));
+        match set_wal(options).await {
+            Ok(mode) if mode == "wal" => return Ok(()),
+            Ok(mode) => {
+                return Err(misconfigured(format!(
+                    "the database cannot be in WAL mode, it stays in {mode}: it must be a file, on a file system of this machine"
+                )));
+            }
+            Err(error) if is_busy(&error) && Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+            Err(error) => return Err(failed("open the database")(error)),
         }
-        tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn set_wal(options: &SqliteConnectOptions) -> sqlx::Result<()> {
+/// Returns the mode that it is in then.
+async fn set_wal(options: &SqliteConnectOptions) -> sqlx::Result<String> {
     let mut conn = options.connect().await?;
-    let mode: String = sqlx::query_scalar("pragma journal_mode").fetch_one(&mut conn).await?;
+    let mut mode: String = sqlx::query_scalar("pragma journal_mode").fetch_one(&mut conn).await?;
     if mode != "wal" {
-        sqlx::query("pragma journal_mode = wal").execute(&mut conn).await?;
+        mode = sqlx::query_scalar("pragma journal_mode = wal").fetch_one(&mut conn).await?;
     }
-    conn.close().await
+    conn.close().await?;
+    Ok(mode)
 }
 
 /// Compares what this process has seen: a handler that holds the write lock for its whole time must not cost a relay its lanes.

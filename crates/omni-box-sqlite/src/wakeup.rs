@@ -69,8 +69,8 @@ impl Changes {
         loop {
             match self.version().await {
                 Ok(version) => {
-                    // the first look of all has nothing to compare with
-                    if self.seen.replace(version).is_some_and(|seen| seen != version) {
+                    // the first look has nothing to compare with: what was committed before it is made up for by one wake-up
+                    if self.seen.replace(version) != Some(version) {
                         return;
                     }
                     sleep(INTERVAL).await;
@@ -78,9 +78,8 @@ impl Changes {
                 Err(error) => {
                     // relays poll meanwhile
                     tracing::debug!(kind = ?crate::error::kind(&error), "cannot see whether the file has changed");
-                    self.conn = None;
-                    // what was committed meanwhile is made up for by one wake-up: versions of two connections do not compare
-                    self.seen = Some(i64::MIN);
+                    // versions of two connections do not compare
+                    (self.conn, self.seen) = (None, None);
                     sleep(PAUSE).await;
                 }
             }

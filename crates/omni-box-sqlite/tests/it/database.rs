@@ -23,7 +23,7 @@ impl Database {
     }
 
     pub(crate) async fn with(config: SqliteConfig) -> Self {
-        let directory = TempDir::new().unwrap();
+        let directory = directory();
         let store = SqliteStore::open(directory.path().join("omni.db"), config.clone()).await.unwrap();
         store.migrate().await.unwrap();
         Self { directory, config, store }
@@ -55,6 +55,11 @@ impl Database {
         self.store.create_many(&mut tx, events).await.unwrap();
         self.store.commit(tx).await.unwrap();
     }
+}
+
+/// In memory where the machine offers that: what is tested here does not depend on the disk, and a disk would take most of the time.
+pub(crate) fn directory() -> TempDir {
+    TempDir::new_in("/dev/shm").unwrap_or_else(|_| TempDir::new().unwrap())
 }
 
 /// A message to receive.

@@ -84,6 +84,13 @@ async fn a_file_that_is_no_database_is_named() {
     assert!(error.to_string().contains("not a SQLite database"), "{error:?}");
     assert_eq!(std::fs::read(&path).unwrap(), before, "it is left as it was");
 
+    let error = SqliteStore::open(":memory:", SqliteConfig::default()).await.unwrap_err();
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Misconfigured,
+        "each connection would have a database of its own: {error:?}"
+    );
+
     let missing = directory.path().join("no such directory/omni.db");
     let error = SqliteStore::open(missing, SqliteConfig::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
