@@ -26,7 +26,10 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
     let mut findings = Findings::default();
     dependencies::check(&metadata, &mut findings);
     sql::check(&root(), &published_sources(&metadata), &mut findings)?;
-    package::check(&root().join("migrations/postgres"), &packaged("omni-box-postgres")?, &mut findings)?;
+    for database in ["postgres", "sqlite"] {
+        let packaged = packaged(&format!("omni-box-{database}"))?;
+        package::check(&root().join("migrations").join(database), &packaged, &mut findings)?;
+    }
     length::check(&root(), &mut findings)?;
 
     for warning in &findings.warnings {

@@ -11,6 +11,9 @@ const ADAPTERS: [&str; 4] = ["omni-box-kafka", "omni-box-postgres", "omni-box-pr
 /// What an adapter may not know, besides the other adapters.
 const ABOVE_ADAPTERS: [&str; 2] = ["omni-box", "omni-box-pipeline"];
 
+/// What is made for those who write stores and brokers: it ships with the core alone.
+const TESTKIT: &str = "omni-box-testkit";
+
 const CORE: &str = "omni-box-core";
 /// What must never come with the core; with everything that starts with the name and a dash.
 const FOREIGN_TO_CORE: [&str; 4] = ["sqlx", "rdkafka", "prometheus", "opentelemetry"];
@@ -27,6 +30,12 @@ pub(super) fn check(metadata: &Metadata, findings: &mut Findings) {
         let others: BTreeSet<&str> = package.dependencies.iter().map(|d| d.name.as_str()).collect();
         for other in others.into_iter().filter(|other| !allowed(other)) {
             findings.errors.push(format!("{name} is an adapter and must not depend on {other}"));
+        }
+    }
+    for package in metadata.workspace_packages().iter().filter(|package| package.name == TESTKIT) {
+        let shipped = package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal);
+        for other in shipped.filter(|d| d.name.starts_with("omni-box") && d.name != CORE) {
+            findings.errors.push(format!("{TESTKIT} must not depend on {}", other.name));
         }
     }
     check_core(metadata, findings);
@@ -134,6 +143,15 @@ mod tests {
         assert_eq!(one("omni-box-kafka", Some("dev")), format!("{text}-kafka"));
         assert_eq!(one("omni-box-pipeline", Some("build")), format!("{text}-pipeline"));
         assert_eq!(one("omni-box", None), text);
+    }
+
+    #[test]
+    fn the_test_kit_ships_with_the_core_alone() {
+        assert_eq!(errors(&[(TESTKIT, CORE, None), (TESTKIT, "omni-box-pipeline", Some("dev"))]), [""; 0]);
+        assert_eq!(
+            errors(&[(TESTKIT, "omni-box-pipeline", None)]),
+            ["omni-box-testkit must not depend on omni-box-pipeline"]
+        );
     }
 
     #[test]
