@@ -2,14 +2,19 @@
 //!
 //! - [`TestClock`]: a clock that tests move.
 //! - [`MemoryStore`]: a store in memory, with transactions.
+//! - [`MemoryBroker`]: a broker in memory, with its publisher and consumers.
+//! - [`FaultPlan`]: faults in any store or broker, by [`Faulty`], [`FaultyPublisher`] and [`FaultyConsumer`].
+//! - [`assert_enqueued`] and [`assert_one_effect`]: what an application's tests say about it.
 //! - [`conformance`]: the contracts of `omni-box-core`'s traits as tests, for every store and broker.
 
+mod assert;
 mod broker;
 mod clock;
 pub mod conformance;
 mod fault;
 mod memory;
 
+pub use assert::{ExpectedEvent, assert_enqueued, assert_one_effect};
 pub use broker::{MemoryBroker, MemoryConsumer, MemoryPublisher, MemoryTransaction, NewMessage};
 pub use clock::TestClock;
 pub use fault::{FaultPlan, FaultTrigger, Faulty, FaultyConsumer, FaultyPublisher, Operation};

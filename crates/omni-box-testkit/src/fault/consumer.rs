@@ -1,5 +1,7 @@
 //! A consumer that fails where a test wants it to.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use async_trait::async_trait;
 use omni_box_core::{AckHandle, AssignedPartition, EventConsumer, InboundMessage, Result};
 use tokio::sync::mpsc;
@@ -37,7 +39,7 @@ impl<C: EventConsumer + Sync> EventConsumer for FaultyConsumer<C> {
         Ok(assigned.map(|AssignedPartition { partition, messages, ack }| AssignedPartition {
             partition,
             messages,
-            ack: Box::new(FaultyAckHandle { inner: ack, plan }),
+            ack: Box::new(FaultyAckHandle { inner: ack, marks: Mutex::default(), plan }),
         }))
     }
 
@@ -49,13 +51,25 @@ impl<C: EventConsumer + Sync> EventConsumer for FaultyConsumer<C> {
 #[derive(Debug)]
 struct FaultyAckHandle {
     inner: Box<dyn AckHandle>,
+    /// Of calls that failed before they arrived: the next one brings them along.
+    marks: Mutex<Vec<i64>>,
     plan: FaultPlan,
+}
+
+impl FaultyAckHandle {
+    fn marks(&self) -> MutexGuard<'_, Vec<i64>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
 impl AckHandle for FaultyAckHandle {
     async fn commit(&self, offsets: &[i64]) -> Result<()> {
-        self.plan.run(Operation::Acknowledge, self.inner.commit(offsets)).await
+        self.marks().extend(offsets);
+        let fault = self.plan.begin(Operation::Acknowledge).await?;
+        let marks = std::mem::take(&mut *self.marks());
+        let answer = self.inner.commit(&marks).await;
+        self.plan.end(fault, answer).await
     }
 
     async fn rewind(&self) -> Result<mpsc::Receiver<InboundMessage>> {

@@ -29,16 +29,22 @@ pub struct FaultyPublisher<P> {
 
 struct Shared {
     plan: FaultPlan,
-    /// An event failed for a reason that is not its own.
+    /// An event failed for a reason that is not its own: nothing more is taken.
     is_broken: AtomicBool,
+    /// The answer to an event was lost, and with it those to everything behind it.
+    is_deaf: AtomicBool,
     purges: watch::Sender<()>,
 }
 
 impl<P> FaultyPublisher<P> {
     /// Wraps a publisher.
     pub fn new(publisher: P, plan: &FaultPlan) -> Self {
-        let shared =
-            Shared { plan: plan.clone(), is_broken: AtomicBool::new(false), purges: watch::Sender::new(()) };
+        let shared = Shared {
+            plan: plan.clone(),
+            is_broken: AtomicBool::new(false),
+            is_deaf: AtomicBool::new(false),
+            purges: watch::Sender::new(()),
+        };
         Self { inner: publisher, shared: Arc::new(shared), forwarders: Mutex::default() }
     }
 
@@ -99,7 +105,10 @@ impl Shared {
                     given_up
                 }
             };
-            let result = if self.is_broken() { result.and(Err(behind())) } else { result };
+            let result = if self.is_deaf.load(Ordering::SeqCst) { result.and(Err(behind())) } else { result };
+            if result.as_ref().is_err_and(|error| !is_own(error.kind())) {
+                self.is_deaf.store(true, Ordering::SeqCst);
+            }
             self.report(&to, id, result);
         }
     }
@@ -157,7 +166,9 @@ impl<P: EventPublisher> EventPublisher for FaultyPublisher<P> {
             // fails only when it panicked, which is shown already
             let _ = forwarder.await;
         }
-        self.shared.is_broken.store(false, Ordering::SeqCst);
+        for flag in [&self.shared.is_broken, &self.shared.is_deaf] {
+            flag.store(false, Ordering::SeqCst);
+        }
     }
 
     async fn check(&self) -> Result<()> {

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
+mod assertions;
 mod broker;
 mod conformance;
 mod events;
+mod faults;
 mod memory;
