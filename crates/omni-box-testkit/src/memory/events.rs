@@ -1,5 +1,7 @@
 //! What the two tables have in common: create, look up, and the marks of claims.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use omni_box_core::{ClaimToken, Created, Error, ErrorKind, Event, EventId, Failure, Result};
 
@@ -71,32 +73,22 @@ impl MemoryStore {
         apply: impl Fn(&mut R, DateTime<Utc>) + Send,
     ) -> Result<Vec<EventId>> {
         let attempt = |state: &mut State| {
-            let applicable = |id: &&EventId| R::table(&state.tables).by_id(**id).is_some_and(&applies);
-            let chosen: Vec<EventId> = ids.iter().filter(applicable).copied().collect();
-            let is_busy = |id: &EventId| {
-                let row = R::table(&state.tables).by_id(*id);
-                row.is_some_and(|row| state.is_locked(row.row_lock().as_ref()))
-            };
-            if chosen.iter().any(is_busy) {
+            let table = R::table(&state.tables);
+            let applicable = |id: &&EventId| table.by_id(**id).is_some_and(&applies);
+            // an id that is given twice is changed once
+            let chosen: BTreeSet<EventId> = ids.iter().filter(applicable).copied().collect();
+            let mut locks = chosen.iter().filter_map(|id| table.by_id(*id)?.row_lock());
+            if locks.any(|lock| state.locks.contains_key(&lock)) {
                 return None;
             }
             let now = self.shared.now();
-            let table = R::table_mut(&mut state.tables);
-            let mut done = Vec::with_capacity(chosen.len());
-            for id in chosen {
-                let is_changed = table.change(id, |row| {
-                    // an id that is given twice is changed once
-                    let is_left = applies(row);
-                    if is_left {
-                        apply(row, now);
-                    }
-                    is_left
+            for id in &chosen {
+                R::table_mut(&mut state.tables).change(*id, |row| {
+                    apply(row, now);
+                    true
                 });
-                if is_changed {
-                    done.push(id);
-                }
             }
-            Some(done)
+            Some(chosen.into_iter().collect())
         };
         self.shared.wait_for(LONGEST_WAIT, attempt).await
     }

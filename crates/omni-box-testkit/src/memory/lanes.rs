@@ -1,6 +1,6 @@
 //! Lanes: leases, and the fetch of their owner.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -102,20 +102,25 @@ impl State {
 }
 
 impl Table<OutboxRow> {
-    /// What is due of a lane, in the order of `seq`.
+    /// What is due of lanes, in the order of `seq`; each with its place in its lane.
     fn due_of(
         &self,
-        read: &LaneRead,
+        reads: &[LaneRead],
         in_flight: &HashSet<EventId>,
         now: DateTime<Utc>,
-    ) -> impl Iterator<Item = &OutboxRow> {
-        let is_due = move |row: &&OutboxRow| {
-            row.lane == read.lane
-                && row.is_due(now)
-                && (row.head || !row.held)
-                && !in_flight.contains(&row.id())
-        };
-        self.pending().filter(is_due).take(read.limit as usize)
+    ) -> Vec<(u32, &OutboxRow)> {
+        let limits: HashMap<LaneId, u32> = reads.iter().map(|read| (read.lane, read.limit)).collect();
+        let mut places: HashMap<LaneId, u32> = HashMap::new();
+        let mut due = Vec::new();
+        for row in self.pending().filter(|row| row.is_due(now) && (row.head || !row.held)) {
+            let place = places.entry(row.lane).or_default();
+            let has_room = limits.get(&row.lane).is_some_and(|limit| *place < *limit);
+            if has_room && !in_flight.contains(&row.id()) {
+                due.push((*place, row));
+                *place += 1;
+            }
+        }
+        due
     }
 }
 
@@ -155,8 +160,7 @@ impl OrderedLanes for MemoryStore {
         let in_flight: HashSet<EventId> = in_flight.iter().copied().collect();
         let held = tables.outbox.pending().filter(|row| row.held);
         let held: HashSet<(&str, &str)> = held.filter_map(OutboxRow::key).collect();
-        let mut due: Vec<(usize, &OutboxRow)> =
-            lanes.iter().flat_map(|read| tables.outbox.due_of(read, &in_flight, now).enumerate()).collect();
+        let mut due = tables.outbox.due_of(lanes, &in_flight, now);
         // the first of each lane, then the second of each, while the bytes last
         due.sort_by_key(|(place, row)| (*place, row.lane));
         let mut bytes = 0;
@@ -166,7 +170,7 @@ impl OrderedLanes for MemoryStore {
             fits
         });
         due.sort_by_key(|(_, row)| (row.lane, row.seq));
-        let read = |(_, row): (usize, &OutboxRow)| LaneEvent {
+        let read = |(_, row): (u32, &OutboxRow)| LaneEvent {
             event: row.event(),
             lane: row.lane,
             seq: row.seq,

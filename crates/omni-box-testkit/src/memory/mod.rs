@@ -41,6 +41,8 @@ use crate::TestClock;
 ///   commits late.
 /// - There are 16 lanes. An event's lane is not the one that PostgreSQL would choose.
 ///
+/// What it does not do: end a transaction whose handler takes too long (nothing here runs beside it), nor keep anything on a disk.
+///
 /// Time is that of its [`clock`](Self::clock): it runs with tokio's (also paused), and tests move it.
 ///
 /// A handler is tested by calling it:

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use omni_box_core::{EventId, KeyRef, LaneHold, LaneId, LaneSettlement};
+use omni_box_core::{EventId, LaneHold, LaneId, LaneSettlement};
 
 use super::outbox::OutboxRow;
 use super::state::State;
@@ -25,13 +25,13 @@ impl State {
             table.hold(hold, mine, now);
         }
         if !release.is_empty() {
-            let released: HashSet<&KeyRef> = release.iter().filter(|key| mine.contains(&key.lane)).collect();
-            let released: HashSet<(LaneId, &str, &str)> = released
-                .into_iter()
+            let keys: HashSet<(LaneId, &str, &str)> = release
+                .iter()
+                .filter(|key| mine.contains(&key.lane))
                 .map(|key| (key.lane, key.topic.as_str(), key.partition_key.as_str()))
                 .collect();
             table.release_orphans(now, |row| {
-                row.key().is_some_and(|(topic, key)| released.contains(&(row.lane, topic, key)))
+                row.key().is_some_and(|(topic, key)| keys.contains(&(row.lane, topic, key)))
             });
         }
         if !followers.is_empty() {

@@ -85,13 +85,20 @@ pub(super) trait Row: Clone + Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub(super) struct Table<R: Row> {
     rows: Map<i64, R>,
+    /// Which rows are pending, so that what is done costs nothing.
+    pending: Map<i64, ()>,
     ids: Map<EventId, i64>,
     identities: Map<Identity, i64>,
 }
 
 impl<R: Row> Default for Table<R> {
     fn default() -> Self {
-        Self { rows: Map::default(), ids: Map::default(), identities: Map::default() }
+        Self {
+            rows: Map::default(),
+            pending: Map::default(),
+            ids: Map::default(),
+            identities: Map::default(),
+        }
     }
 }
 
@@ -103,7 +110,7 @@ impl<R: Row> Table<R> {
 
     /// Pending rows, in order.
     pub(super) fn pending(&self) -> impl Iterator<Item = &R> {
-        self.rows().filter(|row| row.is_pending())
+        self.pending.keys().filter_map(|seq| self.rows.get(seq))
     }
 
     pub(super) fn by_id(&self, id: EventId) -> Option<&R> {
@@ -119,10 +126,16 @@ impl<R: Row> Table<R> {
         let seq = row.seq();
         if let Some(before) = self.ids.get(&row.id()).filter(|before| **before != seq).copied() {
             self.rows.remove_mut(&before);
+            self.pending.remove_mut(&before);
         }
         self.ids.insert_mut(row.id(), seq);
         if let Some(identity) = row.identity() {
             self.identities.insert_mut(identity, seq);
+        }
+        if row.is_pending() {
+            self.pending.insert_mut(seq, ());
+        } else {
+            self.pending.remove_mut(&seq);
         }
         self.rows.insert_mut(seq, row);
     }
@@ -130,6 +143,7 @@ impl<R: Row> Table<R> {
     pub(super) fn remove(&mut self, id: EventId) {
         let Some(row) = self.by_id(id).cloned() else { return };
         self.rows.remove_mut(&row.seq());
+        self.pending.remove_mut(&row.seq());
         self.ids.remove_mut(&id);
         if let Some(identity) = row.identity() {
             self.identities.remove_mut(&identity);

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    BatchSize, ConsumerGroup, Created, DeliveryMode, Error, ErrorKind, Event, EventContent, EventId,
-    EventPublisher, EventRepository, EventStatus, FetchFilters, InFlight, InboxEvent, InboxRepository,
-    InboxSettlement, LaneRead, Lease, LeaseRequest, NewInboxEvent, NewOutboxEvent, OmniBoxDomainService,
-    OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, Payload, Received, Reporter, Result,
-    RetentionPolicies, Savepoints, Store, WorkerId,
+    BatchSize, ClaimToken, ConsumerGroup, Created, DeliveryMode, Error, ErrorKind, Event, EventContent,
+    EventId, EventPublisher, EventRepository, EventStatus, FetchFilters, InFlight, InboxEvent,
+    InboxRepository, InboxSettlement, LaneRead, Lease, LeaseRequest, NewInboxEvent, NewOutboxEvent,
+    OmniBoxDomainService, OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, Payload, Received, Reporter,
+    Result, RetentionPolicies, Savepoints, Store, WorkerId,
 };
 use omni_box_pipeline::OutboxRelay;
 use omni_box_testkit::{MemoryConn, MemoryStore, MemoryTx, TestClock};
@@ -299,7 +299,7 @@ async fn what_a_transaction_works_on_is_left_to_it() {
     store.commit(tx).await.unwrap();
     let retention: &dyn RetentionPolicies<InboxEvent> = store.retention().unwrap();
     let locking = EventRepository::<InboxEvent>::locking(&store).unwrap();
-    let token = omni_box_core::ClaimToken::new(&WorkerId::new("w").unwrap(), OwnerId::generate());
+    let token = ClaimToken::new(&WorkerId::new("w").unwrap(), OwnerId::generate());
     let batch = BatchSize::new(10).unwrap();
 
     let mut tx = store.begin().await.unwrap();
@@ -341,6 +341,23 @@ async fn a_receive_sees_what_was_settled_after_its_snapshot() {
     let received = store.receive(&mut old, &[message("a")]).await.unwrap();
     assert!(matches!(&received[0], Received::Completed(row) if row.id() == event.id()));
     assert_eq!(store.inbox_events()[0].status(), EventStatus::Completed);
+}
+
+#[tokio::test]
+async fn an_id_that_is_given_twice_is_changed_once() {
+    let store = MemoryStore::builder().rows().build();
+    let event = outbox("a");
+    let mut tx = store.begin().await.unwrap();
+    store.create(&mut tx, &event).await.unwrap();
+    store.commit(tx).await.unwrap();
+    let token = ClaimToken::new(&WorkerId::new("w").unwrap(), OwnerId::generate());
+    let batch = BatchSize::new(10).unwrap();
+    let locking = EventRepository::<OutboxEvent>::locking(&store).unwrap();
+    locking.claim(&token, batch, Duration::from_secs(1), &FetchFilters::new()).await.unwrap();
+    let twice = [event.id(), event.id()];
+    assert_eq!(locking.refresh(&token, &twice).await.unwrap(), [event.id()]);
+    let bulk = EventRepository::<OutboxEvent>::bulk(&store).unwrap();
+    assert_eq!(bulk.complete_many(&twice, &token).await.unwrap(), [event.id()]);
 }
 
 #[tokio::test]
