@@ -33,12 +33,15 @@
 //! - Begin your own transactions with `begin immediate` too. One that reads first and writes later fails with `Contention` as
 //!   soon as somebody else has written in between.
 //! - A handler holds the lock until its transaction ends. A relay renews its leases when it gets the lock, so
-//!   **lease TTL > handler timeout + busy timeout**; the store warns where it sees the three and they disagree.
+//!   **lease TTL > handler timeout + busy timeout**, and the busy timeout is best as long as the handlers' timeout, or the call fails
+//!   where waiting would have done. The store warns where it sees the three and they disagree.
 //! - A process that is stopped (SIGSTOP, a debugger) inside a transaction keeps the lock until it goes on or ends. No server can take
 //!   it away.
 //!
 //! Several processes may work on one file of one machine; a network file system is no place for it. Relays are woken by
 //! commits of their own process, and poll for those of others.
+//!
+//! Time is the machine's clock in milliseconds; a clock that is set forward ends leases early, which costs a change of owner and no order.
 //!
 //! After `disk full` and errors of input and output SQLite may end a transaction on its own; a statement behind it would then commit by
 //! itself. `create`, `receive`, `settle` and `quarantine` look, and refuse; your own statements should stop at the first error.

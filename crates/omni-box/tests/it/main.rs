@@ -1,0 +1,5 @@
+//! The facade as a user has it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod sqlite;
