@@ -20,7 +20,7 @@ async fn without_a_handler_messages_are_stored_for_others() {
     for n in 0..100 {
         service.broker.send(n % 2, &format!("m{n}"), "k", json!({"n": n}));
     }
-    let running = Running::new(service.builder().0);
+    let running = Running::new(service.builder());
     service.drained().await;
     running.stop().await;
     assert_eq!(service.count("select count(*) from inbox_events where status = 'pending'").await, 100);
@@ -61,7 +61,7 @@ async fn on_persist_acknowledges_before_the_handler_and_survives_a_restart() {
         })
     });
     let run = || {
-        let builder = service.builder().0.handler(act.clone());
+        let builder = service.builder().handler(act.clone());
         Running::new(builder.commit_offset_policy(CommitOffsetPolicy::OnPersist))
     };
     for n in 0..20 {
@@ -107,7 +107,7 @@ async fn stored_rows_whose_keys_are_no_text_are_ordered_by_key_after_a_restart()
         })
     });
     let run = || {
-        let builder = service.builder().0.handler(act.clone());
+        let builder = service.builder().handler(act.clone());
         Running::new(builder.commit_offset_policy(CommitOffsetPolicy::OnPersist))
     };
     let running = run();
@@ -138,7 +138,7 @@ async fn a_held_message_keeps_its_offset_until_it_is_requeued() {
         let fails = id == "m" && !mended.load(Ordering::SeqCst);
         Box::pin(async move { if fails { Err(broken()) } else { Ok(HandlerOutcome::Completed) } })
     });
-    let builder = service.builder().0.handler(act);
+    let builder = service.builder().handler(act);
     let running = Running::new(builder.exactly_once_commit_on_failed(OnFailed::Hold));
     eventually(LONG, async || service.status("m").await.as_deref() == Some("failed")).await;
     eventually(LONG, async || service.effects("other-key").await == 1).await;
@@ -166,8 +166,7 @@ async fn one_message_at_a_time() {
         service.execute("truncate effects; truncate inbox_events").await;
         act.calls.lock().unwrap().clear();
         service.broker.rewind();
-        let mut runner =
-            service.builder().0.handler(act.clone()).commit_offset_policy(policy).build().unwrap();
+        let mut runner = service.builder().handler(act.clone()).commit_offset_policy(policy).build().unwrap();
         if service.broker.is_empty() {
             let soon = Instant::now() + Duration::from_millis(50);
             assert_eq!(runner.process_one(soon).await.unwrap(), None, "nothing is there");
@@ -207,10 +206,10 @@ async fn a_revoked_partition_finishes_its_group_and_begins_no_other() {
             Ok(HandlerOutcome::Completed)
         })
     });
-    let (builder, assignment) = service.builder();
+    let builder = service.builder();
     let running = Running::new(builder.handler(act.clone()).group_size(3));
     eventually(LONG, async || act.calls("m0") == 1).await;
-    assignment.revoked.cancel();
+    service.broker.revoke();
     gate.add_permits(10);
     eventually(LONG, async || service.broker.committed(0) == 3).await;
     running.stop().await;
@@ -224,10 +223,10 @@ async fn a_lost_partition_drops_its_transaction_at_once() {
     let Some(service) = Service::new(1).await else { return };
     service.broker.send(0, "m", "k", json!({}));
     let act = Effects::new(|_, _, _| Box::pin(std::future::pending()));
-    let (builder, assignment) = service.builder();
+    let builder = service.builder();
     let running = Running::new(builder.handler(act.clone()));
     eventually(LONG, async || act.calls("m") == 1).await;
-    assignment.lost.cancel();
+    service.broker.lose();
     let held = "select count(*) from pg_stat_activity where datname = current_database() and state = 'idle in transaction'";
     eventually(Duration::from_secs(10), async || service.count(held).await == 0).await;
     running.stop().await;
@@ -241,7 +240,7 @@ async fn a_handler_that_does_not_end_is_abandoned_at_the_drain_deadline() {
     let Some(service) = Service::new(1).await else { return };
     service.broker.send(0, "m", "k", json!({}));
     let act = Effects::new(|_, _, _| Box::pin(std::future::pending()));
-    let builder = service.builder().0.handler(act.clone()).process_timeout(Duration::from_millis(900));
+    let builder = service.builder().handler(act.clone()).process_timeout(Duration::from_millis(900));
     // the handler's timeout ends it first; of a handler per message the group as a whole may take longer
     let running = Running::new(builder.drain_deadline(Duration::from_secs(1)));
     eventually(LONG, async || act.calls("m") == 1).await;
@@ -255,12 +254,12 @@ async fn a_handler_that_does_not_end_is_abandoned_at_the_drain_deadline() {
 #[tokio::test]
 async fn a_commit_that_the_broker_refuses_is_tried_again() {
     let Some(service) = Service::new(1).await else { return };
-    service.broker.fail_commits(true);
+    service.broker.refuse_commits();
     service.broker.send(0, "m", "k", json!({}));
     let running = service.run(&Effects::plain());
     eventually(LONG, async || service.effects("m").await == 1).await;
     assert_eq!(service.broker.committed(0), 0);
-    service.broker.fail_commits(false);
+    service.broker.accept_commits();
     service.drained().await;
     running.stop().await;
     service.database.close().await.unwrap();
@@ -271,7 +270,6 @@ async fn settings_that_disagree_are_refused() {
     let Some(service) = Service::new(1).await else { return };
     let error = service
         .builder()
-        .0
         .process_timeout(Duration::from_secs(60))
         .build()
         .expect_err("longer than the time to drain")
@@ -281,11 +279,11 @@ async fn settings_that_disagree_are_refused() {
         let error = error.expect_err(text).to_string();
         assert!(error.contains(text), "{error}");
     };
-    check(service.builder().0.group_size(61).build(), "group_size 61");
-    check(service.builder().0.group_size(0).build(), "group_size 0");
-    check(service.builder().0.window(10).build(), "window 10");
-    check(service.builder().0.concurrency_limit(0).build(), "concurrency_limit 0");
-    let (consumer, _) = Broker::new(1).consumer();
+    check(service.builder().group_size(61).build(), "group_size 61");
+    check(service.builder().group_size(0).build(), "group_size 0");
+    check(service.builder().window(10).build(), "window 10");
+    check(service.builder().concurrency_limit(0).build(), "concurrency_limit 0");
+    let consumer = Broker::new(1).consumer();
     check(InboxConsumerRunner::builder(consumer, service.store.clone()).build(), "consumer_group");
     let _ = ConsumerGroup::new("x").unwrap();
     service.database.close().await.unwrap();

@@ -33,7 +33,7 @@ async fn twenty_thousand_messages_take_effect_once_through_failures_and_crashes(
             }
         })
     });
-    let run = || Running::new(service.builder().0.handler(act.clone()).concurrency_limit(6));
+    let run = || Running::new(service.builder().handler(act.clone()).concurrency_limit(6));
     let patience = Duration::from_secs(240);
     for share in 1..=3 {
         let running = run();

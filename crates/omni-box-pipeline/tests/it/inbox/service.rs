@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::broker::{Assignment, Broker};
+use super::broker::Broker;
 use super::faults::FaultyStore;
 
 /// Time enough on a machine that is busy with other tests.
@@ -146,18 +146,17 @@ impl Service {
     }
 
     /// A runner of a consumer of its own, with short delays.
-    pub(crate) fn builder(&self) -> (InboxConsumerRunnerBuilder<FaultyStore>, Assignment) {
-        let (consumer, assignment) = self.broker.consumer();
+    pub(crate) fn builder(&self) -> InboxConsumerRunnerBuilder<FaultyStore> {
+        let consumer = self.broker.consumer();
         let retry =
             RetryPolicy::new(Duration::from_millis(5), Duration::from_millis(50), Jitter::Equal).unwrap();
-        let builder = InboxConsumerRunner::builder(consumer, self.store.clone())
+        InboxConsumerRunner::builder(consumer, self.store.clone())
             .consumer_group(ConsumerGroup::new(GROUP).unwrap())
-            .retry(retry);
-        (builder, assignment)
+            .retry(retry)
     }
 
     pub(crate) fn run(&self, handler: &Effects) -> Running {
-        Running::new(self.builder().0.handler(handler.clone()))
+        Running::new(self.builder().handler(handler.clone()))
     }
 
     pub(crate) async fn drained(&self) {

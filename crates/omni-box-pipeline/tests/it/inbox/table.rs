@@ -87,7 +87,7 @@ async fn check(strategy: AckStrategy, policy: CommitOffsetPolicy, scenario: Scen
     broker.send(0, "after", "c", json!({"n": 2}));
     let handler = handler(scenario, &service);
     let run = || {
-        let builder = service.builder().0.handler(handler.clone()).ack_strategy(strategy);
+        let builder = service.builder().handler(handler.clone()).ack_strategy(strategy);
         Running::new(builder.commit_offset_policy(policy).process_timeout(Duration::from_secs(1)))
     };
     if scenario == Scenario::PersistFailure {
