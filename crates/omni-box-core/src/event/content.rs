@@ -1,12 +1,14 @@
 //! What an event carries.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Headers, Payload};
 use crate::limits::{EventLimits, check_optional, check_text, fits};
 use crate::{Error, Result};
 
 /// What an event carries, whichever way it travels. Plain data: it is checked when an event is built from it, and an event
 /// hands it out for reading only.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventContent {
     /// Its type, such as `order.placed`.
     pub event_type: String,

@@ -1,6 +1,7 @@
 //! The inbox event: a broker's message on its way into this service's database.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::{Event, EventContent, Lifecycle, sealed};
 use crate::limits::{EventLimits, check_max_attempts, check_text, fits};
@@ -13,8 +14,9 @@ pub struct InboxEvent {
     lifecycle: Lifecycle,
 }
 
-/// An inbox event's columns, as a store reads them (its life apart).
-#[derive(Debug, Clone, PartialEq)]
+/// An inbox event's columns, as a store reads them (its life apart). A store without columns keeps it serialized, by the names of
+/// its fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InboxRecord {
     /// `id`
     pub id: EventId,
@@ -39,7 +41,7 @@ pub struct InboxRecord {
 }
 
 /// Where in the broker a message came from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SourcePosition {
     /// The topic.
     pub topic: String,
@@ -53,6 +55,11 @@ impl InboxEvent {
     /// Rebuilds an event from a row. It is trusted: no limit is checked.
     pub fn restore(record: InboxRecord, lifecycle: Lifecycle) -> Self {
         Self { record, lifecycle }
+    }
+
+    /// Its columns, its life apart.
+    pub fn record(&self) -> &InboxRecord {
+        &self.record
     }
 
     /// With the group, what makes it unique.
@@ -95,10 +102,11 @@ impl InboxEvent {
         self.record.digest.as_deref()
     }
 
-    /// Whether `other`, which has the same message id, is another message: its source, type or value differs.
+    /// Whether `other`, which has the same message id, is another message: its source, type or value differs. Where either has no digest
+    /// (a foreign writer stores none, and may name source and type in its own way), nothing tells the two apart.
     pub fn conflicts_with(&self, other: &Self) -> bool {
-        let digests_differ = matches!((self.digest(), other.digest()), (Some(a), Some(b)) if a != b);
-        digests_differ || self.source() != other.source() || self.event_type() != other.event_type()
+        let (Some(ours), Some(theirs)) = (self.digest(), other.digest()) else { return false };
+        ours != theirs || self.source() != other.source() || self.event_type() != other.event_type()
     }
 }
 

@@ -3,13 +3,15 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 use crate::limits::cut_error;
-use crate::{Error, Result, WorkerId};
+use crate::{Attempt, ClaimToken, Error, Failure, Result, Retry, WorkerId};
 
 /// Status of an event, as stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum EventStatus {
     /// Waits to be published or handled.
     Pending,
@@ -42,7 +44,7 @@ impl FromStr for EventStatus {
 }
 
 /// Who works on an event, and since when.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
     /// The worker.
     pub by: WorkerId,
@@ -70,8 +72,9 @@ pub struct Lifecycle {
     updated_at: DateTime<Utc>,
 }
 
-/// The same as plain columns, as a store reads them.
-#[derive(Debug, Clone)]
+/// The same as plain columns, as a store reads them. A store without columns keeps them serialized, by the names of the fields, and
+/// changes them with what is here; others say the same in SQL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LifecycleRecord {
     /// `status`
     pub status: EventStatus,
@@ -91,6 +94,75 @@ pub struct LifecycleRecord {
     pub created_at: DateTime<Utc>,
     /// `updated_at`
     pub updated_at: DateTime<Utc>,
+}
+
+/// A time that no clock reaches, for what waits for an operator: the last day of the year 9999.
+const ON_REQUEST: DateTime<Utc> = match DateTime::from_timestamp(253_402_214_400, 0) {
+    Some(time) => time,
+    None => DateTime::<Utc>::MAX_UTC,
+};
+
+impl LifecycleRecord {
+    /// The life of an event that is stored at this time: pending, and due when it was scheduled, or at once.
+    pub fn stored(event: &Lifecycle, now: DateTime<Utc>) -> Self {
+        Self {
+            status: EventStatus::Pending,
+            attempts_made: 0,
+            max_attempts: event.max_attempts,
+            last_error: None,
+            scheduled_at: Some(event.scheduled_at.unwrap_or(now)),
+            completed_at: None,
+            lock: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// Whether it is pending and `token` has claimed it.
+    pub fn is_claimed_by(&self, token: &ClaimToken) -> bool {
+        let has_lock = self.lock.as_ref().is_some_and(|lock| lock.by.as_str() == token.as_str());
+        self.status == EventStatus::Pending && has_lock
+    }
+
+    /// Claims it.
+    pub fn claim(&mut self, token: &ClaimToken, now: DateTime<Utc>) {
+        let by = WorkerId::new(token.as_str()).expect("a token is made from a valid name, and short enough");
+        self.lock = Some(Lock { by, at: now });
+        self.updated_at = now;
+    }
+
+    /// Gives a claim back.
+    pub fn release(&mut self, now: DateTime<Utc>) {
+        self.lock = None;
+        self.updated_at = now;
+    }
+
+    /// Completes it.
+    pub fn complete(&mut self, now: DateTime<Utc>) {
+        self.status = EventStatus::Completed;
+        self.completed_at = Some(now);
+        self.release(now);
+    }
+
+    /// Records a failure: counts the attempt as [`Attempt`] says, and sets the next one's time; for one that is made on request, a time
+    /// that no clock reaches.
+    pub fn fail(&mut self, failure: &Failure, now: DateTime<Utc>) {
+        self.attempts_made = match failure.attempt {
+            Attempt::Counted => self.attempts_made.saturating_add(1).min(self.max_attempts),
+            Attempt::Free => self.attempts_made,
+            Attempt::Refunded => self.attempts_made.saturating_sub(1),
+        };
+        match failure.retry {
+            Retry::After(delay) => {
+                let delay = TimeDelta::from_std(delay).unwrap_or(TimeDelta::MAX);
+                self.scheduled_at = Some(now.checked_add_signed(delay).unwrap_or(ON_REQUEST).min(ON_REQUEST));
+            }
+            Retry::OnRequest => self.scheduled_at = Some(ON_REQUEST),
+            Retry::Never => self.status = EventStatus::Failed,
+        }
+        self.last_error = Some(failure.error().to_owned());
+        self.release(now);
+    }
 }
 
 impl From<LifecycleRecord> for Lifecycle {

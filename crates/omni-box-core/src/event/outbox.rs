@@ -1,7 +1,7 @@
 //! The outbox event: from this service's transaction to the broker.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Event, EventContent, Headers, Lifecycle, Payload, sealed};
@@ -15,8 +15,9 @@ pub struct OutboxEvent {
     lifecycle: Lifecycle,
 }
 
-/// An outbox event's columns, as a store reads them (its life apart).
-#[derive(Debug, Clone, PartialEq)]
+/// An outbox event's columns, as a store reads them (its life apart). A store without columns keeps it serialized, by the names of
+/// its fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutboxRecord {
     /// `id`
     pub id: EventId,
@@ -36,6 +37,11 @@ impl OutboxEvent {
     /// Rebuilds an event from a row. It is trusted: no limit is checked.
     pub fn restore(record: OutboxRecord, lifecycle: Lifecycle) -> Self {
         Self { record, lifecycle }
+    }
+
+    /// Its columns, its life apart.
+    pub fn record(&self) -> &OutboxRecord {
+        &self.record
     }
 
     /// The topic it goes to.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 
 use crate::{Error, ErrorKind, Result};
@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 127;
 /// JSON text that a store can keep: valid, at most 127 levels deep, without `\u0000` or a lone surrogate.
 ///
 /// The text is kept as it is and never serialized again, so key order and numbers beyond 2^53 survive. Cloning is cheap.
-/// `Debug` shows the size only.
+/// `Debug` shows the size only. Inside a value that `serde_json` writes and reads, it stands as it is, to the byte.
 #[derive(Clone)]
 pub struct Payload(Arc<RawValue>);
 
@@ -117,6 +117,18 @@ impl Payload {
 impl PartialEq for Payload {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Self::from_raw(Box::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 

@@ -10,6 +10,7 @@ mod lifecycle;
 mod limits;
 mod payload;
 mod public_types;
+mod record;
 mod retry;
 
 use omni_box_core::{
