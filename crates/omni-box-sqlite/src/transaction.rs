@@ -153,9 +153,14 @@ impl DerefMut for SqliteTx {
 
 impl Drop for SqliteTx {
     fn drop(&mut self) {
+        // one that has ended must not interrupt whoever has its connection now
+        if self.conn.is_none() {
+            return;
+        }
         // cancelled in the middle of its end, or refused: sqlx may count a level that is not there, or ignore a rollback that is needed
         if self.is_ending || self.interrupt.is_some() {
             self.cut_off();
+            return;
         }
         let Some(mut conn) = self.conn.take() else { return };
         // each is queued behind whatever statement still runs

@@ -58,12 +58,23 @@ async fn a_handlers_statement_is_interrupted() {
         db.enqueue(&[event("b")]).await;
     }
     assert_eq!(db.count("outbox_events where partition_key = 'a'").await, 0);
-    // one that ends in good order leaves a connection that works
-    let mut tx = db.store.begin_handling(Duration::from_secs(1)).await.unwrap();
-    tx.execute(SLOW).await.unwrap();
-    db.store.commit(tx).await.unwrap();
-    db.execute(SLOW).await;
-    assert_eq!(db.count("slow").await, 2);
+    // one that ends in good order leaves a connection that works, whichever of the pool it is
+    for commits in [true, false] {
+        let mut tx = db.store.begin_handling(Duration::from_secs(1)).await.unwrap();
+        tx.execute(SLOW).await.unwrap();
+        if commits {
+            db.store.commit(tx).await.unwrap();
+        } else {
+            Store::rollback(&db.store, tx).await.unwrap();
+        }
+        let mut pooled = Vec::new();
+        for _ in 0..8 {
+            let mut conn = db.store.pool().acquire().await.unwrap();
+            conn.execute(SLOW).await.unwrap();
+            pooled.push(conn);
+        }
+    }
+    assert_eq!(db.count("slow").await, 17);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
