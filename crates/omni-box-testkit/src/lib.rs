@@ -6,6 +6,7 @@
 //! - [`FaultPlan`]: faults in any store or broker, by [`Faulty`], [`FaultyPublisher`] and [`FaultyConsumer`].
 //! - [`assert_enqueued`] and [`assert_one_effect`]: what an application's tests say about it.
 //! - [`conformance`]: the contracts of `omni-box-core`'s traits as tests, for every store and broker.
+//! - [`model`]: random sequences of operations, faults and crashes on a store, compared with a model.
 
 mod assert;
 mod broker;
@@ -13,6 +14,7 @@ mod clock;
 pub mod conformance;
 mod fault;
 mod memory;
+pub mod model;
 
 pub use assert::{ExpectedEvent, assert_enqueued, assert_one_effect};
 pub use broker::{MemoryBroker, MemoryConsumer, MemoryPublisher, MemoryTransaction, NewMessage};

@@ -15,6 +15,7 @@ use omni_box_testkit::conformance::{BareConnections, InboxFixture, StoreFixture}
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
 
 /// A schema of a case's own (a database takes ten times as long), and connections that read a clock that the case moves.
 struct Schema {
@@ -45,6 +46,15 @@ impl Schema {
 
     fn store(&self) -> PgStore {
         PgStore::new(self.pool.clone(), self.config.clone())
+    }
+
+    /// A connection is idle again when the server has answered what was cut off on it.
+    async fn quiet(&self, open_transactions: usize) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.pool.num_idle() + open_transactions < self.pool.size() as usize {
+            assert!(Instant::now() < deadline, "what was cut off has not ended within 20 s");
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     async fn quarantined(&self) -> Vec<QuarantinedMessage> {
@@ -140,6 +150,10 @@ macro_rules! fixture {
             async fn advance(&self, by: Duration) {
                 self.0.ahead.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
             }
+
+            async fn quiet(&self, open_transactions: usize) {
+                self.0.quiet(open_transactions).await;
+            }
         }
 
         impl InboxFixture for $name {
@@ -187,6 +201,7 @@ mod default_names {
         DefaultNames,
         capabilities: [bulk, locking, partitions, retention, savepoints]
     );
+    omni_box_testkit::model_conformance!(DefaultNames);
 
     mod bare_outbox {
         use super::DefaultNames;

@@ -13,6 +13,9 @@ pub trait StoreFixture: Send + Sync + Sized + 'static {
     /// The store under test.
     type Store: Store;
 
+    /// Whether everybody who writes waits for an open transaction that has written, whatever it wrote.
+    const SINGLE_WRITER: bool = false;
+
     /// Makes an empty store. `None`: a server it needs is not there, as the fixture has said on standard output.
     fn create() -> impl Future<Output = Option<Self>> + Send;
 
@@ -24,6 +27,13 @@ pub trait StoreFixture: Send + Sync + Sized + 'static {
 
     /// Moves the store's clock forward, for everyone who works on its data.
     fn advance(&self, by: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Waits until no call is under way whose future was dropped: what it was to do has happened, or never will. So many transactions
+    /// are open meanwhile. A store whose calls end with their futures does nothing for it.
+    fn quiet(&self, open_transactions: usize) -> impl Future<Output = ()> + Send {
+        let _ = open_transactions;
+        std::future::ready(())
+    }
 }
 
 /// Stores of inbox events, whose quarantine a test must be able to look into.

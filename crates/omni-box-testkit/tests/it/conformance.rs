@@ -42,4 +42,5 @@ mod memory_store {
         Memory,
         capabilities: [bulk, locking, partitions, retention, savepoints]
     );
+    omni_box_testkit::model_conformance!(Memory);
 }

@@ -1,0 +1,133 @@
+//! What a relay believes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use omni_box_core::{Event as _, EventId, LaneEvent, LaneHold, LaneId, LaneSettlement, Lease, OwnerId};
+
+use super::operation::Outcome;
+use super::table::{Held, Keys, Table, lanes_of};
+use crate::model::failure::Again;
+
+/// An event that a relay has read and not settled.
+#[derive(Debug, Clone)]
+pub(super) struct InFlight {
+    id: EventId,
+    lane: LaneId,
+    attempts: u32,
+    is_behind: bool,
+}
+
+/// A relay: forgets all of it in a crash.
+#[derive(Debug)]
+pub(super) struct Relay {
+    pub(super) owner: OwnerId,
+    pub(super) leases: Vec<Lease>,
+    pub(super) in_flight: Vec<InFlight>,
+    /// Leases that it has lost, and what it had read of them.
+    pub(super) lost: (Vec<Lease>, Vec<InFlight>),
+    /// What it wrote last.
+    pub(super) last: Option<(Vec<Lease>, LaneSettlement)>,
+}
+
+impl Relay {
+    pub(super) fn new() -> Self {
+        Self {
+            owner: OwnerId::generate(),
+            leases: Vec::new(),
+            in_flight: Vec::new(),
+            lost: Default::default(),
+            last: None,
+        }
+    }
+
+    /// Takes a new set of leases; what belongs to others is lost.
+    pub(super) fn renew(&mut self, leases: Vec<Lease>) {
+        let lost: Vec<Lease> = self.leases.iter().filter(|lease| !leases.contains(lease)).copied().collect();
+        self.lose(&lost);
+        self.leases = leases;
+    }
+
+    pub(super) fn lose(&mut self, lost: &[Lease]) {
+        if lost.is_empty() {
+            return;
+        }
+        let lanes = lanes_of(lost);
+        let (gone, kept) = self.in_flight.drain(..).partition(|event| lanes.contains(&event.lane));
+        self.in_flight = kept;
+        self.leases.retain(|lease| !lost.contains(lease));
+        self.lost = (lost.to_vec(), gone);
+    }
+
+    pub(super) fn read(&mut self, answer: &[LaneEvent]) {
+        self.in_flight.extend(answer.iter().map(|read| InFlight {
+            id: read.event.id(),
+            lane: read.lane,
+            attempts: read.event.lifecycle().attempts_made(),
+            is_behind: read.is_behind_head,
+        }));
+    }
+
+    pub(super) fn ids(&self) -> Vec<EventId> {
+        self.in_flight.iter().map(|event| event.id).collect()
+    }
+}
+
+/// Makes a settlement of the first events in flight and takes them off; what is left in flight stays. Never two heads of one key: what
+/// was sent behind a head that failed meanwhile follows it.
+pub(super) fn settlement(
+    in_flight: &mut Vec<InFlight>,
+    outcomes: &[Outcome],
+    releases: bool,
+    table: &Table,
+    keys: &Keys,
+) -> LaneSettlement {
+    let mut settlement = LaneSettlement::default();
+    let count = outcomes.len().min(in_flight.len());
+    let mut chosen: Vec<(InFlight, Outcome)> =
+        in_flight.drain(..count).zip(outcomes.iter().copied()).collect();
+    for (event, outcome) in &mut chosen {
+        // what must not be published is never completed nor held
+        if event.is_behind && !matches!(outcome, Outcome::Kept) {
+            *outcome = Outcome::Follows;
+        }
+    }
+    let ends = |outcome: &Outcome| match outcome {
+        Outcome::Completed => true,
+        Outcome::Held(fault) => fault.again == Again::Never,
+        Outcome::Follows | Outcome::Kept => false,
+    };
+    let done: BTreeSet<EventId> =
+        chosen.iter().filter(|(_, outcome)| ends(outcome)).map(|(event, _)| event.id).collect();
+    let mut heads: BTreeMap<usize, EventId> = (0..keys.0.len())
+        .filter_map(|key| Some((key, table.head(key)?.id())))
+        .filter(|(_, head)| !done.contains(head))
+        .collect();
+    let mut kept = Vec::new();
+    let mut released = BTreeSet::new();
+    for (event, outcome) in chosen {
+        let row = table.row(event.id);
+        let key = row.and_then(|row| row.key);
+        if ends(&outcome) && releases && row.is_some_and(|row| matches!(row.held, Held::Head(_))) {
+            released.extend(key);
+        }
+        match outcome {
+            Outcome::Completed => settlement.completed.push(event.id),
+            Outcome::Follows => settlement.followers.push(event.id),
+            Outcome::Kept => kept.push(event),
+            Outcome::Held(fault) => {
+                let is_second = !ends(&outcome)
+                    && key.is_some_and(|key| *heads.entry(key).or_insert(event.id) != event.id);
+                if is_second {
+                    settlement.followers.push(event.id);
+                } else {
+                    let (attempts_made, failure) = (event.attempts, fault.failure());
+                    settlement.holds.push(LaneHold { id: event.id, attempts_made, failure });
+                }
+            }
+        }
+    }
+    kept.append(in_flight);
+    *in_flight = kept;
+    settlement.release = released.into_iter().map(|key| keys.0[key].clone()).collect();
+    settlement
+}
