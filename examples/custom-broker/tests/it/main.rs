@@ -1,0 +1,8 @@
+//! The publisher against a receiver on this machine.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod answers;
+mod conformance;
+mod receiver;
+mod signature;
