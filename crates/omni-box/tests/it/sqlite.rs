@@ -76,6 +76,17 @@ async fn count(pool: &SqlitePool) -> u32 {
     sqlx::query_scalar("select count(*) from effects").fetch_one(pool).await.unwrap()
 }
 
+/// Events and messages that are not done.
+async fn open_work(pool: &SqlitePool) -> u32 {
+    sqlx::query_scalar(
+        "select (select count(*) from outbox_events where status <> 'completed') \
+         + (select count(*) from inbox_events where status <> 'completed')",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_committed_order_takes_effect_once_and_in_order() {
     let directory = tempfile::tempdir().unwrap();
@@ -108,11 +119,17 @@ async fn every_committed_order_takes_effect_once_and_in_order() {
 
     let expected = EACH * (0..TRANSACTIONS).filter(|n| n % 6 != 5).count() as u32;
     let deadline = Instant::now() + Duration::from_secs(90);
-    while count(store.pool()).await < expected {
+    // what the crashed relay had sent and not marked is sent again by the other, once its lanes are free
+    while count(store.pool()).await < expected || open_work(store.pool()).await > 0 {
         if count(store.pool()).await > expected / 10 {
             crashing.abort();
         }
-        assert!(Instant::now() < deadline, "{} of {expected} effects", count(store.pool()).await);
+        assert!(
+            Instant::now() < deadline,
+            "{} of {expected} effects, {} rows not done",
+            count(store.pool()).await,
+            open_work(store.pool()).await
+        );
         sleep(Duration::from_millis(20)).await;
     }
     orders.await.unwrap();
@@ -134,12 +151,4 @@ async fn every_committed_order_takes_effect_once_and_in_order() {
     for (key, numbers) in of_keys {
         assert!(numbers.is_sorted_by(|a, b| a < b), "{key} in the order of its transactions: {numbers:?}");
     }
-    let open: u32 = sqlx::query_scalar(
-        "select (select count(*) from outbox_events where status <> 'completed') \
-         + (select count(*) from inbox_events where status <> 'completed')",
-    )
-    .fetch_one(store.pool())
-    .await
-    .unwrap();
-    assert_eq!(open, 0, "nothing is left open");
 }
