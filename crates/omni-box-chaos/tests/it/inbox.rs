@@ -37,9 +37,11 @@ impl Shipping {
 
     /// Waits until everything is handled and what handlers added is published.
     async fn settled(&self) {
+        let d = self.world.diagnose("shipping", &self.orders);
         self.world.settled().await;
         self.world.handled("shipping", &self.orders).await;
         self.world.settled().await;
+        d.abort();
     }
 
     fn expectation(&self) -> InboxExpectation {
@@ -89,13 +91,19 @@ async fn consumer_freezes_and_comes_back() -> Result<()> {
     let mut consumers = [shipping.consumer("c0", limit).await?, shipping.consumer("c1", limit).await?];
     let writer = format!("writer --topic {} --tasks 4 --pause-ms 10", shipping.orders);
     let mut writer = world.start("writer", &writer).await?;
-    shipping.progress(300).await?;
-    consumers[0].freeze()?;
-    // all partitions again, those of the frozen one too: what is published now is handled by the other
-    world.until(SETTLES, "select count(*) = 4 from inbox_partitions where worker = 'c1' and not clean").await;
-    shipping.progress(300).await?;
-    consumers[0].thaw()?;
-    shipping.progress(300).await?;
+    let d = world.diagnose("shipping", &shipping.orders);
+    for (turn, frozen) in consumers.iter().enumerate() {
+        shipping.progress(300).await?;
+        frozen.freeze()?;
+        // all partitions again, those of the frozen one too: what is published now is handled by the other
+        let other =
+            format!("select count(*) = 4 from inbox_partitions where worker = 'c{}' and not clean", 1 - turn);
+        world.until(SETTLES, other).await;
+        shipping.progress(300).await?;
+        frozen.thaw()?;
+        shipping.progress(100).await?;
+    }
+    d.abort();
     writer.stop().await?;
     shipping.settled().await;
     for consumer in &mut consumers {

@@ -272,8 +272,16 @@ impl Group {
         }
         let mut failed = None;
         for (partition, rest) in commits {
-            if let Err(error) = consumer.commit(&position(&partition.id, rest), CommitMode::Sync) {
-                failed = Some(commit_error(error));
+            let committed = consumer.commit(&position(&partition.id, rest), CommitMode::Sync);
+            match committed.map_err(commit_error) {
+                Ok(()) => {}
+                // the group has moved on meanwhile: as if it had been lost a moment earlier
+                Err(error) if error.kind() == ErrorKind::Closed => tracing::warn!(
+                    partition = %partition.id,
+                    error = %error.chain(),
+                    "partition was taken away before its last commit; messages come again"
+                ),
+                Err(error) => failed = Some(error),
             }
         }
         ids.iter().for_each(|id| drop(self.slots().remove(id)));
