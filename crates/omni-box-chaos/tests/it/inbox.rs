@@ -37,11 +37,9 @@ impl Shipping {
 
     /// Waits until everything is handled and what handlers added is published.
     async fn settled(&self) {
-        let d = self.world.diagnose("shipping", &self.orders);
         self.world.settled().await;
         self.world.handled("shipping", &self.orders).await;
         self.world.settled().await;
-        d.abort();
     }
 
     fn expectation(&self) -> InboxExpectation {
@@ -91,7 +89,6 @@ async fn consumer_freezes_and_comes_back() -> Result<()> {
     let mut consumers = [shipping.consumer("c0", limit).await?, shipping.consumer("c1", limit).await?];
     let writer = format!("writer --topic {} --tasks 4 --pause-ms 10", shipping.orders);
     let mut writer = world.start("writer", &writer).await?;
-    let d = world.diagnose("shipping", &shipping.orders);
     for (turn, frozen) in consumers.iter().enumerate() {
         shipping.progress(300).await?;
         frozen.freeze()?;
@@ -103,7 +100,6 @@ async fn consumer_freezes_and_comes_back() -> Result<()> {
         frozen.thaw()?;
         shipping.progress(100).await?;
     }
-    d.abort();
     writer.stop().await?;
     shipping.settled().await;
     for consumer in &mut consumers {

@@ -20,7 +20,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) const SETTLES: Duration = Duration::from_secs(60);
 
 /// A consumer that does not answer should lose its partitions within a test's time.
-pub(crate) const SESSION: &str = "--property session.timeout.ms=2000 --property heartbeat.interval.ms=500 --property debug=cgrp,consumer,topic";
+pub(crate) const SESSION: &str = "--property session.timeout.ms=2000 --property heartbeat.interval.ms=500";
 
 pub(crate) struct World {
     database: TestDatabase,
@@ -81,25 +81,6 @@ impl World {
         Ok(Program { child: Child::spawn(program, &self.logs.join(format!("{name}.log")))? })
     }
 
-    pub(crate) fn pool(&self) -> &sqlx::PgPool { self.database.pool() }
-    pub(crate) fn diagnose(&self, group: &str, topic: &str) -> tokio::task::JoinHandle<()> {
-        let (pool, brokers, group, topic) = (self.pool().clone(), self.brokers.clone(), group.to_owned(), topic.to_owned());
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(Duration::from_secs(15)).await;
-                let t = std::time::Instant::now();
-                let rows: Result<Vec<(String, i64)>, _> = sqlx::query_as("select coalesce(i.status,'none') || ' part ' || coalesce(i.source_partition::text,'?') || ' att ' || coalesce(i.attempts_made::text, '?'), count(*) from chaos_journal j left join inbox_events i on i.message_id = j.event_id::text and i.consumer_group = $1 where j.topic = $2 group by 1 order by 1").bind(&group).bind(&topic).fetch_all(&pool).await;
-                println!("DIAG {:?} took {:?} {rows:?}", chrono::Utc::now(), t.elapsed());
-                let rows: Result<Vec<(String, )>, _> = sqlx::query_as("select format('%s %s %s %s', partition, worker, attached_at, clean) from inbox_partitions order by 1").fetch_all(&pool).await;
-                println!("DIAG {rows:?}");
-                let rows: Result<Vec<(String, )>, _> = sqlx::query_as("select format('%s %s %s %s %s | %s', application_name, state, now()-xact_start, wait_event_type, wait_event, left(query,60)) from pg_stat_activity where datname = current_database() and xact_start is not null").fetch_all(&pool).await;
-                println!("DIAG {rows:?}");
-                let missing: Result<Vec<(String,)>, _> = sqlx::query_as("select j.event_id::text || ' ' || coalesce(o.status,'?') || ' ' || coalesce(o.completed_at::text,'') from chaos_journal j left join outbox_events o on o.id = j.event_id left join inbox_events i on i.message_id = j.event_id::text and i.consumer_group = $1 where j.topic = $2 and (i.status is null or i.status='pending') limit 10").bind(&group).bind(&topic).fetch_all(&pool).await;
-                println!("DIAG {missing:?}");
-                println!("DIAG {:?}", omni_box_harness::topic::committed_offsets(&brokers, &group, &topic).await);
-            }
-        })
-    }
     pub(crate) async fn execute(&self, sql: &'static str) -> Result<()> {
         // what a frozen program has locked stays locked
         timeout(SOON, sqlx::raw_sql(sql).execute(self.database.pool()))
