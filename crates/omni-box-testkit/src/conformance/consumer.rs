@@ -3,90 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use omni_box_core::{
-    AckHandle, AssignedPartition, ConsumerGroup, ErrorKind, EventConsumer, InboundMessage, TopicPartition,
-};
-use tokio::sync::mpsc;
+use omni_box_core::{AckHandle, AssignedPartition, ConsumerGroup, ErrorKind, EventConsumer, TopicPartition};
 use tokio::time::timeout;
 
 use super::ConsumerFixture;
 use super::delivery::{eventually, in_time};
-
-/// A member of a group that was started.
-struct Reader<C> {
-    consumer: C,
-}
-
-impl<C: EventConsumer> Reader<C> {
-    async fn join<F: ConsumerFixture<Consumer = C>>(fixture: &F, group: &ConsumerGroup, topic: &str) -> Self {
-        let mut consumer = fixture.consumer(group, topic).await;
-        in_time("start", consumer.start()).await.expect("a consumer with valid settings starts");
-        Self { consumer }
-    }
-
-    async fn next(&mut self) -> AssignedPartition {
-        let assigned = in_time("next_partition returns a partition", self.consumer.next_partition()).await;
-        assigned.expect("next_partition of a consumer that works").expect("a partition, not the end")
-    }
-
-    /// As many partitions as it has by itself.
-    async fn all(&mut self, partitions: usize) -> Vec<AssignedPartition> {
-        let mut assigned = Vec::new();
-        while assigned.len() < partitions {
-            assigned.push(self.next().await);
-        }
-        assigned.sort_by(|a, b| a.partition.cmp(&b.partition));
-        assigned
-    }
-
-    async fn close(mut self) {
-        in_time("close", self.consumer.close()).await.expect("a consumer that works closes without an error");
-    }
-}
-
-/// The text of the next message.
-async fn next_text(messages: &mut mpsc::Receiver<InboundMessage>) -> (String, i64) {
-    let message =
-        in_time("the next message", messages.recv()).await.expect("a message, not the end of the stream");
-    let value = message.value.expect("a message with a value");
-    (String::from_utf8(value.to_vec()).expect("text"), message.offset)
-}
-
-/// Reads so many messages, which must be `m<first>` and those that follow; returns their offsets.
-async fn read(
-    messages: &mut mpsc::Receiver<InboundMessage>,
-    first: usize,
-    count: usize,
-    why: &str,
-) -> Vec<i64> {
-    let mut offsets = Vec::with_capacity(count);
-    for n in first..first + count {
-        let (text, offset) = next_text(messages).await;
-        assert_eq!(text, format!("m{n}"), "message delivered next: {why}");
-        assert!(
-            offsets.last().is_none_or(|before| *before < offset),
-            "offsets grow in the order of delivery"
-        );
-        offsets.push(offset);
-    }
-    offsets
-}
-
-/// Waits for the end of a stream, and counts what came before it.
-async fn assert_ends(messages: &mut mpsc::Receiver<InboundMessage>, why: &str) {
-    in_time(why, async { while messages.recv().await.is_some() {} }).await;
-}
-
-async fn acknowledge(assigned: &AssignedPartition, offsets: &[i64]) {
-    in_time("commit", assigned.ack.commit(offsets)).await.expect("the owner of a partition can commit");
-}
-
-/// Sends `m<first>` and those that follow.
-async fn send<F: ConsumerFixture>(fixture: &F, topic: &str, partition: i32, first: usize, count: usize) {
-    for n in first..first + count {
-        fixture.send(topic, partition, Some(b"key"), Some(format!("m{n}").as_bytes()), &[]).await;
-    }
-}
+use super::member::{Reader, acknowledge, assert_ends, is_ready, read, send};
 
 /// What the only member of a group gets first.
 async fn assert_continues_at<F: ConsumerFixture>(
@@ -102,12 +24,6 @@ async fn assert_continues_at<F: ConsumerFixture>(
     read(&mut assigned.messages, first, count, why).await;
     drop(assigned);
     reader.close().await;
-}
-
-/// Whether a future is ready.
-async fn is_ready(future: impl Future<Output = ()>) -> bool {
-    let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_ready())).await
 }
 
 /// Delivery starts at the topic's beginning if the group has no offset.

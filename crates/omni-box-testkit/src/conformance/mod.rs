@@ -24,6 +24,7 @@ pub mod inbox;
 pub mod lanes;
 pub mod locking;
 mod macros;
+mod member;
 pub mod outage;
 pub mod outbox;
 pub mod publisher;

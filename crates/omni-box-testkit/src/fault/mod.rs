@@ -6,9 +6,11 @@ mod operation;
 mod plan;
 mod publisher;
 mod store;
+mod trigger;
 
 pub use consumer::FaultyConsumer;
 pub use operation::Operation;
-pub use plan::{FaultPlan, FaultTrigger};
+pub use plan::FaultPlan;
 pub use publisher::FaultyPublisher;
 pub use store::Faulty;
+pub use trigger::FaultTrigger;

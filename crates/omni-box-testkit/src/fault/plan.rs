@@ -10,7 +10,7 @@ use omni_box_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::Operation;
+use super::{FaultTrigger, Operation};
 
 /// Faults to come, for everything that is wrapped with it. Cloning shares it.
 ///
@@ -79,7 +79,7 @@ impl FaultPlan {
     /// Chooses calls of an operation: the next one, unless said otherwise. Of several faults for one call the first that was planned
     /// happens.
     pub fn on(&self, operation: Operation) -> FaultTrigger<'_> {
-        FaultTrigger { plan: self, operation, skip: 0, times: 1 }
+        FaultTrigger::new(self, operation)
     }
 
     /// Fails everything with [`Unavailable`](ErrorKind::Unavailable) until [`restore`](Self::restore); of calls under way the answer is lost.
@@ -201,6 +201,11 @@ impl FaultPlan {
         self.until(|state| state.releases > releases).await;
     }
 
+    /// Plans a fault, after so many calls and for so many.
+    pub(super) fn plan(&self, operation: Operation, skip: u64, times: u64, fault: Fault) {
+        self.update(|state| state.rules.push(Rule { operation, skip, times, fault }));
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,69 +258,6 @@ impl fmt::Debug for FaultPlan {
             .field("is_cut", &state.is_cut)
             .field("is_frozen", &state.is_frozen)
             .finish_non_exhaustive()
-    }
-}
-
-/// Chosen calls; say what happens to them.
-#[derive(Debug)]
-#[must_use = "say what happens, such as `.fail_before(kind)`"]
-pub struct FaultTrigger<'a> {
-    plan: &'a FaultPlan,
-    operation: Operation,
-    skip: u64,
-    times: u64,
-}
-
-impl FaultTrigger<'_> {
-    /// The `n`th call from now on; the first is the next one.
-    ///
-    /// # Panics
-    /// When `n` is 0.
-    pub fn nth(mut self, n: u64) -> Self {
-        assert!(n > 0, "calls are counted from 1");
-        self.skip = n - 1;
-        self
-    }
-
-    /// So many calls, one after the other.
-    pub fn times(mut self, calls: u64) -> Self {
-        self.times = calls;
-        self
-    }
-
-    /// That call and all that follow, until [`FaultPlan::clear`].
-    pub fn always(self) -> Self {
-        self.times(u64::MAX)
-    }
-
-    /// Fails before it takes effect.
-    pub fn fail_before(self, kind: ErrorKind) {
-        self.plan(Fault::FailBefore(kind));
-    }
-
-    /// Takes effect, then fails: its answer was lost.
-    pub fn fail_after(self, kind: ErrorKind) {
-        self.plan(Fault::FailAfter(kind));
-    }
-
-    /// Takes effect after this long.
-    pub fn delay(self, delay: Duration) {
-        self.plan(Fault::Delay(delay));
-    }
-
-    /// Stands still before it takes effect, until [`FaultPlan::release`]; see also [`FaultPlan::until_frozen`].
-    pub fn freeze_before(self) {
-        self.plan(Fault::FreezeBefore);
-    }
-
-    /// Takes effect, but does not return, until [`FaultPlan::release`].
-    pub fn freeze_after(self) {
-        self.plan(Fault::FreezeAfter);
-    }
-
-    fn plan(self, fault: Fault) {
-        let Self { plan, operation, skip, times } = self;
-        plan.update(|state| state.rules.push(Rule { operation, skip, times, fault }));
     }
 }
 
