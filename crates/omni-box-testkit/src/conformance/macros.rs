@@ -300,6 +300,7 @@ macro_rules! inbox_conformance {
                 pending_messages_are_those_of_the_partition
                 messages_that_wait_for_a_retry_are_pending
                 messages_without_a_key_keep_the_order_of_their_partition
+                a_key_that_is_no_text_has_an_order_of_its_own
             }
             $($crate::__capability_conformance! { $capability, $fixture, InboxEvent })*
         }

@@ -1,13 +1,14 @@
 //! What is known of a partition: the messages that were stored first, and how its last owner ended.
 
 use omni_box_core::{
-    Attempt, ConsumerGroup, Event, InboxEvent, InboxRepository, NewInboxEvent, PartitionEnd, Retry,
+    Attempt, ConsumerGroup, Event, EventId, EventRepository, FetchFilters, InboxEvent, InboxRepository,
+    NewInboxEvent, PartitionEnd, Retry,
 };
 
 use super::{Inbox, message, new_message, partition, position};
 use crate::conformance::StoreFixture;
 use crate::conformance::specimen::{content, group, inbox};
-use crate::conformance::table::{HOUR, failure};
+use crate::conformance::table::{HOUR, failure, ids, token};
 use crate::conformance::transaction::retried;
 
 /// `pending_of`: pending rows of a partition, in the order of their offsets, behind `after`, at most `limit`.
@@ -130,6 +131,57 @@ where
     table.complete(&events[4]).await;
     let due = table.pending().await;
     assert!(due.contains(&events[0].id()) && due.contains(&events[3].id()), "then the next");
+}
+
+/// `fetch_pending`, `claim`: messages whose key is no text are ordered by its bytes: each by the messages of its own key, and by no others.
+pub async fn a_key_that_is_no_text_has_an_order_of_its_own<F>(fixture: F)
+where
+    F: StoreFixture<Store: InboxRepository>,
+{
+    let table = Inbox::open(&fixture).await;
+    let make = |id: &str, key: Option<&[u8]>, partition, offset| {
+        let event = NewInboxEvent::new(id, group(), "shop", content("order.placed", "1"))
+            .position(position("orders", partition, offset));
+        inbox(match key {
+            Some(key) => event.partition_key(key),
+            None => event,
+        })
+    };
+    // stored from the last to the first, so that neither the order of arrival nor that of ids helps
+    let events = [
+        make("ff, third", Some(b"\xff"), 0, 9),
+        make("ff, second", Some(b"\xff"), 0, 8),
+        make("fe, second", Some(b"\xfe\0"), 0, 7),
+        make("no key", None, 0, 6),
+        make("ff, elsewhere", Some(b"\xff"), 1, 5),
+        make("fe, first", Some(b"\xfe\0"), 0, 4),
+        make("ff, first", Some(b"\xff"), 0, 3),
+    ];
+    for event in &events {
+        table.receive_one(event).await;
+    }
+    let expected = |events: &[usize], names: &[InboxEvent]| {
+        let mut ids: Vec<EventId> = events.iter().map(|n| names[*n].id()).collect();
+        ids.sort();
+        ids
+    };
+    let sorted = |mut ids: Vec<EventId>| {
+        ids.sort();
+        ids
+    };
+    let why = "the oldest of each key: a key that is no text waits for itself alone, neither for another one nor for messages without";
+    assert_eq!(sorted(table.pending().await), expected(&[3, 4, 5, 6], &events), "{why}");
+    table.complete(&events[6]).await;
+    assert_eq!(sorted(table.pending().await), expected(&[1, 3, 4, 5], &events), "then the next of the key");
+    if table.store.locking().is_none() {
+        return;
+    }
+    let (mine, theirs) = (token(), token());
+    let claimed = ids(&table.claim_some(&mine, 1000, &FetchFilters::new()).await);
+    assert_eq!(sorted(claimed), expected(&[1, 3, 4, 5], &events), "claimed are {why}");
+    assert_eq!(table.claim(&theirs).await, [], "what follows in a claimed key waits");
+    assert!(table.mark_completed(&events[1], &mine).await, "it is claimed");
+    assert_eq!(table.claim(&theirs).await, [events[0].id()], "then the next of the key");
 }
 
 /// `attach`: tells whether the worker before has detached. `detach`: notes a good end.

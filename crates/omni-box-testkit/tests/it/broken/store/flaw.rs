@@ -1,0 +1,152 @@
+//! The flaws of stores, and what finds them.
+
+use omni_box_core::{InboxEvent, OutboxEvent};
+
+use super::Fixture;
+use crate::broken::flaws;
+
+flaws! { Fixture:
+    // transactions
+    /// A commit fails, and says `Ok`.
+    CommitFailsInSilence =>
+        repository::create::an_event_exists_after_the_commit [OutboxEvent],
+        repository::create::an_event_exists_after_the_commit [InboxEvent];
+    RollbackCommits =>
+        repository::create::a_rollback_leaves_nothing [OutboxEvent],
+        repository::create::a_rollback_leaves_nothing [InboxEvent],
+        inbox::receive::what_was_received_is_undone_by_a_rollback;
+    DropCommits =>
+        repository::create::a_dropped_transaction_leaves_nothing [OutboxEvent],
+        inbox::receive::who_waited_for_a_rollback_receives_anew;
+    AbandonCommits => repository::create::an_abandoned_transaction_leaves_nothing [InboxEvent];
+
+    // create
+    CreatesOutsideTheTransaction =>
+        repository::create::an_event_is_invisible_before_the_commit [OutboxEvent],
+        repository::create::an_event_is_invisible_before_the_commit [InboxEvent],
+        lanes::fetch::what_has_not_committed_is_not_read;
+    LosesTheLastOfABatch => repository::create::many_are_stored_in_order [OutboxEvent];
+    StoresABatchBackwards => repository::create::many_are_stored_in_order [OutboxEvent];
+    /// The same idempotency key or message id again is another event.
+    StoresARepeat =>
+        repository::create::an_identity_is_stored_once [OutboxEvent],
+        repository::create::an_identity_is_stored_once [InboxEvent],
+        repository::create::of_two_that_race_for_an_identity_one_waits [OutboxEvent],
+        repository::create::racing_creates_agree_on_one_event [OutboxEvent];
+    /// A repeat is not stored, and not told as `Existing`.
+    CallsARepeatNew =>
+        repository::create::an_identity_is_stored_once [OutboxEvent],
+        repository::create::an_identity_repeated_in_a_batch_is_stored_once [InboxEvent];
+
+    // fetch
+    FetchesWhatIsClaimed => repository::fetch::what_is_claimed_is_left_out_with_its_key [OutboxEvent];
+    FetchesBackwards => repository::fetch::heads_of_keys_come_oldest_first [OutboxEvent];
+    FetchIgnoresItsLimit => repository::fetch::a_fetch_keeps_its_limit [OutboxEvent];
+    FetchIgnoresFilters =>
+        repository::fetch::filters_narrow_a_fetch [OutboxEvent],
+        repository::fetch::filters_of_the_other_kind_are_refused [InboxEvent];
+    /// What comes behind an event that waits for its retry goes first.
+    ARetryHoldsNothing =>
+        repository::fetch::a_retry_holds_its_key_until_it_is_due [OutboxEvent],
+        repository::fetch::what_waits_for_an_operator_is_never_due [OutboxEvent];
+    FetchesTheScheduledEarly => outbox::a_scheduled_event_joins_when_it_is_due;
+
+    // marks
+    MarksWithoutTheClaim =>
+        repository::mark::marks_without_the_claim_change_nothing [OutboxEvent],
+        repository::mark::workers_of_one_name_have_claims_of_their_own [InboxEvent];
+    /// Who has had a claim has it for ever.
+    MarksByAStaleClaim => locking::a_stale_claim_is_taken_over [OutboxEvent];
+    AnEventIsClaimedByTwo =>
+        repository::mark::an_event_is_claimed_by_one [OutboxEvent],
+        repository::mark::of_two_that_claim_at_once_one_gets_the_event [InboxEvent];
+    CompletesWhatIsNotPending => repository::mark::a_failed_event_stays_failed [OutboxEvent];
+    AFailureKeepsTheClaim => repository::mark::a_failure_is_recorded_and_gives_the_claim_back [OutboxEvent];
+    CountsAFailureTwice =>
+        repository::mark::a_failure_is_recorded_and_gives_the_claim_back [OutboxEvent],
+        repository::mark::attempts_are_counted_as_the_failure_says [InboxEvent];
+
+    // claims of batches
+    ClaimsWhatIsClaimed =>
+        locking::heads_of_keys_are_claimed_once [OutboxEvent],
+        locking::two_claimers_never_share_a_key [InboxEvent];
+    ClaimsNeverExpire => locking::a_stale_claim_is_taken_over [InboxEvent];
+    AClaimIgnoresItsLimit => locking::a_claim_keeps_its_limit [OutboxEvent];
+    ARenewalDoesNothing => locking::a_renewed_claim_is_not_taken [OutboxEvent];
+    AReleaseKeepsTheClaims => locking::a_released_claim_is_free_and_costs_nothing [OutboxEvent];
+    ReleasesTheClaimsOfOthers => locking::a_released_claim_is_free_and_costs_nothing [InboxEvent];
+    CompletesABatchButItsLast => bulk::a_batch_is_completed_to_its_last_event [OutboxEvent];
+    CompletesABatchOfOthers => bulk::a_batch_completes_only_what_its_token_has [OutboxEvent];
+
+    // upkeep
+    DeletesFailedEvents => retention::pending_and_failed_events_are_never_deleted [OutboxEvent];
+    DeletesWhatIsYoung => retention::old_completed_events_are_deleted [InboxEvent];
+    DeletesWithoutBound => retention::a_clean_up_is_bounded [OutboxEvent];
+    ReleasesYoungClaims => retention::stale_claims_are_given_back [OutboxEvent];
+
+    // leases
+    ATakeOverKeepsTheEpoch =>
+        lanes::lease::an_expired_lease_is_taken_with_a_higher_epoch,
+        lanes::settle::a_settlement_of_an_older_epoch_changes_nothing;
+    ARenewalRaisesTheEpoch => lanes::lease::a_renewed_lease_keeps_its_epoch;
+    LeasesNeverExpire => lanes::lease::an_expired_lease_is_taken_with_a_higher_epoch;
+    SharesUnfairly => lanes::lease::lanes_are_shared_fairly;
+    AReleaseKeepsTheLanes => lanes::lease::a_released_lane_is_free_at_once;
+    ReleasesTheLanesOfOthers => lanes::lease::a_release_leaves_the_leases_of_others_alone;
+    WhoLeavesKeepsTheLanes => lanes::lease::who_leaves_is_not_counted_any_more;
+
+    // what an owner reads
+    FetchesLanesBackwards => lanes::fetch::each_lane_is_read_in_order;
+    /// Leaves out everything up to the highest in flight, instead of what is in flight.
+    FetchesBehindACursor => lanes::fetch::an_event_that_commits_late_is_not_stepped_over;
+    FetchesWhatIsInFlight => lanes::fetch::what_is_in_flight_is_left_out;
+    AFetchIgnoresTheLimitsOfLanes => lanes::fetch::a_fetch_keeps_the_limit_of_each_lane;
+    AFetchIgnoresItsBytes => lanes::fetch::a_fetch_is_bounded_in_bytes;
+    /// One that is larger than the bound in bytes is never returned.
+    NeverFetchesALargeEvent => lanes::fetch::a_fetch_is_bounded_in_bytes;
+    FollowersArePublishable =>
+        lanes::hold::a_held_head_holds_its_key_and_no_other,
+        lanes::hold::a_held_head_is_read_when_its_time_has_come;
+
+    // what an owner settles
+    SettlesWithoutTheEpoch => lanes::settle::a_settlement_of_an_older_epoch_changes_nothing;
+    SettlesWithoutTheOwner => lanes::settle::only_the_owner_settles;
+    /// Says which leases are lost, and writes all the same.
+    SettlesLostLanes => lanes::settle::who_was_taken_over_changes_nothing;
+    ALostLaneStopsTheOthers => lanes::settle::a_lost_lane_does_not_stop_the_others;
+    SettlesWhatIsNotPending => lanes::settle::only_pending_events_are_settled;
+    SettlesAllButTheLast => lanes::settle::what_was_published_is_completed;
+    CountsARepeatedHold =>
+        lanes::settle::a_settlement_written_twice_counts_once,
+        lanes::settle::attempts_are_counted_as_the_failure_says;
+    AReleaseForgetsFollowers =>
+        lanes::hold::a_release_restores_the_order,
+        lanes::hold::a_head_that_fails_for_good_lets_its_key_go_on;
+    /// Followers that are released come after what came later.
+    FollowersJoinAtTheEnd => lanes::hold::a_release_restores_the_order;
+
+    // wake-ups
+    NeverWakes => wakeup::a_commit_wakes_who_waits;
+    ForgetsWakeUps => wakeup::a_wake_up_is_kept_for_the_next_wait;
+
+    // messages
+    ReceivesTheCompletedAnew => inbox::receive::a_message_is_judged_by_its_row;
+    AReceiveLocksNothing =>
+        inbox::receive::of_two_owners_of_a_partition_one_waits,
+        inbox::receive::what_was_received_is_undone_by_a_rollback;
+    MissesConflicts => inbox::receive::another_message_with_the_same_id_is_a_conflict;
+    SettlesAGroupButItsLast => inbox::settle::a_group_is_settled_to_its_last_message;
+    SettlesMessagesThatAreNotPending => inbox::settle::only_pending_messages_are_settled;
+    QuarantinesRepeats => inbox::quarantine::a_message_is_kept_once;
+    QuarantinesOutsideTheTransaction => inbox::quarantine::a_quarantine_is_undone_by_a_rollback;
+    PendingMessagesComeBackwards => inbox::partition::pending_messages_come_in_the_order_of_their_offsets;
+    /// Keys that are no text wait for each other.
+    RawKeysAreOne => inbox::partition::a_key_that_is_no_text_has_an_order_of_its_own;
+    RawKeysHaveNoOrder => inbox::partition::a_key_that_is_no_text_has_an_order_of_its_own;
+    EveryEndIsClean => inbox::partition::a_partition_remembers_how_its_owner_ended;
+
+    // savepoints
+    ASavepointUndoesTheTransaction => savepoint::a_rollback_undoes_what_was_written_since;
+    ASavepointUndoesNothing => savepoint::a_rollback_undoes_what_was_written_since;
+    ASavepointDoesNotAdvance => savepoint::an_advanced_savepoint_keeps_what_was_written;
+}

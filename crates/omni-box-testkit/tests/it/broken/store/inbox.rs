@@ -1,0 +1,150 @@
+//! Messages, their quarantine, and savepoints.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use omni_box_core::{
+    ConsumerGroup, Event, EventId, InboxEvent, InboxRecord, InboxRepository, InboxSettlement, PartitionEnd,
+    QuarantinedMessage, Received, Result, Savepoints, TopicPartition, WorkerId,
+};
+
+use super::Broken;
+use super::flaw::Flaw;
+
+/// A message whose raw key is another one, or none.
+fn rekeyed(event: &InboxEvent, raw_key: Option<Vec<u8>>) -> InboxEvent {
+    InboxEvent::restore(InboxRecord { raw_key, ..event.record().clone() }, event.lifecycle().clone())
+}
+
+impl<S: InboxRepository> Broken<S> {
+    /// What is stored instead of a message.
+    fn stored(&self, event: &InboxEvent) -> InboxEvent {
+        match (self.flaw, event.raw_key()) {
+            (Some(Flaw::RawKeysAreOne), Some(_)) => rekeyed(event, Some(b"\xff".to_vec())),
+            (Some(Flaw::RawKeysHaveNoOrder), Some(_)) => {
+                rekeyed(event, Some(EventId::generate().to_string().into_bytes()))
+            }
+            _ => event.clone(),
+        }
+    }
+
+    fn judged(&self, received: Received) -> Received {
+        match (self.flaw, received) {
+            (Some(Flaw::ReceivesTheCompletedAnew), Received::Completed(_)) => Received::New,
+            (Some(Flaw::MissesConflicts), Received::Conflict(event)) => {
+                Received::Pending { event, wait: Duration::ZERO }
+            }
+            (_, received) => received,
+        }
+    }
+}
+
+fn is_same(a: &QuarantinedMessage, b: &QuarantinedMessage) -> bool {
+    a.consumer_group == b.consumer_group && a.message.position() == b.message.position()
+}
+
+impl<S: InboxRepository> InboxRepository for Broken<S> {
+    async fn receive(&self, conn: &mut S::Conn, events: &[InboxEvent]) -> Result<Vec<Received>> {
+        let events: Vec<InboxEvent> = events.iter().map(|event| self.stored(event)).collect();
+        self.notes().created.extend(events.iter().map(Event::id));
+        let received = if self.has(Flaw::AReceiveLocksNothing) {
+            let mut tx = self.inner.begin().await?;
+            let received = self.inner.receive(&mut tx, &events).await?;
+            self.inner.commit(tx).await?;
+            received
+        } else {
+            self.inner.receive(conn, &events).await?
+        };
+        Ok(received.into_iter().map(|received| self.judged(received)).collect())
+    }
+
+    async fn settle(&self, conn: &mut S::Conn, settlement: &InboxSettlement) -> Result<()> {
+        let mut settlement = settlement.clone();
+        if self.has(Flaw::SettlesAGroupButItsLast) {
+            settlement.failures.pop();
+        }
+        InboxRepository::settle(&self.inner, conn, &settlement).await?;
+        if self.has(Flaw::SettlesMessagesThatAreNotPending) {
+            self.complete_failed::<InboxEvent>(&settlement.completed).await?;
+        }
+        Ok(())
+    }
+
+    async fn quarantine(&self, conn: &mut S::Conn, messages: &[QuarantinedMessage]) -> Result<()> {
+        if self.has(Flaw::QuarantinesOutsideTheTransaction) {
+            let mut tx = self.inner.begin().await?;
+            self.inner.quarantine(&mut tx, messages).await?;
+            return self.inner.commit(tx).await;
+        }
+        if self.has(Flaw::QuarantinesRepeats) {
+            let mut notes = self.notes();
+            for message in messages {
+                if notes.quarantined.iter().any(|kept| is_same(kept, message)) {
+                    notes.repeats.push(message.clone());
+                }
+                notes.quarantined.push(message.clone());
+            }
+        }
+        self.inner.quarantine(conn, messages).await
+    }
+
+    async fn pending_of(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<InboxEvent>> {
+        let mut pending = self.inner.pending_of(group, partition, after, limit).await?;
+        if self.has(Flaw::PendingMessagesComeBackwards) {
+            pending.reverse();
+        }
+        Ok(pending)
+    }
+
+    async fn attach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        worker: &WorkerId,
+    ) -> Result<PartitionEnd> {
+        let end = self.inner.attach(group, partition, worker).await?;
+        Ok(if self.has(Flaw::EveryEndIsClean) { PartitionEnd::Clean } else { end })
+    }
+
+    async fn detach(&self, group: &ConsumerGroup, partition: &TopicPartition) -> Result<()> {
+        self.inner.detach(group, partition).await
+    }
+
+    fn savepoints(&self) -> Option<&dyn Savepoints<S::Conn>> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl<S: InboxRepository> Savepoints<S::Conn> for Broken<S> {
+    async fn start(&self, conn: &mut S::Conn) -> Result<()> {
+        self.inner.savepoints().unwrap().start(conn).await
+    }
+
+    async fn advance(&self, conn: &mut S::Conn) -> Result<()> {
+        if self.has(Flaw::ASavepointDoesNotAdvance) {
+            return Ok(());
+        }
+        self.inner.savepoints().unwrap().advance(conn).await
+    }
+
+    async fn rollback(&self, conn: &mut S::Conn) -> Result<()> {
+        let savepoints = self.inner.savepoints().unwrap();
+        match self.flaw {
+            Some(Flaw::ASavepointUndoesTheTransaction) => {
+                let mut fresh = self.inner.begin().await?;
+                std::mem::swap(conn, &mut *fresh);
+                drop(fresh);
+                savepoints.start(conn).await
+            }
+            Some(Flaw::ASavepointUndoesNothing) => savepoints.advance(conn).await,
+            _ => savepoints.rollback(conn).await,
+        }
+    }
+}

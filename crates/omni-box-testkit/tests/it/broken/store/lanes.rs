@@ -1,0 +1,186 @@
+//! Lanes.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use omni_box_core::{
+    Activity, Event, EventId, KeyRef, LaneEvent, LaneRead, LaneSettlement, LaneShare, Lease, LeaseRequest,
+    OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, Result, Settled,
+};
+
+use super::Broken;
+use super::flaw::Flaw;
+
+impl<S: OutboxRepository> Broken<S> {
+    fn inner_lanes(&self) -> &dyn OrderedLanes {
+        self.inner.lanes().unwrap()
+    }
+
+    /// Leases with the owner and the epoch that the store inside checks them by.
+    fn checked(&self, owner: OwnerId, leases: &[Lease]) -> Vec<(OwnerId, Lease)> {
+        let notes = self.notes();
+        let checked = |lease: &Lease| match (self.flaw, notes.holders.get(&lease.lane)) {
+            (
+                Some(
+                    Flaw::SettlesWithoutTheEpoch
+                    | Flaw::ATakeOverKeepsTheEpoch
+                    | Flaw::ARenewalRaisesTheEpoch,
+                ),
+                Some((holder, current)),
+            ) if *holder == owner => (owner, *current),
+            (Some(Flaw::SettlesWithoutTheOwner), Some((holder, current))) if current == lease => {
+                (*holder, *lease)
+            }
+            _ => (owner, *lease),
+        };
+        leases.iter().map(checked).collect()
+    }
+
+    /// Settles each lease as its holder.
+    async fn settle_by(&self, leases: Vec<(OwnerId, Lease)>, settlement: &LaneSettlement) -> Result<Settled> {
+        let mut of_owner: BTreeMap<OwnerId, Vec<Lease>> = BTreeMap::new();
+        for (owner, lease) in leases {
+            of_owner.entry(owner).or_default().push(lease);
+        }
+        let mut lost = Vec::new();
+        for (owner, leases) in of_owner {
+            lost.extend(self.inner_lanes().settle(owner, &leases, settlement).await?.lost);
+        }
+        Ok(Settled { lost })
+    }
+
+    /// What is written instead of a settlement.
+    async fn changed(&self, mut settlement: LaneSettlement) -> Result<LaneSettlement> {
+        match self.flaw {
+            Some(Flaw::SettlesAllButTheLast) => drop(settlement.completed.pop()),
+            Some(Flaw::AReleaseForgetsFollowers) => settlement.release.clear(),
+            Some(Flaw::FollowersArePublishable) => settlement.followers.clear(),
+            Some(Flaw::CountsARepeatedHold) => {
+                for hold in &mut settlement.holds {
+                    let row: Option<OutboxEvent> = self.row(hold.id).await?;
+                    hold.attempts_made = row.map_or(0, |row| row.lifecycle().attempts_made());
+                }
+            }
+            _ => {}
+        }
+        Ok(settlement)
+    }
+}
+
+#[async_trait]
+impl<S: OutboxRepository> OrderedLanes for Broken<S> {
+    async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare> {
+        let relays = self.notes().relays.clone();
+        if self.has(Flaw::LeasesNeverExpire) {
+            for other in relays.values() {
+                self.inner_lanes().lease(other).await?;
+            }
+        }
+        let mut share = self.inner_lanes().lease(request).await?;
+        let mut notes = self.notes();
+        notes.leases += 1;
+        notes.relays.insert(request.owner, request.clone());
+        for lease in &mut share.leases {
+            notes.holders.insert(lease.lane, (request.owner, *lease));
+            match self.flaw {
+                Some(Flaw::ATakeOverKeepsTheEpoch) => lease.epoch = 1,
+                Some(Flaw::ARenewalRaisesTheEpoch) => lease.epoch += notes.leases,
+                _ => {}
+            }
+        }
+        if self.has(Flaw::SharesUnfairly) {
+            share.fair_share = notes.holders.len();
+        }
+        Ok(share)
+    }
+
+    async fn release(&self, owner: OwnerId, leases: &[Lease]) -> Result<()> {
+        match self.flaw {
+            Some(Flaw::AReleaseKeepsTheLanes) => Ok(()),
+            Some(Flaw::ReleasesTheLanesOfOthers) => {
+                let holders = self.notes().holders.clone();
+                for (holder, lease) in leases.iter().filter_map(|lease| holders.get(&lease.lane)) {
+                    self.inner_lanes().release(*holder, &[*lease]).await?;
+                }
+                Ok(())
+            }
+            _ => self.inner_lanes().release(owner, leases).await,
+        }
+    }
+
+    async fn leave(&self, owner: OwnerId) -> Result<()> {
+        if self.has(Flaw::WhoLeavesKeepsTheLanes) {
+            return Ok(());
+        }
+        self.notes().relays.remove(&owner);
+        self.inner_lanes().leave(owner).await
+    }
+
+    async fn fetch(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        max_bytes: u64,
+    ) -> Result<Vec<LaneEvent>> {
+        let unlimited: Vec<LaneRead> = lanes.iter().map(|read| LaneRead { limit: 1000, ..*read }).collect();
+        let lanes = if self.has(Flaw::AFetchIgnoresTheLimitsOfLanes) { &unlimited } else { lanes };
+        let without = if self.has(Flaw::FetchesWhatIsInFlight) { &[] } else { in_flight };
+        let bound = if self.has(Flaw::AFetchIgnoresItsBytes) { u64::MAX } else { max_bytes };
+        let mut fetched = self.inner_lanes().fetch(lanes, without, bound).await?;
+        let mut notes = self.notes();
+        notes.seqs.extend(fetched.iter().map(|event| (event.event.id(), event.seq)));
+        match self.flaw {
+            Some(Flaw::FetchesLanesBackwards) => fetched.reverse(),
+            Some(Flaw::FetchesBehindACursor) => {
+                let cursor = in_flight.iter().filter_map(|id| notes.seqs.get(id)).max().copied();
+                fetched.retain(|event| cursor.is_none_or(|cursor| event.seq > cursor));
+            }
+            Some(Flaw::NeverFetchesALargeEvent) => {
+                let mut bytes = 0;
+                fetched.retain(|event| {
+                    bytes += event.event.payload().as_str().len() as u64;
+                    bytes <= max_bytes
+                });
+            }
+            Some(Flaw::FollowersArePublishable) => {
+                fetched.iter_mut().for_each(|event| event.is_behind_head = false);
+            }
+            Some(Flaw::FollowersJoinAtTheEnd) => {
+                fetched.sort_by_key(|event| notes.followers.contains(&event.event.id()));
+            }
+            _ => {}
+        }
+        Ok(fetched)
+    }
+
+    async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled> {
+        self.notes().followers.extend(&settlement.followers);
+        if self.has(Flaw::ALostLaneStopsTheOthers) {
+            let nothing = KeyRef {
+                lane: omni_box_core::LaneId::new(0),
+                topic: String::new(),
+                partition_key: String::new(),
+            };
+            let nothing = LaneSettlement { release: vec![nothing], ..LaneSettlement::default() };
+            let settled = self.inner_lanes().settle(owner, leases, &nothing).await?;
+            if !settled.lost.is_empty() {
+                return Ok(settled);
+            }
+        }
+        let settlement = self.changed(settlement.clone()).await?;
+        let settled = self.settle_by(self.checked(owner, leases), &settlement).await?;
+        if self.has(Flaw::SettlesLostLanes) {
+            let holders = self.notes().holders.clone();
+            let current = settled.lost.iter().filter_map(|lane| holders.get(lane)).copied().collect();
+            self.settle_by(current, &settlement).await?;
+        }
+        if self.has(Flaw::SettlesWhatIsNotPending) {
+            self.complete_failed::<OutboxEvent>(&settlement.completed).await?;
+        }
+        Ok(settled)
+    }
+
+    async fn announce(&self, owner: OwnerId, leases: &[Lease], activity: Activity) -> Result<()> {
+        self.inner_lanes().announce(owner, leases, activity).await
+    }
+}
