@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, Created, DistributedLocking, EventId, EventRepository, Failure,
-    FetchFilters, LifecycleRecord, OutboxRepository, Result, Wakeup,
+    FetchFilters, LifecycleRecord as Life, OutboxRepository, Result, Wakeup,
 };
 use redb::WriteTransaction;
 use tokio::sync::watch;
@@ -27,32 +28,25 @@ impl<E: Kind> EventRepository<E> for RedbStore {
         let asked = Asked { limit, filters: filters.clone(), fresh_since: None };
         self.read(move |tx, now| {
             let rows = tx.open_table(Tables::<E>::ROWS).map_err(failed)?;
-            let line = tx.open_table(Tables::<E>::LINE).map_err(failed)?;
-            due(&rows, &line, &asked, now)
+            due(&rows, &tx.open_table(Tables::<E>::LINE).map_err(failed)?, &asked, now)
         })
         .await
     }
 
     async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
-        let token = token.clone();
-        self.write(move |tx, now| {
-            let is_free = |life: &LifecycleRecord| life.lock.is_none() || life.is_claimed_by(&token);
-            Tables::<E>::open(tx)?.change(id, is_free, |life| life.claim(&token, now))
-        })
-        .await
+        let (mine, token) = (token.clone(), token.clone());
+        let is_free = move |life: &Life| life.lock.is_none() || life.is_claimed_by(&mine);
+        Ok(!self.change::<E>(&[id], is_free, move |life, now| life.claim(&token, now)).await?.is_empty())
     }
 
     async fn mark_completed(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
-        Ok(!BulkOperations::<E>::complete_many(self, &[id], token).await?.is_empty())
+        Ok(!self.change::<E>(&[id], claimed_by(token), Life::complete).await?.is_empty())
     }
 
     async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
-        let (token, failure) = (token.clone(), failure.clone());
-        self.write(move |tx, now| {
-            let is_mine = |life: &LifecycleRecord| life.is_claimed_by(&token);
-            Tables::<E>::open(tx)?.change(id, is_mine, |life| life.fail(&failure, now))
-        })
-        .await
+        let failure = failure.clone();
+        let fail = move |life: &mut Life, now| life.fail(&failure, now);
+        Ok(!self.change::<E>(&[id], claimed_by(token), fail).await?.is_empty())
     }
 
     fn bulk(&self) -> Option<&dyn BulkOperations<E>> {
@@ -61,6 +55,67 @@ impl<E: Kind> EventRepository<E> for RedbStore {
 
     fn locking(&self) -> Option<&dyn DistributedLocking<E>> {
         Some(self)
+    }
+}
+
+fn claimed_by(token: &ClaimToken) -> impl Fn(&Life) -> bool + Send + use<> {
+    let token = token.clone();
+    move |life| life.is_claimed_by(&token)
+}
+
+impl RedbStore {
+    /// Changes those pending rows to which it applies, in one transaction; returns them.
+    async fn change<E: Kind>(
+        &self,
+        ids: &[EventId],
+        applies: impl Fn(&Life) -> bool + Send + 'static,
+        change: impl Fn(&mut Life, DateTime<Utc>) + Send + 'static,
+    ) -> Result<Vec<EventId>> {
+        let mut ids = ids.to_vec();
+        self.write(move |tx, now| {
+            let (mut tables, mut changed) = (Tables::<E>::open(tx)?, Vec::new());
+            for id in ids.drain(..) {
+                if tables.change(id, &applies, |life| change(life, now))? {
+                    changed.push(id);
+                }
+            }
+            Ok(changed)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl<E: Kind> BulkOperations<E> for RedbStore {
+    async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
+        self.change::<E>(ids, claimed_by(token), Life::complete).await
+    }
+}
+
+#[async_trait]
+impl<E: Kind> DistributedLocking<E> for RedbStore {
+    async fn claim(
+        &self,
+        token: &ClaimToken,
+        limit: BatchSize,
+        ttl: Duration,
+        filters: &FetchFilters,
+    ) -> Result<Vec<E>> {
+        let (token, filters) = (token.clone(), filters.clone());
+        self.write(move |tx, now| {
+            let asked = Asked { limit, filters, fresh_since: Some(now - ttl) };
+            Tables::open(tx)?.claim(&asked, |life| life.claim(&token, now), now)
+        })
+        .await
+    }
+
+    async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
+        let again = token.clone();
+        self.change::<E>(ids, claimed_by(token), move |life, now| life.claim(&again, now)).await
+    }
+
+    async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
+        self.change::<E>(ids, claimed_by(token), Life::release).await.map(drop)
     }
 }
 
@@ -79,68 +134,5 @@ impl Wakeup for Commits {
         if self.0.changed().await.is_err() {
             std::future::pending().await
         }
-    }
-}
-
-impl RedbStore {
-    /// Changes those of a token's claims that are among `ids`, and returns them.
-    async fn change_claimed<E: Kind>(
-        &self,
-        ids: &[EventId],
-        token: &ClaimToken,
-        change: impl Fn(&mut LifecycleRecord, chrono::DateTime<chrono::Utc>) + Send + 'static,
-    ) -> Result<Vec<EventId>> {
-        let (mut ids, token) = (ids.to_vec(), token.clone());
-        self.write(move |tx, now| {
-            let mut tables = Tables::<E>::open(tx)?;
-            let mut changed = Vec::with_capacity(ids.len());
-            for id in ids.drain(..) {
-                if tables.change(id, |life| life.is_claimed_by(&token), |life| change(life, now))? {
-                    changed.push(id);
-                }
-            }
-            Ok(changed)
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl<E: Kind> BulkOperations<E> for RedbStore {
-    async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
-        self.change_claimed::<E>(ids, token, LifecycleRecord::complete).await
-    }
-}
-
-#[async_trait]
-impl<E: Kind> DistributedLocking<E> for RedbStore {
-    async fn claim(
-        &self,
-        token: &ClaimToken,
-        limit: BatchSize,
-        ttl: Duration,
-        filters: &FetchFilters,
-    ) -> Result<Vec<E>> {
-        let (token, filters) = (token.clone(), filters.clone());
-        self.write(move |tx, now| {
-            let asked = Asked { limit, filters, fresh_since: Some(now - ttl) };
-            let mut tables = Tables::<E>::open(tx)?;
-            let mut claimed = Vec::new();
-            for event in tables.due(&asked, now)? {
-                tables.change(event.id(), |_| true, |life| life.claim(&token, now))?;
-                claimed.extend(tables.get(event.id())?.map(|row| row.event()));
-            }
-            Ok(claimed)
-        })
-        .await
-    }
-
-    async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
-        let again = token.clone();
-        self.change_claimed::<E>(ids, token, move |life, now| life.claim(&again, now)).await
-    }
-
-    async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
-        self.change_claimed::<E>(ids, token, LifecycleRecord::release).await.map(drop)
     }
 }

@@ -41,10 +41,10 @@ impl RedbStore {
     ///
     /// # Errors
     /// When it cannot be opened, or is none of redb's.
-    pub async fn open(path: impl AsRef<Path>, clock: impl Clock) -> Result<Self> {
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let db = blocking(move || Database::create(path).map_err(failed)).await?;
-        let (db, clock, writer) = (Arc::new(db), Arc::new(clock), Arc::default());
+        let (db, clock, writer) = (Arc::new(db), Arc::new(SystemClock), Arc::default());
         let store = Self { db, clock, writer, commits: watch::Sender::new(()) };
         let create = |tx: &WriteTransaction, _| {
             Tables::<OutboxEvent>::open(tx)?;
@@ -55,12 +55,11 @@ impl RedbStore {
         Ok(store)
     }
 
-    /// Opens it with the machine's clock.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub async fn open_default(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open(path, SystemClock).await
+    /// Reads another clock than the machine's; tests move theirs.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
     }
 
     pub(crate) fn now(&self) -> DateTime<Utc> {

@@ -1,6 +1,7 @@
 //! The tables of one kind of event, inside a transaction.
 
 use std::collections::HashSet;
+use std::marker::PhantomData;
 
 use chrono::{DateTime, Utc};
 use omni_box_core::{
@@ -11,37 +12,35 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use crate::row::{Kind, Row};
 use crate::store::failed;
 
-/// Rows by id.
-pub(crate) type Rows = TableDefinition<'static, u128, &'static [u8]>;
-/// Ids by what is stored once.
-pub(crate) type Identities = TableDefinition<'static, &'static str, u128>;
-/// Pending rows by their place, each with its id and key.
-pub(crate) type Line = TableDefinition<'static, (bool, i64, u64), (u128, &'static str)>;
+/// Where a row stands.
+type Place = (bool, i64, u64);
 /// Counts what was stored.
 const SEQUENCES: TableDefinition<&str, u64> = TableDefinition::new("sequences");
 
 /// The tables, to be changed.
 pub(crate) struct Tables<'tx, E: Kind> {
-    tx: &'tx WriteTransaction,
     rows: Table<'tx, u128, &'static [u8]>,
     identities: Table<'tx, &'static str, u128>,
-    line: Table<'tx, (bool, i64, u64), (u128, &'static str)>,
-    kind: std::marker::PhantomData<E>,
+    line: Table<'tx, Place, (u128, &'static str)>,
+    sequences: Table<'tx, &'static str, u64>,
+    kind: PhantomData<E>,
 }
 
 impl<'tx, E: Kind> Tables<'tx, E> {
-    pub(crate) const ROWS: Rows = TableDefinition::new(E::TABLE[0]);
-    const IDENTITIES: Identities = TableDefinition::new(E::TABLE[1]);
-    pub(crate) const LINE: Line = TableDefinition::new(E::TABLE[2]);
+    /// Rows by their ids.
+    pub(crate) const ROWS: TableDefinition<'static, u128, &'static [u8]> = TableDefinition::new(E::TABLES[0]);
+    /// Ids by what is stored once.
+    const IDENTITIES: TableDefinition<'static, &'static str, u128> = TableDefinition::new(E::TABLES[1]);
+    /// Pending rows in the order of their places: id and key of each.
+    pub(crate) const LINE: TableDefinition<'static, Place, (u128, &'static str)> =
+        TableDefinition::new(E::TABLES[2]);
 
     pub(crate) fn open(tx: &'tx WriteTransaction) -> Result<Self> {
-        Ok(Self {
-            tx,
-            rows: tx.open_table(Self::ROWS).map_err(failed)?,
-            identities: tx.open_table(Self::IDENTITIES).map_err(failed)?,
-            line: tx.open_table(Self::LINE).map_err(failed)?,
-            kind: std::marker::PhantomData,
-        })
+        let rows = tx.open_table(Self::ROWS).map_err(failed)?;
+        let identities = tx.open_table(Self::IDENTITIES).map_err(failed)?;
+        let line = tx.open_table(Self::LINE).map_err(failed)?;
+        let sequences = tx.open_table(SEQUENCES).map_err(failed)?;
+        Ok(Self { rows, identities, line, sequences, kind: PhantomData })
     }
 
     pub(crate) fn get(&self, id: EventId) -> Result<Option<Row<E>>> {
@@ -66,7 +65,9 @@ impl<'tx, E: Kind> Tables<'tx, E> {
         if let Some(identity) = &identity {
             self.identities.insert(identity.as_str(), id).map_err(failed)?;
         }
-        let row = Row::new(event, self.next_seq()?, now);
+        let last = self.sequences.get(E::TABLES[0]).map_err(failed)?.map_or(0, |last| last.value());
+        self.sequences.insert(E::TABLES[0], last + 1).map_err(failed)?;
+        let row = Row::new(event, last + 1, now);
         self.put(&row)?;
         Ok(Created::New(row.event()))
     }
@@ -93,22 +94,25 @@ impl<'tx, E: Kind> Tables<'tx, E> {
         let id = event.id().as_uuid().as_u128();
         self.rows.insert(id, json.as_slice()).map_err(failed)?;
         if row.life.status == EventStatus::Pending {
-            // without a key, each is one of its own
             let key = event.key().unwrap_or_else(|| event.id().to_string());
             self.line.insert(row.place(), (id, key.as_str())).map_err(failed)?;
         }
         Ok(())
     }
 
-    pub(crate) fn due(&self, asked: &Asked, now: DateTime<Utc>) -> Result<Vec<E>> {
-        due(&self.rows, &self.line, asked, now)
-    }
-
-    fn next_seq(&self) -> Result<u64> {
-        let mut sequences = self.tx.open_table(SEQUENCES).map_err(failed)?;
-        let next = sequences.get(E::TABLE[0]).map_err(failed)?.map_or(0, |last| last.value()) + 1;
-        sequences.insert(E::TABLE[0], next).map_err(failed)?;
-        Ok(next)
+    /// Claims what is due.
+    pub(crate) fn claim(
+        &mut self,
+        asked: &Asked,
+        claim: impl Fn(&mut LifecycleRecord),
+        now: DateTime<Utc>,
+    ) -> Result<Vec<E>> {
+        let mut claimed = due::<E>(&self.rows, &self.line, asked, now)?;
+        for event in &mut claimed {
+            self.change(event.id(), |_| true, &claim)?;
+            *event = self.get(event.id())?.map_or_else(|| event.clone(), |row| row.event());
+        }
+        Ok(claimed)
     }
 }
 
@@ -130,10 +134,11 @@ pub(crate) struct Asked {
 /// Due events that nobody has claimed, oldest first; of each key its head.
 pub(crate) fn due<E: Kind>(
     rows: &impl ReadableTable<u128, &'static [u8]>,
-    line: &impl ReadableTable<(bool, i64, u64), (u128, &'static str)>,
+    line: &impl ReadableTable<Place, (u128, &'static str)>,
     asked: &Asked,
     now: DateTime<Utc>,
 ) -> Result<Vec<E>> {
+    E::check_filters(&asked.filters)?;
     let (mut due, mut seen) = (Vec::new(), HashSet::new());
     for entry in line.iter().map_err(failed)? {
         let (place, entry) = entry.map_err(failed)?;
@@ -141,16 +146,16 @@ pub(crate) fn due<E: Kind>(
         if is_deferred && at > now.timestamp_micros() || due.len() == asked.limit.get() as usize {
             break;
         }
+        // a key that was seen has its head before this one
         if !seen.insert(key.to_owned()) {
             continue;
         }
         let Some(row) = get::<E>(rows, id)? else { continue };
-        let is_fresh = |at| asked.fresh_since.is_none_or(|since| at >= since);
-        let is_claimed = row.life.lock.as_ref().is_some_and(|lock| is_fresh(lock.at));
+        let counts = |at| asked.fresh_since.is_none_or(|since| at >= since);
+        let is_claimed = row.life.lock.as_ref().is_some_and(|lock| counts(lock.at));
         let is_due = row.life.scheduled_at.is_none_or(|at| at <= now);
-        let event = row.event();
-        if event.passes(&asked.filters)? && is_due && !is_claimed {
-            due.push(event);
+        if row.event().passes(&asked.filters) && is_due && !is_claimed {
+            due.push(row.event());
         }
     }
     Ok(due)

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Event, EventContent, Lifecycle, sealed};
 use crate::limits::{EventLimits, check_max_attempts, check_text, fits};
-use crate::{ConsumerGroup, EventId, Result};
+use crate::{ConsumerGroup, Error, EventId, FetchFilters, Result};
 
 /// A received message, stored once per `(message_id, consumer_group)`.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,11 +57,6 @@ impl InboxEvent {
         Self { record, lifecycle }
     }
 
-    /// Its columns, its life apart.
-    pub fn record(&self) -> &InboxRecord {
-        &self.record
-    }
-
     /// With the group, what makes it unique.
     pub fn message_id(&self) -> &str {
         &self.record.message_id
@@ -111,6 +106,28 @@ impl InboxEvent {
 }
 
 impl Event for InboxEvent {
+    type Record = InboxRecord;
+
+    fn record(&self) -> &InboxRecord {
+        &self.record
+    }
+
+    fn restore(record: InboxRecord, lifecycle: Lifecycle) -> Self {
+        Self { record, lifecycle }
+    }
+
+    fn check_filters(filters: &FetchFilters) -> Result<()> {
+        let FetchFilters { topics, aggregate_types, aggregate_ids, .. } = filters;
+        if topics.is_empty() && aggregate_types.is_empty() && aggregate_ids.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid("inbox events have neither topic nor aggregate to filter by"))
+    }
+
+    fn passes(&self, filters: &FetchFilters) -> bool {
+        filters.sources.is_empty() || filters.sources.contains(&self.record.source)
+    }
+
     fn id(&self) -> EventId {
         self.record.id
     }

@@ -14,10 +14,31 @@ pub use lifecycle::{EventStatus, Lifecycle, LifecycleRecord, Lock};
 pub use outbox::{NewOutboxEvent, OutboxEvent, OutboxRecord};
 pub use payload::Payload;
 
-use crate::EventId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{EventId, FetchFilters, Result};
 
 /// What outbox and inbox events have in common. Implemented by [`OutboxEvent`] and [`InboxEvent`] only.
 pub trait Event: sealed::LifecycleMut + Clone + Send + Sync + 'static {
+    /// Its columns, its life apart: [`OutboxRecord`] or [`InboxRecord`].
+    type Record: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
+
+    /// Its columns, its life apart.
+    fn record(&self) -> &Self::Record;
+
+    /// Rebuilds an event from a row. It is trusted: no limit is checked.
+    fn restore(record: Self::Record, lifecycle: Lifecycle) -> Self;
+
+    /// Refuses filters by what events of this kind do not have.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid).
+    fn check_filters(filters: &FetchFilters) -> Result<()>;
+
+    /// Whether filters let it through; those for its kind only.
+    fn passes(&self, filters: &FetchFilters) -> bool;
+
     /// Its id.
     fn id(&self) -> EventId;
 

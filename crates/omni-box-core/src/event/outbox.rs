@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Event, EventContent, Headers, Lifecycle, Payload, sealed};
 use crate::limits::{EventLimits, check_max_attempts, check_optional, check_text};
-use crate::{Error, EventId, Result};
+use crate::{Error, EventId, FetchFilters, Result};
 
 /// An event on its way to a topic. Made by [`OmniBoxDomainService`](crate::OmniBoxDomainService).
 #[derive(Debug, Clone, PartialEq)]
@@ -39,11 +39,6 @@ impl OutboxEvent {
         Self { record, lifecycle }
     }
 
-    /// Its columns, its life apart.
-    pub fn record(&self) -> &OutboxRecord {
-        &self.record
-    }
-
     /// The topic it goes to.
     pub fn topic(&self) -> &str {
         &self.record.topic
@@ -66,6 +61,30 @@ impl OutboxEvent {
 }
 
 impl Event for OutboxEvent {
+    type Record = OutboxRecord;
+
+    fn record(&self) -> &OutboxRecord {
+        &self.record
+    }
+
+    fn restore(record: OutboxRecord, lifecycle: Lifecycle) -> Self {
+        Self { record, lifecycle }
+    }
+
+    fn check_filters(filters: &FetchFilters) -> Result<()> {
+        if filters.sources.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid("outbox events have no source to filter by"))
+    }
+
+    fn passes(&self, filters: &FetchFilters) -> bool {
+        let OutboxRecord { topic, aggregate_type, aggregate_id, .. } = &self.record;
+        is_one_of(&filters.topics, Some(topic))
+            && is_one_of(&filters.aggregate_types, aggregate_type.as_ref())
+            && is_one_of(&filters.aggregate_ids, aggregate_id.as_ref())
+    }
+
     fn id(&self) -> EventId {
         self.record.id
     }
@@ -222,6 +241,11 @@ impl NewOutboxEvent {
         };
         Ok(OutboxEvent { record, lifecycle: Lifecycle::new(max_attempts, self.scheduled_at, now) })
     }
+}
+
+/// Whether a condition of a filter lets a value through; without values, it lets everything through.
+fn is_one_of<T: PartialEq>(values: &[T], value: Option<&T>) -> bool {
+    values.is_empty() || value.is_some_and(|value| values.contains(value))
 }
 
 fn check_schedule(at: DateTime<Utc>, now: DateTime<Utc>, limits: &EventLimits) -> Result<()> {

@@ -93,6 +93,32 @@ fn a_failure_is_recorded_as_it_says() {
 }
 
 #[test]
+fn filters_let_through_what_they_name() {
+    let id = Uuid::now_v7();
+    let order = create(new_event().aggregate("order", id)).unwrap();
+    let bare = create(new_event()).unwrap();
+    let all = FetchFilters::new().topic("users").topic("orders").aggregate_type("order").aggregate_id(id);
+    for (filters, passes) in [
+        (FetchFilters::new(), [true, true]),
+        (FetchFilters::new().topic("orders"), [true, true]),
+        (FetchFilters::new().topic("users"), [false, false]),
+        (all.clone(), [true, false]),
+        (all.aggregate_type("user"), [true, false]),
+        (FetchFilters::new().aggregate_id(Uuid::now_v7()), [false, false]),
+    ] {
+        assert_eq!([&order, &bare].map(|event| event.passes(&filters)), passes, "{filters:?}");
+        OutboxEvent::check_filters(&filters).unwrap();
+        let is_refused = InboxEvent::check_filters(&filters).is_err_and(|e| e.kind() == ErrorKind::Invalid);
+        assert_eq!(is_refused, !filters.is_empty(), "{filters:?} for inbox events");
+    }
+    let message = OmniBoxDomainService::default().create_inbox_event(new_inbox("1")).unwrap();
+    let shop = FetchFilters::new().source("shop");
+    InboxEvent::check_filters(&shop).unwrap();
+    assert!(!message.passes(&shop) && message.passes(&shop.clone().source("orders")));
+    assert_eq!(OutboxEvent::check_filters(&shop).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
 fn nothing_tells_a_message_without_a_digest_from_another() {
     let domain = OmniBoxDomainService::default();
     let message = |source: &str, digest: Option<u8>| {
