@@ -108,7 +108,8 @@ const EXPECTED: [Expected; 8] = [
                   idempotency_key varchar, schema_version varchar, status varchar, attempts_made int4, max_attempts int4, \
                   last_error varchar, scheduled_at timestamptz, completed_at timestamptz, locked_at timestamptz, \
                   locked_by varchar, created_at timestamptz, updated_at timestamptz, partition_key varchar, \
-                  source_topic varchar, source_partition int4, source_offset int8, produced_at timestamptz, digest bytea",
+                  source_topic varchar, source_partition int4, source_offset int8, produced_at timestamptz, digest bytea, \
+                  raw_key bytea",
         indexes: &["_pkey", "_message", "_pending"],
     },
     Expected {

@@ -103,3 +103,31 @@ async fn an_empty_database_is_named_as_such() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn every_column_that_the_migrations_make_is_verified() {
+    run(async |db: Arc<Database>| {
+        let columns: Vec<(String, String)> = sqlx::query_as(
+            "select table_name::text, column_name::text from information_schema.columns where table_schema = 'public'
+             and table_name <> 'omni_box_migrations'",
+        )
+        .fetch_all(&db.pool)
+        .await
+        .unwrap();
+        assert!(columns.len() > 80, "{columns:?}");
+        let mut unnoticed = Vec::new();
+        for (table, column) in columns {
+            db.execute(&format!("alter table {table} rename column \"{column}\" to gone")).await;
+            let found = db.store.verify().await.unwrap();
+            let is_named = |difference: &SchemaDifference| {
+                matches!(difference, SchemaDifference::MissingColumn { column: missing, .. } if *missing == column)
+            };
+            if !found.iter().any(is_named) {
+                unnoticed.push(format!("{table}.{column}"));
+            }
+            db.execute(&format!("alter table {table} rename column gone to \"{column}\"")).await;
+        }
+        assert_eq!(unnoticed, [""; 0]);
+    })
+    .await;
+}
