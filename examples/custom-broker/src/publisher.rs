@@ -141,16 +141,18 @@ impl Webhook {
         Err(failure)
     }
 
+    /// Any answer will do that is not a complaint: whether the address knows a HEAD does not matter.
     async fn check(&self) -> Result<()> {
         let answer = self.send(Method::HEAD, self.endpoint.clone(), "check", Vec::new()).await;
-        let kind = match answer.map(kind_of) {
-            Ok(ErrorKind::Unauthorized) => ErrorKind::Unauthorized,
-            Ok(ErrorKind::Unavailable | ErrorKind::Handler) => ErrorKind::Unavailable,
-            // it answers; whether it knows this address as a HEAD does not matter
-            Ok(_) => return Ok(()),
-            Err(_) => ErrorKind::Unavailable,
+        let status = answer.map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "the webhook cannot be used").with_source(error)
+        })?;
+        let kind = match kind_of(status) {
+            ErrorKind::Unauthorized => ErrorKind::Unauthorized,
+            ErrorKind::Unavailable | ErrorKind::Handler if !status.is_success() => ErrorKind::Unavailable,
+            _ => return Ok(()),
         };
-        Err(Error::new(kind, "the webhook cannot be used"))
+        Err(Error::new(kind, format!("the webhook answered {status} to a check")))
     }
 
     async fn send(&self, method: Method, url: Url, id: &str, body: Vec<u8>) -> Result<StatusCode> {
@@ -168,7 +170,7 @@ impl Webhook {
     }
 }
 
-/// What an answer means to whoever retries.
+/// What an answer that is no success means to whoever retries.
 fn kind_of(status: StatusCode) -> ErrorKind {
     match status.as_u16() {
         401 | 403 => ErrorKind::Unauthorized,

@@ -92,6 +92,39 @@ async fn an_event_that_gets_no_answer_from_a_receiver_that_is_well_fails_alone()
 }
 
 #[tokio::test]
+async fn a_check_passes_unless_the_receiver_complains() {
+    let receiver = Receiver::start().await;
+    let publisher = receiver.publisher();
+    for (status, expected) in [
+        (200, None),
+        (204, None),
+        (404, None),
+        (405, None),
+        (401, Some(ErrorKind::Unauthorized)),
+        (429, Some(ErrorKind::Unavailable)),
+        (500, Some(ErrorKind::Unavailable)),
+        (503, Some(ErrorKind::Unavailable)),
+    ] {
+        receiver.answer_checks(StatusCode::from_u16(status).unwrap());
+        assert_eq!(publisher.check().await.err().map(|error| error.kind()), expected, "the answer {status}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_a_receiver_that_fails_its_check_too_is_an_outage() {
+    let receiver = Receiver::start().await;
+    let publisher = receiver.publisher();
+    receiver.answer_checks(StatusCode::INTERNAL_SERVER_ERROR);
+    receiver.refuse(Some(StatusCode::INTERNAL_SERVER_ERROR));
+    let error = publish(&publisher, event("orders")).await.unwrap_err();
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Unavailable,
+        "no event loses its attempts to a receiver that is down"
+    );
+}
+
+#[tokio::test]
 async fn nobody_listening_is_an_outage() {
     let closed = {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

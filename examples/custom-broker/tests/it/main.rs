@@ -4,5 +4,6 @@
 
 mod answers;
 mod conformance;
+mod readme;
 mod receiver;
 mod signature;

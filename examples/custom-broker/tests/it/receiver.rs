@@ -29,6 +29,8 @@ struct Kept {
     taken: BTreeMap<String, Vec<(String, Bytes)>>,
     /// What it answers to events, instead of taking them.
     refusal: Option<StatusCode>,
+    /// What it answers to a HEAD.
+    answer_to_check: Option<StatusCode>,
     under_way: usize,
     most_under_way: usize,
 }
@@ -85,6 +87,11 @@ impl Receiver {
         self.kept().refusal = status;
     }
 
+    /// Answers so to checks.
+    pub(crate) fn answer_checks(&self, status: StatusCode) {
+        self.kept().answer_to_check = Some(status);
+    }
+
     /// Gives no answer to requests of these methods until it is called again.
     pub(crate) fn silence(&self, methods: &[Method]) {
         self.silent.send_replace(methods.to_vec());
@@ -108,7 +115,7 @@ impl Receiver {
             return StatusCode::BAD_REQUEST;
         }
         if method == Method::HEAD {
-            return StatusCode::METHOD_NOT_ALLOWED;
+            return self.kept().answer_to_check.unwrap_or(StatusCode::METHOD_NOT_ALLOWED);
         }
         if body.len() > MOST_BYTES {
             return StatusCode::PAYLOAD_TOO_LARGE;
