@@ -1,4 +1,4 @@
-#![doc = include_str!("../README.md")]
+//! A store of one's own for omni-box, on the embedded database redb. The README beside it tells how it came about, step by step.
 
 mod inbox;
 mod repository;
