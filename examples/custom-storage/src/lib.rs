@@ -1,4 +1,4 @@
-//! A store of one's own for omni-box, on the embedded database redb. The README beside it tells how it came about, step by step.
+#![doc = include_str!("../README.md")]
 
 mod inbox;
 mod repository;
