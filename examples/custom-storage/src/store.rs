@@ -141,7 +141,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 pub(crate) fn failed(error: impl Into<redb::Error>) -> Error {
     let error = error.into();
     let kind = match &error {
-        redb::Error::Io(_) | redb::Error::PreviousIo => ErrorKind::Unavailable,
+        redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseAlreadyOpen => {
+            ErrorKind::Unavailable
+        }
         redb::Error::Corrupted(_) | redb::Error::TableTypeMismatch { .. } => ErrorKind::Misconfigured,
         _ => ErrorKind::Internal,
     };
