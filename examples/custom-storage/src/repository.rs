@@ -28,7 +28,8 @@ impl<E: Kind> EventRepository<E> for RedbStore {
         let asked = Asked { limit, filters: filters.clone(), fresh_since: None };
         self.read(move |tx, now| {
             let rows = tx.open_table(Tables::<E>::ROWS).map_err(failed)?;
-            due(&rows, &tx.open_table(Tables::<E>::LINE).map_err(failed)?, &asked, now)
+            let line = tx.open_table(Tables::<E>::LINE).map_err(failed)?;
+            due(&rows, &line, &tx.open_table(Tables::<E>::CLAIMS).map_err(failed)?, &asked, now)
         })
         .await
     }

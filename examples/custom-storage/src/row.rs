@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What the two kinds of event differ in.
 pub trait Kind: Event {
     /// The names of its tables.
-    const TABLES: [&'static str; 3];
+    const TABLES: [&'static str; 4];
     /// What is stored once.
     fn identity(&self) -> Option<String>;
     /// Whose order is kept; without one, it is a key of its own.
@@ -17,7 +17,8 @@ pub trait Kind: Event {
 }
 
 impl Kind for OutboxEvent {
-    const TABLES: [&'static str; 3] = ["outbox_events", "outbox_identities", "outbox_pending"];
+    const TABLES: [&'static str; 4] =
+        ["outbox_events", "outbox_identities", "outbox_pending", "outbox_claims"];
 
     fn identity(&self) -> Option<String> {
         self.content().idempotency_key.clone()
@@ -33,7 +34,7 @@ impl Kind for OutboxEvent {
 }
 
 impl Kind for InboxEvent {
-    const TABLES: [&'static str; 3] = ["inbox_events", "inbox_identities", "inbox_pending"];
+    const TABLES: [&'static str; 4] = ["inbox_events", "inbox_identities", "inbox_pending", "inbox_claims"];
 
     fn identity(&self) -> Option<String> {
         Some(format!("{:?}", (self.consumer_group().as_str(), self.message_id())))

@@ -141,6 +141,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 pub(crate) fn failed(error: impl Into<redb::Error>) -> Error {
     let error = error.into();
     let kind = match &error {
+        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => ErrorKind::Misconfigured,
         redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseAlreadyOpen => {
             ErrorKind::Unavailable
         }

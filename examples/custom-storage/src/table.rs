@@ -22,6 +22,7 @@ pub(crate) struct Tables<'tx, E: Kind> {
     rows: Table<'tx, u128, &'static [u8]>,
     identities: Table<'tx, &'static str, u128>,
     line: Table<'tx, Place, (u128, &'static str)>,
+    claims: Table<'tx, u128, &'static str>,
     sequences: Table<'tx, &'static str, u64>,
     kind: PhantomData<E>,
 }
@@ -34,13 +35,17 @@ impl<'tx, E: Kind> Tables<'tx, E> {
     /// Pending rows in the order of their places: id and key of each.
     pub(crate) const LINE: TableDefinition<'static, Place, (u128, &'static str)> =
         TableDefinition::new(E::TABLES[2]);
+    /// Keys of pending rows that somebody has claimed, by their ids.
+    pub(crate) const CLAIMS: TableDefinition<'static, u128, &'static str> =
+        TableDefinition::new(E::TABLES[3]);
 
     pub(crate) fn open(tx: &'tx WriteTransaction) -> Result<Self> {
         let rows = tx.open_table(Self::ROWS).map_err(failed)?;
         let identities = tx.open_table(Self::IDENTITIES).map_err(failed)?;
         let line = tx.open_table(Self::LINE).map_err(failed)?;
+        let claims = tx.open_table(Self::CLAIMS).map_err(failed)?;
         let sequences = tx.open_table(SEQUENCES).map_err(failed)?;
-        Ok(Self { rows, identities, line, sequences, kind: PhantomData })
+        Ok(Self { rows, identities, line, claims, sequences, kind: PhantomData })
     }
 
     pub(crate) fn get(&self, id: EventId) -> Result<Option<Row<E>>> {
@@ -93,9 +98,13 @@ impl<'tx, E: Kind> Tables<'tx, E> {
         let (event, json) = (row.event(), row.to_json()?);
         let id = event.id().as_uuid().as_u128();
         self.rows.insert(id, json.as_slice()).map_err(failed)?;
+        self.claims.remove(id).map_err(failed)?;
         if row.life.status == EventStatus::Pending {
             let key = event.key().unwrap_or_else(|| event.id().to_string());
             self.line.insert(row.place(), (id, key.as_str())).map_err(failed)?;
+            if row.life.lock.is_some() {
+                self.claims.insert(id, key.as_str()).map_err(failed)?;
+            }
         }
         Ok(())
     }
@@ -107,7 +116,7 @@ impl<'tx, E: Kind> Tables<'tx, E> {
         claim: impl Fn(&mut LifecycleRecord),
         now: DateTime<Utc>,
     ) -> Result<Vec<E>> {
-        let mut claimed = due::<E>(&self.rows, &self.line, asked, now)?;
+        let mut claimed = due::<E>(&self.rows, &self.line, &self.claims, asked, now)?;
         for event in &mut claimed {
             self.change(event.id(), |_| true, &claim)?;
             *event = self.get(event.id())?.map_or_else(|| event.clone(), |row| row.event());
@@ -131,31 +140,37 @@ pub(crate) struct Asked {
     pub(crate) fresh_since: Option<DateTime<Utc>>,
 }
 
-/// Due events that nobody has claimed, oldest first; of each key its head.
+/// Due events, oldest first: of each key its head, and none of a key that somebody has claimed.
 pub(crate) fn due<E: Kind>(
     rows: &impl ReadableTable<u128, &'static [u8]>,
     line: &impl ReadableTable<Place, (u128, &'static str)>,
+    claims: &impl ReadableTable<u128, &'static str>,
     asked: &Asked,
     now: DateTime<Utc>,
 ) -> Result<Vec<E>> {
     E::check_filters(&asked.filters)?;
     let (mut due, mut seen) = (Vec::new(), HashSet::new());
+    for claim in claims.iter().map_err(failed)? {
+        let (id, key) = claim.map_err(failed)?;
+        let claimed_at = get::<E>(rows, id.value())?.and_then(|row| row.life.lock).map(|lock| lock.at);
+        if claimed_at.is_some_and(|at| asked.fresh_since.is_none_or(|since| at >= since)) {
+            seen.insert(key.value().to_owned());
+        }
+    }
     for entry in line.iter().map_err(failed)? {
         let (place, entry) = entry.map_err(failed)?;
         let ((is_deferred, at, _), (id, key)) = (place.value(), entry.value());
         if is_deferred && at > now.timestamp_micros() || due.len() == asked.limit.get() as usize {
             break;
         }
-        // a key that was seen has its head before this one
+        // a key that was seen has its head before this one, or is at work
         if !seen.insert(key.to_owned()) {
             continue;
         }
         let Some(row) = get::<E>(rows, id)? else { continue };
-        let counts = |at| asked.fresh_since.is_none_or(|since| at >= since);
-        let is_claimed = row.life.lock.as_ref().is_some_and(|lock| counts(lock.at));
-        let is_due = row.life.scheduled_at.is_none_or(|at| at <= now);
-        if row.event().passes(&asked.filters) && is_due && !is_claimed {
-            due.push(row.event());
+        let (event, is_due) = (row.event(), row.life.scheduled_at.is_none_or(|at| at <= now));
+        if is_due && event.passes(&asked.filters) {
+            due.push(event);
         }
     }
     Ok(due)

@@ -20,7 +20,7 @@ fn lines(text: &str) -> String {
 
 #[test]
 fn every_quotation_is_in_the_code() {
-    let quotations: Vec<&str> = README.split("```rust,ignore\n").skip(1).collect();
+    let quotations: Vec<&str> = README.split("```rs\n").skip(1).collect();
     assert!(quotations.len() > 10, "there are quotations");
     for quotation in quotations {
         let quotation = quotation.split("```").next().unwrap_or_default();
