@@ -38,7 +38,7 @@ async fn ship(cx: InboxContext<'_, RedbStore>, order: Order) -> Result<(), Handl
     let mut shipments = cx.conn.open_table(SHIPMENTS)?;
     let before = shipments.get(order.number)?.map_or(0, |count| count.value());
     shipments.insert(order.number, before + 1)?;
-    if order.number % 5 == 0 && cx.event.lifecycle().attempts_made() == 0 {
+    if order.number.is_multiple_of(5) && cx.event.lifecycle().attempts_made() == 0 {
         return Err(HandlerError::new("out of stock"));
     }
     Ok(())
