@@ -10,17 +10,19 @@
 //!
 //! - `OMNI_BOX_MODEL_CASES`: how many sequences each test plays.
 //! - `OMNI_BOX_MODEL_SEED`: a number; other sequences.
+//! - `OMNI_BOX_MODEL_TRACE`: set, every sequence is printed as it went, not only one that fails.
 
 mod call;
 mod clock;
 mod failure;
+mod inbox;
 mod lanes;
 mod rows;
 mod runner;
 
-use omni_box_core::OutboxRepository;
+use omni_box_core::{InboxRepository, OutboxRepository};
 
-use crate::conformance::StoreFixture;
+use crate::conformance::{InboxFixture, StoreFixture};
 
 /// Leases, fetches and settlements of lanes, while transactions commit early, late or perhaps.
 pub async fn lanes<F>()
@@ -38,6 +40,14 @@ where
     runner::run::<rows::Rows<F>>("rows").await;
 }
 
+/// Messages that are received once, again or as another one's, settled, undone to a savepoint, quarantined.
+pub async fn inbox<F>()
+where
+    F: InboxFixture<Store: InboxRepository>,
+{
+    runner::run::<inbox::Inbox<F>>("inbox").await;
+}
+
 /// A store as tests against a model: `model_conformance!(MyFixture)`, or `model_conformance!(MyFixture, of: [lanes])` for a
 /// store that is not of every kind.
 ///
@@ -46,7 +56,7 @@ where
 #[macro_export]
 macro_rules! model_conformance {
     ($fixture:ty $(,)?) => {
-        $crate::model_conformance! { $fixture, of: [lanes, rows] }
+        $crate::model_conformance! { $fixture, of: [lanes, rows, inbox] }
     };
     ($fixture:ty, of: [$($kind:ident),+ $(,)?] $(,)?) => {
         mod model {

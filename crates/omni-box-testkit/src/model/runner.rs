@@ -117,6 +117,9 @@ impl<G: Ground> Kept<G> {
         let began = Instant::now();
         let outcome =
             runtime.block_on(async { timeout(LIMIT, Box::pin(ground.play(operations, &trace))).await });
+        if std::env::var_os("OMNI_BOX_MODEL_TRACE").is_some() {
+            println!("a case:{}", trace.text());
+        }
         let fail = |reason: String| Err(TestCaseError::fail(format!("{}\n{reason}\n", trace.text())));
         match outcome {
             Ok(Ok(())) => {

@@ -9,7 +9,7 @@ use omni_box_core::{
 
 use super::fetch::Room;
 use super::operation::{Operation, Outcome, RELAYS};
-use super::relay::{InFlight, Relay, settlement};
+use super::relay::{Lost, Relay, settlement};
 use super::table::{Row, Table};
 use super::writer::Open;
 use super::{AMPLE, Lanes, lanes_of, request};
@@ -50,7 +50,12 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
     pub(super) async fn step(&mut self, operation: &Operation) -> Checked {
         match operation {
             Operation::Begin => self.begin().await,
-            Operation::Create { tx, event, cut } => self.create(*tx, event, *cut).await,
+            Operation::Create { tx, events, commits, cut } => {
+                for event in events {
+                    self.create(*tx, event, *cut).await?;
+                }
+                if *commits { self.commit(self.open.len().saturating_sub(1)).await } else { Ok(()) }
+            }
             Operation::Commit { tx } => self.commit(*tx).await,
             Operation::CommitUnknown { tx, cut } => self.commit_unknown(*tx, *cut).await,
             Operation::Rollback { tx } => self.rollback(*tx, false).await,
@@ -63,6 +68,10 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
             Operation::Settle { relay, outcomes, releases, cut } => {
                 self.settle(*relay, outcomes, *releases, *cut).await
             }
+            Operation::Return { relay } => {
+                self.leave(*relay, Cut::NEVER).await?;
+                self.lease(*relay, Cut::NEVER).await
+            }
             Operation::Repeat { relay } => self.repeat(*relay).await,
             Operation::SettleLost { relay, outcomes, releases } => {
                 self.settle_lost(*relay, outcomes, *releases).await
@@ -72,7 +81,7 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
             Operation::Leave { relay, cut } => self.leave(*relay, *cut).await,
             Operation::Crash { relay } => {
                 self.trace.note(format!("r{relay} crashes"));
-                self.relays[*relay] = Relay::new();
+                self.relays[*relay].crash();
                 Ok(())
             }
             Operation::Advance { minutes } => self.advance(*minutes).await,
@@ -146,15 +155,18 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
     }
 
     async fn settle(&mut self, relay: usize, outcomes: &[Outcome], releases: bool, cut: Cut) -> Checked {
+        if self.relays[relay].in_flight.is_empty() {
+            self.fetch(relay, 1000, Room::Ample).await?;
+        }
         let mut in_flight = std::mem::take(&mut self.relays[relay].in_flight);
         let settlement = settlement(&mut in_flight, outcomes, releases, &self.table, &self.ground.keys);
         self.relays[relay].in_flight = in_flight;
-        let leases = self.relays[relay].leases.clone();
-        self.write(relay, leases, settlement, cut).await
+        let (owner, leases) = (self.relays[relay].owner, self.relays[relay].leases.clone());
+        self.write(relay, owner, leases, settlement, cut).await
     }
 
     async fn repeat(&mut self, relay: usize) -> Checked {
-        let Some((leases, settlement)) = self.relays[relay].last.clone() else { return Ok(()) };
+        let Some((owner, leases, settlement)) = self.relays[relay].last.clone() else { return Ok(()) };
         // what came in between may have given the key another head: no relay would write this now
         let mut after = self.table.clone();
         after.settle(&self.ground.leases.lanes().collect(), &settlement, &self.ground.keys);
@@ -162,30 +174,32 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
             return Ok(());
         }
         self.trace.note("again:".into());
-        self.write(relay, leases, settlement, Cut::NEVER).await
+        self.write(relay, owner, leases, settlement, Cut::NEVER).await
     }
 
     async fn settle_lost(&mut self, relay: usize, outcomes: &[Outcome], releases: bool) -> Checked {
-        let (leases, mut events): (Vec<Lease>, Vec<InFlight>) = std::mem::take(&mut self.relays[relay].lost);
-        if leases.is_empty() {
+        let Some(Lost { owner, leases, mut in_flight }) = self.relays[relay].lost.take() else {
             return Ok(());
-        }
-        let settlement = settlement(&mut events, outcomes, releases, &self.table, &self.ground.keys);
-        self.trace.note("of lost lanes:".into());
-        self.write(relay, leases, settlement, Cut::NEVER).await
+        };
+        let settlement = settlement(&mut in_flight, outcomes, releases, &self.table, &self.ground.keys);
+        self.trace.note("of lost lanes, or of before the crash:".into());
+        self.write(relay, owner, leases, settlement, Cut::NEVER).await
     }
 
     /// Writes a settlement and compares everything that it might have changed.
     async fn write(
         &mut self,
         relay: usize,
+        owner: OwnerId,
         leases: Vec<Lease>,
         settlement: LaneSettlement,
         cut: Cut,
     ) -> Checked {
+        if settlement.is_empty() {
+            return Ok(());
+        }
         self.make_way().await?;
         self.trace.note(format!("r{relay} settles {}, cut off {cut:?}", self.text_of(&settlement)));
-        let owner = self.relays[relay].owner;
         let lanes = lanes_of(&self.ground.stores[relay]);
         let answer = match cut
             .off(retried("settle", async || lanes.settle(owner, &leases, &settlement).await))
@@ -196,30 +210,31 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
         };
         let check = self.ground.leases.check(owner, &leases, self.table.now);
         let concerned: BTreeSet<LaneId> = leases.iter().map(|lease| lease.lane).collect();
-        self.relays[relay].last = Some((leases.clone(), settlement.clone()));
+        self.relays[relay].last = Some((owner, leases.clone(), settlement.clone()));
         let Some(lost) = answer else {
             self.quiet().await?;
             let mine = &concerned - &check.lost;
             return self.find_out(&settlement, &mine).await;
         };
         let lost: BTreeSet<LaneId> = lost.into_iter().collect();
-        // what changes nothing need not look at the leases
-        if !settlement.is_empty() {
-            if !lost.is_superset(&check.lost) || !lost.is_subset(&(&check.lost | &check.expired)) {
-                let numbers = |lanes: &BTreeSet<LaneId>| {
-                    format!("{:?}", lanes.iter().map(|lane| lane.number()).collect::<Vec<_>>())
-                };
-                return mismatch(format!(
-                    "lanes {} were lost, {} should be",
-                    numbers(&lost),
-                    numbers(&check.lost)
-                ));
-            }
-            self.table.settle(&(&concerned - &lost), &settlement, &self.ground.keys);
-            let gone: Vec<Lease> =
-                leases.iter().filter(|lease| lost.contains(&lease.lane)).copied().collect();
-            self.relays[relay].lose(&gone);
+        if !lost.is_superset(&check.lost) || !lost.is_subset(&(&check.lost | &check.expired)) {
+            let numbers = |lanes: &BTreeSet<LaneId>| {
+                format!("{:?}", lanes.iter().map(|lane| lane.number()).collect::<Vec<_>>())
+            };
+            return mismatch(format!(
+                "lanes {} were lost, {} should be",
+                numbers(&lost),
+                numbers(&check.lost)
+            ));
         }
+        self.table.settle(&(&concerned - &lost), &settlement, &self.ground.keys);
+        let held = &self.relays[relay].leases;
+        let gone: Vec<Lease> = held
+            .iter()
+            .filter(|lease| leases.contains(lease) && lost.contains(&lease.lane))
+            .copied()
+            .collect();
+        self.relays[relay].lose(&gone);
         self.compare(&settlement).await?;
         self.look().await
     }
@@ -352,9 +367,8 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
         let completed = pending.map(Row::id).collect();
         let release = self.ground.keys.0.clone();
         let settlement = LaneSettlement { completed, release, ..LaneSettlement::default() };
-        let leases = self.relays[0].leases.clone();
-        self.write(0, leases, settlement, Cut::NEVER).await?;
-        let owner = self.relays[0].owner;
+        let (owner, leases) = (self.relays[0].owner, self.relays[0].leases.clone());
+        self.write(0, owner, leases, settlement, Cut::NEVER).await?;
         self.compare_rows(&self.table.rows.iter().collect::<Vec<_>>()).await?;
         for row in &self.gone {
             if self.stored(row).await?.is_some() {

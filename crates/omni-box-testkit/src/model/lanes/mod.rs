@@ -21,7 +21,7 @@ use self::case::Case;
 use self::lease::{Leases, TTL};
 use self::operation::{KEYS, Operation, RELAYS};
 use self::table::Keys;
-use super::call::{Checked, begin, cannot, commit, mismatch, retried};
+use super::call::{Checked, Cut, begin, cannot, commit, mismatch, retried};
 use super::clock::span;
 use super::runner::{Ground, Trace};
 use crate::conformance::StoreFixture;
@@ -46,9 +46,9 @@ pub(super) struct Lanes<F: StoreFixture> {
 impl<F: StoreFixture<Store: OutboxRepository>> Ground for Lanes<F> {
     type Operation = Operation;
 
-    const CASES: u32 = 24;
+    const CASES: u32 = 40;
 
-    const LENGTH: Range<usize> = 5..45;
+    const LENGTH: Range<usize> = 10..50;
 
     async fn prepare() -> Option<Self> {
         let fixture = F::create().await?;
@@ -73,6 +73,8 @@ impl<F: StoreFixture<Store: OutboxRepository>> Ground for Lanes<F> {
     async fn play(&mut self, operations: &[Operation], trace: &Trace) -> Checked {
         self.cases += 1;
         let mut case = Case::new(self, trace);
+        // a relay is at work in every case
+        Box::pin(case.step(&Operation::Lease { relay: 0, cut: Cut::NEVER })).await?;
         for operation in operations {
             // boxed: the futures of a step are large
             Box::pin(case.step(operation)).await?;

@@ -16,10 +16,11 @@ pub(super) const RELAYS: usize = 3;
 #[derive(Debug, Clone)]
 pub(in crate::model) enum Operation {
     Begin,
-    /// In an open transaction, or a new one.
+    /// In an open transaction, or a new one; which is then committed or not.
     Create {
         tx: usize,
-        event: New,
+        events: Vec<New>,
+        commits: bool,
         cut: Cut,
     },
     Commit {
@@ -45,17 +46,22 @@ pub(in crate::model) enum Operation {
         limit: u32,
         is_small: bool,
     },
+    /// Reads before, if it has nothing in flight.
     Settle {
         relay: usize,
         outcomes: Vec<Outcome>,
         releases: bool,
         cut: Cut,
     },
+    /// Gives all lanes back and takes them anew: what it had read of them is lost.
+    Return {
+        relay: usize,
+    },
     /// Writes its last settlement again.
     Repeat {
         relay: usize,
     },
-    /// Settles what it had read of lanes that it has lost.
+    /// Settles what it had read of lanes that it has lost, or what it had read before it crashed: it was only frozen.
     SettleLost {
         relay: usize,
         outcomes: Vec<Outcome>,
@@ -75,7 +81,7 @@ pub(in crate::model) enum Operation {
         relay: usize,
         cut: Cut,
     },
-    /// Forgets everything and begins anew, as somebody else.
+    /// Begins anew as somebody else.
     Crash {
         relay: usize,
     },
@@ -127,7 +133,7 @@ fn new() -> impl Strategy<Value = New> {
 
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
-        4 => Just(Outcome::Completed),
+        3 => Just(Outcome::Completed),
         3 => Fault::any().prop_map(Outcome::Held),
         1 => Just(Outcome::Follows),
         2 => Just(Outcome::Kept),
@@ -142,24 +148,26 @@ pub(super) fn operations() -> impl Strategy<Value = Operation> {
     let releases = || proptest::bool::weighted(0.9);
     prop_oneof![
         1 => Just(Operation::Begin),
-        12 => (tx(), new(), Cut::rarely()).prop_map(|(tx, event, cut)| Operation::Create { tx, event, cut }),
-        7 => tx().prop_map(|tx| Operation::Commit { tx }),
+        12 => (tx(), collection::vec(new(), 1..5), proptest::bool::weighted(0.6), Cut::rarely())
+            .prop_map(|(tx, events, commits, cut)| Operation::Create { tx, events, commits, cut }),
+        4 => tx().prop_map(|tx| Operation::Commit { tx }),
         1 => (tx(), Cut::always()).prop_map(|(tx, cut)| Operation::CommitUnknown { tx, cut }),
         1 => tx().prop_map(|tx| Operation::Rollback { tx }),
         1 => tx().prop_map(|tx| Operation::Drop { tx }),
-        6 => (relay(), Cut::rarely()).prop_map(|(relay, cut)| Operation::Lease { relay, cut }),
-        10 => (relay(), sample::select(vec![1_u32, 2, 3, 1000]), proptest::bool::weighted(0.1))
+        5 => (relay(), Cut::rarely()).prop_map(|(relay, cut)| Operation::Lease { relay, cut }),
+        6 => (relay(), sample::select(vec![1_u32, 2, 1000, 1000]), proptest::bool::weighted(0.1))
             .prop_map(|(relay, limit, is_small)| Operation::Fetch { relay, limit, is_small }),
         12 => (relay(), outcomes(), releases(), Cut::rarely())
             .prop_map(|(relay, outcomes, releases, cut)| Operation::Settle { relay, outcomes, releases, cut }),
-        2 => relay().prop_map(|relay| Operation::Repeat { relay }),
-        2 => (relay(), outcomes(), releases())
+        6 => relay().prop_map(|relay| Operation::Repeat { relay }),
+        2 => relay().prop_map(|relay| Operation::Return { relay }),
+        5 => (relay(), outcomes(), releases())
             .prop_map(|(relay, outcomes, releases)| Operation::SettleLost { relay, outcomes, releases }),
         1 => (relay(), 0..4_usize, Cut::rarely())
             .prop_map(|(relay, keep, cut)| Operation::GiveBack { relay, keep, cut }),
         1 => (relay(), any::<bool>()).prop_map(|(relay, is_idle)| Operation::Announce { relay, is_idle }),
         1 => (relay(), Cut::rarely()).prop_map(|(relay, cut)| Operation::Leave { relay, cut }),
-        1 => relay().prop_map(|relay| Operation::Crash { relay }),
+        2 => relay().prop_map(|relay| Operation::Crash { relay }),
         5 => (1_u8..5).prop_map(|minutes| Operation::Advance { minutes }),
     ]
 }

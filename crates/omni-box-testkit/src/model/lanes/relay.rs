@@ -23,21 +23,29 @@ pub(super) struct Relay {
     pub(super) owner: OwnerId,
     pub(super) leases: Vec<Lease>,
     pub(super) in_flight: Vec<InFlight>,
-    /// Leases that it has lost, and what it had read of them.
-    pub(super) lost: (Vec<Lease>, Vec<InFlight>),
+    /// Leases that it has lost, or had as somebody else before a crash, and what it had read of them.
+    pub(super) lost: Option<Lost>,
     /// What it wrote last.
-    pub(super) last: Option<(Vec<Lease>, LaneSettlement)>,
+    pub(super) last: Option<(OwnerId, Vec<Lease>, LaneSettlement)>,
+}
+
+/// What a relay could still write, though it should not.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) owner: OwnerId,
+    pub(super) leases: Vec<Lease>,
+    pub(super) in_flight: Vec<InFlight>,
 }
 
 impl Relay {
     pub(super) fn new() -> Self {
-        Self {
-            owner: OwnerId::generate(),
-            leases: Vec::new(),
-            in_flight: Vec::new(),
-            lost: Default::default(),
-            last: None,
-        }
+        Self { owner: OwnerId::generate(), leases: Vec::new(), in_flight: Vec::new(), lost: None, last: None }
+    }
+
+    /// Begins anew as somebody else.
+    pub(super) fn crash(&mut self) {
+        let before = std::mem::replace(self, Self::new());
+        self.lost = Some(Lost { owner: before.owner, leases: before.leases, in_flight: before.in_flight });
     }
 
     /// Takes a new set of leases; what belongs to others is lost.
@@ -55,7 +63,7 @@ impl Relay {
         let (gone, kept) = self.in_flight.drain(..).partition(|event| lanes.contains(&event.lane));
         self.in_flight = kept;
         self.leases.retain(|lease| !lost.contains(lease));
-        self.lost = (lost.to_vec(), gone);
+        self.lost = Some(Lost { owner: self.owner, leases: lost.to_vec(), in_flight: gone });
     }
 
     pub(super) fn read(&mut self, answer: &[LaneEvent]) {

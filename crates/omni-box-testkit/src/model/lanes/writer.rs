@@ -12,12 +12,13 @@ use super::operation::{New, Schedule};
 use super::table::{Held, Row};
 use crate::conformance::StoreFixture;
 use crate::model::call::{self, Checked, Cut, begin, cannot, mismatch};
-use crate::model::clock::{MINUTE, end, span};
+use crate::model::clock::{MINUTE, Minute, end, span};
 
 /// An open transaction.
 pub(super) struct Open<S: Store> {
     tx: S::Tx,
     name: String,
+    began: Minute,
     rows: Vec<Row>,
 }
 
@@ -31,7 +32,7 @@ impl<F: StoreFixture<Store: OutboxRepository>> Case<'_, F> {
             let name = format!("t{}", self.transactions);
             self.trace.note(format!("{name} begins"));
             let tx = begin(&self.ground.writer).await?;
-            self.open.push(Open { tx, name, rows: Vec::new() });
+            self.open.push(Open { tx, name, began: self.table.now, rows: Vec::new() });
         }
         Ok(())
     }
@@ -44,7 +45,7 @@ impl<F: StoreFixture<Store: OutboxRepository>> Case<'_, F> {
         Ok(())
     }
 
-    fn draw(&mut self, new: &New) -> Row {
+    fn draw(&mut self, new: &New, schedule: Schedule) -> Row {
         let key = new.key.map(|key| key % self.ground.keys.0.len());
         self.events += 1;
         let name = format!("e{}", self.events);
@@ -57,7 +58,7 @@ impl<F: StoreFixture<Store: OutboxRepository>> Case<'_, F> {
             draft = draft.idempotency_key(format!("{}/{identity}", self.ground.cases));
         }
         let now = Utc::now() + self.ground.ahead;
-        let scheduled = match new.schedule {
+        let scheduled = match schedule {
             Schedule::Now => None,
             Schedule::Past => {
                 draft = draft.scheduled_at(now - MINUTE / 2);
@@ -90,14 +91,16 @@ impl<F: StoreFixture<Store: OutboxRepository>> Case<'_, F> {
         if self.open.is_empty() {
             self.begin().await?;
         }
-        let mut row = self.draw(new);
         let mut own = self.open.remove(tx % self.open.len());
+        // a store may take the time of an open transaction for that of its beginning: then what is in the past is not
+        let schedule = if own.began == self.table.now { new.schedule } else { Schedule::Now };
+        let mut row = self.draw(new, schedule);
         let key = row.key.map_or("no key".into(), |key| format!("key {}", ["a", "b", "c", "d"][key]));
         self.trace.note(format!(
             "{} creates {} ({key}, {:?}{}), cut off {cut:?}",
             own.name,
             row.name,
-            new.schedule,
+            schedule,
             new.identity.map_or(String::new(), |identity| format!(", identity {identity}"))
         ));
         let rival = self.open.iter().position(|open| {
