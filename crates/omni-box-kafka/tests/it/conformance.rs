@@ -1,0 +1,176 @@
+//! The suites of publishers and consumers, on Apache Kafka and on librdkafka's mock cluster.
+
+use std::time::Duration;
+
+use omni_box_core::{ConsumerGroup, EventId, RawEventConverter};
+use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
+use omni_box_testkit::conformance::{ConsumerFixture, Outages, PublisherFixture};
+use rdkafka::ClientConfig;
+use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::future_producer::FutureProducerContext;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+
+use crate::cluster::{self, unique};
+use crate::consume::config;
+
+const BROKER: i32 = 1;
+
+/// Apache Kafka, shared with other tests. It has no outages: clients come to the address that it advertises, and a proxy in front of that
+/// is passed by.
+struct Apache {
+    servers: String,
+    sender: FutureProducer,
+}
+
+/// A mock cluster of the test's own, which lives as long as the client that sends to it.
+struct Mock {
+    servers: String,
+    sender: FutureProducer,
+}
+
+impl Apache {
+    fn new() -> Option<Self> {
+        let servers = omni_box_harness::kafka()?;
+        let sender = ClientConfig::new().set("bootstrap.servers", &servers).create().unwrap();
+        Some(Self { servers, sender })
+    }
+
+    async fn topic(&self, partitions: i32) -> String {
+        cluster::topic(&self.servers, "conformance", partitions, &[]).await
+    }
+
+    fn publisher(&self) -> KafkaEventPublisher {
+        KafkaEventPublisher::from_config(KafkaPublisherConfig::new(&self.servers), RawEventConverter).unwrap()
+    }
+
+    fn settings(&self, group: &ConsumerGroup, topic: &str) -> KafkaConsumerConfig {
+        config(&self.servers, group.as_str(), topic)
+    }
+}
+
+impl Mock {
+    fn new() -> Option<Self> {
+        let sender: FutureProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create().unwrap();
+        let servers = sender.client().mock_cluster().unwrap().bootstrap_servers();
+        Some(Self { servers, sender })
+    }
+
+    fn cluster(&self) -> MockCluster<'_, FutureProducerContext<DefaultClientContext>> {
+        self.sender.client().mock_cluster().unwrap()
+    }
+
+    async fn topic(&self, partitions: i32) -> String {
+        let topic = unique("conformance");
+        self.cluster().create_topic(&topic, partitions, 1).unwrap();
+        topic
+    }
+
+    fn publisher(&self) -> KafkaEventPublisher {
+        // the mock answers no questions about a topic's settings
+        let config = KafkaPublisherConfig::new(&self.servers);
+        KafkaEventPublisher::with_factory(move || config.producer(), RawEventConverter)
+    }
+
+    fn settings(&self, group: &ConsumerGroup, topic: &str) -> KafkaConsumerConfig {
+        // more than the three seconds for which the mock lets a new group wait, or its members are thrown out before they are in; a
+        // second less than this is what each later rebalance takes
+        config(&self.servers, group.as_str(), topic).property("session.timeout.ms", "4000")
+    }
+}
+
+macro_rules! fixtures {
+    ($fixture:ident) => {
+        impl PublisherFixture for $fixture {
+            type Publisher = KafkaEventPublisher;
+
+            async fn create() -> Option<Self> {
+                Self::new()
+            }
+
+            async fn topic(&self) -> String {
+                self.topic(3).await
+            }
+
+            async fn publisher(&self) -> KafkaEventPublisher {
+                self.publisher()
+            }
+
+            async fn read(&self, topic: &str) -> Vec<EventId> {
+                let read = cluster::read(&self.servers, topic).await;
+                let id = |read: &cluster::Read| {
+                    let (_, id) = read.headers.iter().find(|(name, _)| name == "event_id").unwrap();
+                    EventId::from(id.parse::<uuid::Uuid>().unwrap())
+                };
+                read.iter().map(id).collect()
+            }
+        }
+
+        impl ConsumerFixture for $fixture {
+            type Consumer = KafkaEventConsumer;
+
+            async fn create() -> Option<Self> {
+                Self::new()
+            }
+
+            async fn topic(&self, partitions: i32) -> String {
+                self.topic(partitions).await
+            }
+
+            fn group(&self) -> ConsumerGroup {
+                ConsumerGroup::new(unique("group")).unwrap()
+            }
+
+            async fn consumer(&self, group: &ConsumerGroup, topic: &str) -> KafkaEventConsumer {
+                let settings = self.settings(group, topic).drain_deadline(Duration::from_secs(2)).window(100);
+                KafkaEventConsumer::from_config(settings).unwrap()
+            }
+
+            async fn send(
+                &self,
+                topic: &str,
+                partition: i32,
+                key: Option<&[u8]>,
+                value: Option<&[u8]>,
+                headers: &[(&str, &[u8])],
+            ) {
+                let headers = headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+                    headers.insert(Header { key, value: Some(*value) })
+                });
+                let mut record: FutureRecord<'_, [u8], [u8]> =
+                    FutureRecord::to(topic).partition(partition).headers(headers);
+                record.key = key;
+                record.payload = value;
+                let sent = self.sender.send_result(record).map_err(|(error, _)| error).unwrap();
+                sent.await.unwrap().map_err(|(error, _)| error).unwrap();
+            }
+        }
+    };
+}
+
+fixtures!(Apache);
+fixtures!(Mock);
+
+impl Outages for Mock {
+    async fn cut(&self) {
+        self.cluster().broker_down(BROKER).unwrap();
+    }
+
+    async fn restore(&self) {
+        self.cluster().broker_up(BROKER).unwrap();
+    }
+}
+
+mod apache {
+    use super::Apache;
+    omni_box_testkit::publisher_conformance!(Apache);
+    omni_box_testkit::consumer_conformance!(Apache);
+}
+
+mod mock {
+    use super::Mock;
+    omni_box_testkit::publisher_conformance!(Mock);
+    omni_box_testkit::outage_conformance!(Mock);
+    omni_box_testkit::consumer_conformance!(Mock);
+}
