@@ -43,6 +43,7 @@ macro_rules! __repository_conformance {
             of_two_that_race_for_an_identity_one_waits
             racing_creates_agree_on_one_event
             an_id_belongs_to_one_event
+            a_commit_behind_a_failed_statement_tells_the_truth
             an_unknown_id_is_none
         }
         $crate::__conformance_cases! { StoreFixture, $fixture, [$crate::conformance::events::$event], in (repository::fetch):
@@ -242,6 +243,7 @@ macro_rules! outbox_conformance {
                 a_scheduled_event_joins_when_it_is_due
                 a_schedule_in_the_past_is_due_at_once
                 events_without_a_key_do_not_wait_for_each_other
+                a_head_waits_for_what_is_claimed_behind_it
             }
             $($crate::__capability_conformance! { $capability, $fixture, OutboxEvent })*
         }

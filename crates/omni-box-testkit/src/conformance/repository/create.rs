@@ -327,6 +327,29 @@ where
     assert_eq!(table.row(&first).await, before, "the event that was stored first is as it was");
 }
 
+/// `Store::commit`: `Ok` means durable, also behind a statement that failed and whose error nobody heeded: a database that has given
+/// the transaction up by then must not be taken at its word.
+pub async fn a_commit_behind_a_failed_statement_tells_the_truth<F, E>(fixture: F)
+where
+    F: StoreFixture<Store: EventRepository<E>>,
+    E: Specimen,
+{
+    let table = Table::<_, E>::first(&fixture).await;
+    let [known, event] = [E::of("a"), E::of("b")];
+    table.create_one(&known).await;
+    let mut tx = begin(&table.store).await;
+    table.store.create(&mut tx, &event).await.expect("a valid event is created");
+    let refused = table.store.create(&mut tx, &known.namesake()).await;
+    assert!(refused.is_err(), "an id belongs to one event: another one of that id must be refused");
+    let committed = table.store.commit(tx).await;
+    let is_there = table.get(event.id()).await.is_some();
+    assert_eq!(
+        committed.is_ok(),
+        is_there,
+        "whether the event is there, beside what the commit said: {committed:?}"
+    );
+}
+
 /// `get_by_id`: an unknown id is `None`.
 pub async fn an_unknown_id_is_none<F, E>(fixture: F)
 where

@@ -4,7 +4,6 @@ mod consumer;
 mod publisher;
 mod store;
 
-use std::any::type_name;
 use std::cell::RefCell;
 use std::future::{poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -57,7 +56,7 @@ async fn assert_finds<F, R>(
     let Some(failure) = failure_of(broken(), &case).await else {
         panic!("{case_name} passes although what it tests is broken");
     };
-    println!("{case_name} ({}): {failure}", type_name::<F>());
+    println!("{case_name}: {failure}");
 }
 
 thread_local! {

@@ -46,12 +46,21 @@ impl<E: Kind, S: EventRepository<E>> DistributedLocking<E> for Broken<S> {
     ) -> Result<Vec<E>> {
         let ttl = if self.has(Flaw::ClaimsNeverExpire) { Duration::from_secs(1 << 32) } else { ttl };
         let limit = self.limit(Flaw::AClaimIgnoresItsLimit, limit);
+        let filters = if self.has(Flaw::AClaimIgnoresFilters) { &FetchFilters::new() } else { filters };
         let mut claimed: Vec<E> = self.inner.locking().unwrap().claim(token, limit, ttl, filters).await?;
         if self.has(Flaw::ClaimsWhatIsClaimed) {
             let known: Vec<EventId> = claimed.iter().map(E::id).collect();
             let rows: Vec<E> = self.rows().await?;
             let is_others = |row: &E| row.lifecycle().lock().is_some() && !known.contains(&row.id());
             claimed.extend(rows.into_iter().filter(is_others));
+        }
+        if self.has(Flaw::ClaimsWholeKeys) {
+            for row in self.rows::<E>().await? {
+                let is_free = row.status() == EventStatus::Pending && row.lifecycle().lock().is_none();
+                if is_free && self.inner.mark_processing(row.id(), token).await? {
+                    claimed.push(row);
+                }
+            }
         }
         for event in &claimed {
             self.note_claim(event.id(), token);
@@ -60,7 +69,6 @@ impl<E: Kind, S: EventRepository<E>> DistributedLocking<E> for Broken<S> {
     }
 
     async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
-        let kept = self.inner.locking().unwrap();
         if self.has(Flaw::ARenewalDoesNothing) {
             let mut kept = Vec::new();
             for id in ids {
@@ -70,7 +78,7 @@ impl<E: Kind, S: EventRepository<E>> DistributedLocking<E> for Broken<S> {
             }
             return Ok(kept);
         }
-        kept.refresh(token, ids).await
+        self.inner.locking().unwrap().refresh(token, ids).await
     }
 
     async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {

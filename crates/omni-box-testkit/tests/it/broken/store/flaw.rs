@@ -11,6 +11,10 @@ flaws! { Fixture:
     CommitFailsInSilence =>
         repository::create::an_event_exists_after_the_commit [OutboxEvent],
         repository::create::an_event_exists_after_the_commit [InboxEvent];
+    /// A commit says `Ok` whatever the database says.
+    CommitHidesErrors =>
+        repository::create::a_commit_behind_a_failed_statement_tells_the_truth [OutboxEvent],
+        repository::create::a_commit_behind_a_failed_statement_tells_the_truth [InboxEvent];
     RollbackCommits =>
         repository::create::a_rollback_leaves_nothing [OutboxEvent],
         repository::create::a_rollback_leaves_nothing [InboxEvent],
@@ -70,6 +74,11 @@ flaws! { Fixture:
     ClaimsWhatIsClaimed =>
         locking::heads_of_keys_are_claimed_once [OutboxEvent],
         locking::two_claimers_never_share_a_key [InboxEvent];
+    /// Several of one key are claimed at a time.
+    ClaimsWholeKeys =>
+        locking::heads_of_keys_are_claimed_once [OutboxEvent],
+        outbox::a_head_waits_for_what_is_claimed_behind_it;
+    AClaimIgnoresFilters => locking::filters_narrow_a_claim [OutboxEvent];
     ClaimsNeverExpire => locking::a_stale_claim_is_taken_over [InboxEvent];
     AClaimIgnoresItsLimit => locking::a_claim_keeps_its_limit [OutboxEvent];
     ARenewalDoesNothing => locking::a_renewed_claim_is_not_taken [OutboxEvent];
