@@ -43,6 +43,24 @@ pub enum Attempt {
     Refunded,
 }
 
+impl Attempt {
+    /// What it adds to the attempts made: 1, 0 or -1. A store keeps the sum within 0 and the maximum.
+    ///
+    /// ```
+    /// use omni_box_core::Attempt;
+    ///
+    /// let charges = [Attempt::Counted, Attempt::Free, Attempt::Refunded].map(Attempt::charge);
+    /// assert_eq!(charges, [1, 0, -1]);
+    /// ```
+    pub fn charge(self) -> i32 {
+        match self {
+            Self::Counted => 1,
+            Self::Free => 0,
+            Self::Refunded => -1,
+        }
+    }
+}
+
 /// What became of a message that was handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandlerOutcome {

@@ -189,3 +189,24 @@ name! {
     /// The consumer group: a message takes effect once per `(message_id, consumer_group)`.
     ConsumerGroup, "consumer group"
 }
+
+impl ConsumerGroup {
+    /// Takes a name that a store returned. One bad row must never block a fetch, and a foreign writer may have stored what
+    /// [`new`](Self::new) refuses: control characters become U+FFFD, as does a name that is empty, and a long one is cut.
+    ///
+    /// ```
+    /// use omni_box_core::ConsumerGroup;
+    ///
+    /// assert_eq!(ConsumerGroup::from_stored("shipping").as_str(), "shipping");
+    /// assert_eq!(ConsumerGroup::from_stored("ship\nping").as_str(), "ship\u{fffd}ping");
+    /// assert_eq!(ConsumerGroup::from_stored("").as_str(), "\u{fffd}");
+    /// ```
+    pub fn from_stored(name: &str) -> Self {
+        let cleaned = || {
+            let readable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+            let name: String = name.chars().map(readable).take(255).collect();
+            if name.is_empty() { "\u{fffd}".to_owned() } else { name }
+        };
+        Self::new(name).unwrap_or_else(|_| Self(cleaned().into()))
+    }
+}

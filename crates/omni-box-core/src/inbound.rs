@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer};
@@ -52,6 +54,31 @@ impl InboundMessage {
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(value.as_deref()?).ok()
+    }
+
+    /// Its headers as a store keeps them in quarantine: a JSON list of `[name, base64 of the value, or null]`, as names may repeat and
+    /// values need not be text. A NUL in a name, which no database stores, becomes U+FFFD.
+    ///
+    /// ```
+    /// use omni_box_core::InboundMessage;
+    ///
+    /// let message = InboundMessage {
+    ///     topic: "orders".into(),
+    ///     partition: 3,
+    ///     offset: 17,
+    ///     key: None,
+    ///     value: None,
+    ///     headers: vec![("trace".into(), Some(vec![0xff, 0].into())), ("trace".into(), None)],
+    ///     timestamp: None,
+    /// };
+    /// assert_eq!(message.raw_headers().to_string(), r#"[["trace","/wA="],["trace",null]]"#);
+    /// ```
+    pub fn raw_headers(&self) -> serde_json::Value {
+        let pair = |(name, value): &(String, Option<Bytes>)| {
+            let value = value.as_ref().map(|bytes| BASE64.encode(bytes));
+            serde_json::json!([name.replace('\0', "\u{fffd}"), value])
+        };
+        self.headers.iter().map(pair).collect()
     }
 
     /// `topic:partition:offset`, the message id of last resort.

@@ -3,13 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, ErrorKind,
-    Event, EventId, EventRepository, EventStatus, Failure, FetchFilters, InboundMessage, InboxEvent,
-    InboxRepository, InboxSettlement, PartitionEnd, QuarantinedMessage, Received, Result, RetentionPolicies,
-    Savepoints, TopicPartition, WorkerId,
+    Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement,
+    PartitionEnd, QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, TopicPartition,
+    WorkerId,
 };
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
@@ -36,7 +34,7 @@ impl InboxRepository for PgStore {
                     return Ok(Received::New);
                 }
                 match rows.remove(&key_of(event)) {
-                    Some((row, wait)) => Ok(judge(event, row, wait)),
+                    Some((row, wait)) => Ok(Received::of(row, event, wait)),
                     None => Err(deleted_meanwhile()),
                 }
             })
@@ -83,7 +81,7 @@ impl InboxRepository for PgStore {
             .bind(column(messages, |m| m.message.partition))
             .bind(column(messages, |m| m.message.offset))
             .bind(column(messages, |m| m.message.key.as_deref()))
-            .bind(column(messages, |m| raw_headers(&m.message)))
+            .bind(column(messages, |m| m.message.raw_headers()))
             .bind(column(messages, |m| m.message.value.as_deref()))
             .bind(column(messages, |m| m.message.timestamp))
             .bind(column(messages, |m| m.error.replace('\0', "\u{fffd}")))
@@ -172,7 +170,7 @@ impl EventRepository<InboxEvent> for PgStore {
     }
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<InboxEvent>> {
-        check_filters(filters)?;
+        InboxEvent::check_filters(filters)?;
         let mut session = self.session().await?;
         let rows = sqlx::query(self.queries.inbox_fetch.sql())
             .bind(i64::from(limit.get()))
@@ -259,11 +257,6 @@ impl PgStore {
         fn column<'a, T>(events: &'a [InboxEvent], get: impl Fn(&'a InboxEvent) -> T) -> Vec<T> {
             events.iter().map(get).collect()
         }
-        let headers = events
-            .iter()
-            .map(|event| serde_json::to_string(event.headers()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::invalid("headers cannot be stored as JSON").with_source(error))?;
         let ids: Vec<Uuid> = sqlx::query_scalar(self.queries.inbox_receive.sql())
             .bind(column(events, |e| e.id().as_uuid()))
             .bind(column(events, InboxEvent::message_id))
@@ -271,7 +264,7 @@ impl PgStore {
             .bind(column(events, |e| e.event_type()))
             .bind(column(events, InboxEvent::source))
             .bind(column(events, |e| e.payload().as_str()))
-            .bind(headers)
+            .bind(column(events, |e| e.headers().to_json()))
             .bind(column(events, |e| e.content().trace_id.as_deref()))
             .bind(column(events, |e| e.content().correlation_id.as_deref()))
             .bind(column(events, |e| e.content().causation_id.as_deref()))
@@ -322,42 +315,8 @@ fn key_of(event: &InboxEvent) -> (String, ConsumerGroup) {
     (event.message_id().to_owned(), event.consumer_group().clone())
 }
 
-/// A row without a digest was stored by somebody else, who may name source and type differently: no conflict.
-fn judge(event: &InboxEvent, row: InboxEvent, wait: Duration) -> Received {
-    let both_have_digests = row.digest().is_some() && event.digest().is_some();
-    if both_have_digests && row.conflicts_with(event) {
-        return Received::Conflict(row);
-    }
-    match row.status() {
-        EventStatus::Pending => Received::Pending { event: row, wait },
-        EventStatus::Completed => Received::Completed(row),
-        EventStatus::Failed => Received::Failed(row),
-    }
-}
-
 fn deleted_meanwhile() -> Error {
     Error::new(ErrorKind::Contention, "the row of a message was deleted meanwhile, run the transaction again")
-}
-
-/// Headers as a list of `[name, base64 or null]`: names may repeat, values need not be text.
-fn raw_headers(message: &InboundMessage) -> serde_json::Value {
-    message
-        .headers
-        .iter()
-        .map(|(name, value)| {
-            serde_json::json!([
-                name.replace('\0', "\u{fffd}"),
-                value.as_ref().map(|bytes| BASE64.encode(bytes))
-            ])
-        })
-        .collect()
-}
-
-pub(crate) fn check_filters(filters: &FetchFilters) -> Result<()> {
-    if filters.topics.is_empty() && filters.aggregate_types.is_empty() && filters.aggregate_ids.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid("inbox events have no topic or aggregate, filter by source"))
 }
 
 pub(crate) fn inbox_events(rows: &[PgRow]) -> Result<Vec<InboxEvent>> {

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Activity, Attempt, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement,
-    LaneShare, Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled,
+    Activity, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
+    Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled,
 };
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
@@ -287,17 +287,12 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) fn retry_columns(failure: &Failure) -> Outcome {
-    let charge = match failure.attempt {
-        Attempt::Counted => 1,
-        Attempt::Free => 0,
-        Attempt::Refunded => -1,
-    };
     let (kind, delay) = match failure.retry {
         Retry::After(delay) => (0, interval(delay)),
         Retry::OnRequest => (1, PgInterval::default()),
         Retry::Never => (2, PgInterval::default()),
     };
-    Outcome { charge, kind, delay }
+    Outcome { charge: failure.attempt.charge(), kind, delay }
 }
 
 fn lane_event(row: &PgRow) -> Result<LaneEvent, sqlx::Error> {

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    BatchSize, BulkOperations, ClaimToken, DistributedLocking, EventId, FetchFilters, InboxEvent,
+    BatchSize, BulkOperations, ClaimToken, DistributedLocking, Event, EventId, FetchFilters, InboxEvent,
     OutboxEvent, Result,
 };
 use uuid::Uuid;
 
+use crate::PgStore;
 use crate::error::failed;
-use crate::inbox::{self, inbox_events};
+use crate::inbox::inbox_events;
 use crate::lanes::uuids;
 use crate::query::Query;
 use crate::row::Reader;
 use crate::store::interval;
-use crate::{PgStore, outbox};
 
 impl PgStore {
     /// Runs a statement on events that a token has claimed; returns those it changed.
@@ -55,7 +55,7 @@ impl DistributedLocking<OutboxEvent> for PgStore {
         ttl: Duration,
         filters: &FetchFilters,
     ) -> Result<Vec<OutboxEvent>> {
-        outbox::check_filters(filters)?;
+        OutboxEvent::check_filters(filters)?;
         let mut session = self.session().await?;
         let rows = sqlx::query(self.queries.outbox_claim.sql())
             .bind(i64::from(limit.get()))
@@ -90,7 +90,7 @@ impl DistributedLocking<InboxEvent> for PgStore {
         ttl: Duration,
         filters: &FetchFilters,
     ) -> Result<Vec<InboxEvent>> {
-        inbox::check_filters(filters)?;
+        InboxEvent::check_filters(filters)?;
         let mut session = self.session().await?;
         let rows = sqlx::query(self.queries.inbox_claim.sql())
             .bind(i64::from(limit.get()))

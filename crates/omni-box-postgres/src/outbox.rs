@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Error, ErrorKind,
-    Event, EventId, EventRepository, Failure, FetchFilters, LaneId, Lifecycle, LifecycleRecord, OrderedLanes,
-    OutboxEvent, OutboxRecord, OutboxRepository, Result, RetentionPolicies, Wakeup,
+    Event, EventId, EventRepository, Failure, FetchFilters, LaneId, LifecycleRecord, OrderedLanes,
+    OutboxEvent, OutboxRepository, Result, RetentionPolicies, Wakeup,
 };
 use sqlx::{Connection, Executor, PgConnection, Row};
 use uuid::Uuid;
@@ -53,7 +53,7 @@ impl EventRepository<OutboxEvent> for PgStore {
     }
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<OutboxEvent>> {
-        check_filters(filters)?;
+        OutboxEvent::check_filters(filters)?;
         let mut session = self.session().await?;
         let rows = sqlx::query(self.queries.outbox_fetch.sql())
             .bind(i64::from(limit.get()))
@@ -189,11 +189,6 @@ impl PgStore {
         fn column<'a, T>(events: &'a [OutboxEvent], get: impl Fn(&'a OutboxEvent) -> T) -> Vec<T> {
             events.iter().map(get).collect()
         }
-        let headers = events
-            .iter()
-            .map(|event| serde_json::to_string(event.headers()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::invalid("headers cannot be stored as JSON").with_source(error))?;
         let rows = sqlx::query(self.queries.outbox_create.sql())
             .bind(column(events, |e| e.id().as_uuid()))
             .bind(column(events, |e| e.event_type()))
@@ -202,7 +197,7 @@ impl PgStore {
             .bind(column(events, OutboxEvent::topic))
             .bind(column(events, OutboxEvent::partition_key))
             .bind(column(events, |e| e.payload().as_str()))
-            .bind(headers)
+            .bind(column(events, |e| e.headers().to_json()))
             .bind(column(events, |e| e.content().trace_id.as_deref()))
             .bind(column(events, |e| e.content().correlation_id.as_deref()))
             .bind(column(events, |e| e.content().causation_id.as_deref()))
@@ -263,26 +258,9 @@ struct StoredTimes {
 
 impl StoredTimes {
     fn apply(&self, event: &OutboxEvent) -> OutboxEvent {
-        let record = OutboxRecord {
-            id: event.id(),
-            content: event.content().clone(),
-            aggregate_type: event.aggregate_type().map(str::to_owned),
-            aggregate_id: event.aggregate_id(),
-            topic: event.topic().to_owned(),
-            partition_key: event.partition_key().map(str::to_owned),
-        };
-        let lifecycle = LifecycleRecord {
-            status: omni_box_core::EventStatus::Pending,
-            attempts_made: 0,
-            max_attempts: event.lifecycle().max_attempts(),
-            last_error: None,
-            scheduled_at: Some(self.scheduled_at),
-            completed_at: None,
-            lock: None,
-            created_at: self.created_at,
-            updated_at: self.created_at,
-        };
-        OutboxEvent::restore(record, Lifecycle::from(lifecycle))
+        let mut life = LifecycleRecord::stored(event.lifecycle(), self.created_at);
+        life.scheduled_at = Some(self.scheduled_at);
+        OutboxEvent::restore(event.record().clone(), life.into())
     }
 }
 
@@ -317,13 +295,6 @@ pub(crate) async fn require_transaction(conn: &mut PgConnection) -> Result<()> {
         }
         Err(error) => Err(failed("find out whether a transaction is open")(error)),
     }
-}
-
-pub(crate) fn check_filters(filters: &FetchFilters) -> Result<()> {
-    if filters.sources.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid("outbox events have no source, filter by topic or aggregate"))
 }
 
 fn misconfigured(message: String) -> Error {

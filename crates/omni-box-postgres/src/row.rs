@@ -5,7 +5,6 @@ use omni_box_core::{
     ConsumerGroup, EventContent, EventStatus, Headers, InboxEvent, InboxRecord, Lifecycle, LifecycleRecord,
     Lock, OutboxEvent, OutboxRecord, Payload, SourcePosition, WorkerId,
 };
-use serde_json::value::{RawValue, to_raw_value};
 use sqlx::postgres::{PgRow, PgTypeInfo, PgValueRef};
 use sqlx::{Decode, Postgres, Row, Type};
 use uuid::Uuid;
@@ -77,8 +76,8 @@ impl<'r> Reader<'r> {
         let id = self.next()?;
         let content = EventContent {
             event_type: self.next()?,
-            payload: payload(self.next()?),
-            headers: headers(self.next()?),
+            payload: Payload::from_stored(self.next()?),
+            headers: self.next::<Option<&str>>()?.map(Headers::from_stored).unwrap_or_default(),
             trace_id: self.next()?,
             correlation_id: self.next()?,
             causation_id: self.next()?,
@@ -125,7 +124,7 @@ impl<'r> Reader<'r> {
     pub(crate) fn inbox_event(&mut self) -> Result<InboxEvent, sqlx::Error> {
         let (id, content, lifecycle) = self.shared()?;
         let message_id = self.next()?;
-        let consumer_group = group(self.next()?);
+        let consumer_group = ConsumerGroup::from_stored(self.next()?);
         let source = self.next()?;
         let partition_key = self.next()?;
         let position = match (self.next()?, self.next()?, self.next()?) {
@@ -149,27 +148,4 @@ impl<'r> Reader<'r> {
         };
         Ok(InboxEvent::restore(record, lifecycle))
     }
-}
-
-/// JSON that serde refuses although the database took it is kept as a JSON string.
-fn payload(text: &str) -> Payload {
-    serde_json::from_str::<&RawValue>(text)
-        .map(ToOwned::to_owned)
-        .or_else(|_| to_raw_value(text))
-        .map_or_else(|_| Payload::null(), Payload::from_stored)
-}
-
-/// Headers that are no object are left out.
-fn headers(text: Option<&str>) -> Headers {
-    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
-}
-
-/// A group that a foreign writer stored may hold what ours cannot.
-fn group(text: &str) -> ConsumerGroup {
-    let clean =
-        || text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(255).collect::<String>();
-    ConsumerGroup::new(text)
-        .or_else(|_| ConsumerGroup::new(clean()))
-        .or_else(|_| ConsumerGroup::new("\u{fffd}"))
-        .expect("a replacement character is a valid name")
 }

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use omni_box_core::{
-    BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, Event, EventId,
-    EventRepository, EventStatus, Failure, FetchFilters, InboundMessage, InboxEvent, InboxRepository,
-    InboxSettlement, PartitionEnd, QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints,
-    Store, TopicPartition, WorkerId,
+    BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
+    EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
+    QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, Store, TopicPartition, WorkerId,
 };
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -28,7 +25,7 @@ impl InboxRepository for SqliteStore {
         for event in events {
             received.push(match self.store_message(conn, event).await? {
                 None => Received::New,
-                Some((row, wait)) => judge(event, row, wait),
+                Some((row, wait)) => Received::of(row, event, wait),
             });
         }
         Ok(received)
@@ -60,7 +57,7 @@ impl InboxRepository for SqliteStore {
                 .bind(message.partition)
                 .bind(message.offset)
                 .bind(message.key.as_deref())
-                .bind(raw_headers(message).to_string())
+                .bind(message.raw_headers().to_string())
                 .bind(message.value.as_deref())
                 .bind(message.timestamp.map(|at| at.timestamp_micros()))
                 .bind(error.replace('\0', "\u{fffd}"))
@@ -155,7 +152,7 @@ impl EventRepository<InboxEvent> for SqliteStore {
     }
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<InboxEvent>> {
-        check_filters(filters)?;
+        InboxEvent::check_filters(filters)?;
         let mut reader = self.reader().await?;
         let rows = sqlx::query(self.queries.inbox_fetch.sql())
             .bind(i64::from(limit.get()))
@@ -230,8 +227,6 @@ impl SqliteStore {
     ) -> Result<Option<(InboxEvent, Duration)>> {
         let content = event.content();
         let position = event.position();
-        let headers = serde_json::to_string(event.headers())
-            .map_err(|error| Error::invalid("headers cannot be stored as JSON").with_source(error))?;
         let done = sqlx::query(self.queries.inbox_receive.sql())
             .bind(event.id().to_string())
             .bind(event.message_id())
@@ -239,7 +234,7 @@ impl SqliteStore {
             .bind(event.event_type())
             .bind(event.source())
             .bind(event.payload().as_str())
-            .bind(headers)
+            .bind(event.headers().to_json())
             .bind(content.trace_id.as_deref())
             .bind(content.correlation_id.as_deref())
             .bind(content.causation_id.as_deref())
@@ -304,40 +299,6 @@ impl SqliteStore {
             .map_err(failed("record a failure"))?;
         Ok(done.rows_affected() == 1)
     }
-}
-
-/// A row without a digest was stored by somebody else, who may name source and type differently: no conflict.
-fn judge(event: &InboxEvent, row: InboxEvent, wait: Duration) -> Received {
-    let both_have_digests = row.digest().is_some() && event.digest().is_some();
-    if both_have_digests && row.conflicts_with(event) {
-        return Received::Conflict(row);
-    }
-    match row.status() {
-        EventStatus::Pending => Received::Pending { event: row, wait },
-        EventStatus::Completed => Received::Completed(row),
-        EventStatus::Failed => Received::Failed(row),
-    }
-}
-
-/// Headers as a list of `[name, base64 or null]`: names may repeat, values need not be text.
-fn raw_headers(message: &InboundMessage) -> serde_json::Value {
-    message
-        .headers
-        .iter()
-        .map(|(name, value)| {
-            serde_json::json!([
-                name.replace('\0', "\u{fffd}"),
-                value.as_ref().map(|bytes| BASE64.encode(bytes))
-            ])
-        })
-        .collect()
-}
-
-pub(crate) fn check_filters(filters: &FetchFilters) -> Result<()> {
-    if filters.topics.is_empty() && filters.aggregate_types.is_empty() && filters.aggregate_ids.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid("inbox events have no topic or aggregate, filter by source"))
 }
 
 fn inbox_event(row: &SqliteRow) -> Result<InboxEvent> {

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Activity, Attempt, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement,
-    LaneShare, Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled, Store,
+    Activity, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
+    Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled, Store,
 };
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -281,17 +281,12 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) fn retry_columns(failure: &Failure) -> Outcome {
-    let charge = match failure.attempt {
-        Attempt::Counted => 1,
-        Attempt::Free => 0,
-        Attempt::Refunded => -1,
-    };
     let (kind, delay) = match failure.retry {
         Retry::After(delay) => (0, micros(delay)),
         Retry::OnRequest => (1, 0),
         Retry::Never => (2, 0),
     };
-    Outcome { charge, kind, delay }
+    Outcome { charge: failure.attempt.charge(), kind, delay }
 }
 
 /// Takes the first of each lane, then the second of each, while the bytes last; at least one.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    BatchSize, BulkOperations, ClaimToken, DistributedLocking, EventId, FetchFilters, InboxEvent,
+    BatchSize, BulkOperations, ClaimToken, DistributedLocking, Event, EventId, FetchFilters, InboxEvent,
     OutboxEvent, Result, Store,
 };
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use crate::error::failed;
 use crate::inbox::inbox_events;
 use crate::outbox::outbox_events;
 use crate::query::{Query, array, ids, micros};
-use crate::{SqliteStore, inbox, outbox};
+use crate::{SqliteStore, outbox};
 
 impl SqliteStore {
     /// Runs a statement on events that a token has claimed; returns those it changed.
@@ -85,7 +85,7 @@ impl DistributedLocking<OutboxEvent> for SqliteStore {
         ttl: Duration,
         filters: &FetchFilters,
     ) -> Result<Vec<OutboxEvent>> {
-        outbox::check_filters(filters)?;
+        OutboxEvent::check_filters(filters)?;
         let mut tx = self.begin().await?;
         let [topics, aggregate_types, aggregate_ids] = outbox::filter_arrays(filters);
         let found: Vec<i64> = sqlx::query_scalar(self.queries.outbox_claimable.sql())
@@ -120,7 +120,7 @@ impl DistributedLocking<InboxEvent> for SqliteStore {
         ttl: Duration,
         filters: &FetchFilters,
     ) -> Result<Vec<InboxEvent>> {
-        inbox::check_filters(filters)?;
+        InboxEvent::check_filters(filters)?;
         let mut tx = self.begin().await?;
         let found: Vec<String> = sqlx::query_scalar(self.queries.inbox_claimable.sql())
             .bind(i64::from(limit.get()))

@@ -2,8 +2,8 @@
 
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Error, ErrorKind,
-    Event, EventId, EventRepository, EventStatus, Failure, FetchFilters, Lifecycle, LifecycleRecord,
-    OrderedLanes, OutboxEvent, OutboxRecord, OutboxRepository, Result, RetentionPolicies, Store, Wakeup,
+    Event, EventId, EventRepository, Failure, FetchFilters, LifecycleRecord, OrderedLanes, OutboxEvent,
+    OutboxRepository, Result, RetentionPolicies, Store, Wakeup,
 };
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor, SqliteConnection};
@@ -48,7 +48,7 @@ impl EventRepository<OutboxEvent> for SqliteStore {
     }
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<OutboxEvent>> {
-        check_filters(filters)?;
+        OutboxEvent::check_filters(filters)?;
         let [topics, aggregate_types, aggregate_ids] = filter_arrays(filters);
         let mut reader = self.reader().await?;
         let rows = sqlx::query(self.queries.outbox_fetch.sql())
@@ -175,8 +175,6 @@ impl SqliteStore {
 
     async fn insert(&self, conn: &mut SqliteConnection, event: &OutboxEvent) -> Result<Created<OutboxEvent>> {
         let content = event.content();
-        let headers = serde_json::to_string(event.headers())
-            .map_err(|error| Error::invalid("headers cannot be stored as JSON").with_source(error))?;
         let stored: Option<(i64, i64)> = sqlx::query_as(self.queries.outbox_create.sql())
             .bind(event.id().to_string())
             .bind(event.event_type())
@@ -185,7 +183,7 @@ impl SqliteStore {
             .bind(event.topic())
             .bind(event.partition_key())
             .bind(event.payload().as_str())
-            .bind(headers)
+            .bind(event.headers().to_json())
             .bind(content.trace_id.as_deref())
             .bind(content.correlation_id.as_deref())
             .bind(content.causation_id.as_deref())
@@ -219,33 +217,9 @@ impl SqliteStore {
 
 /// The event with what the database's clock said when it was stored.
 fn with_times(event: &OutboxEvent, scheduled_at: i64, created_at: i64) -> OutboxEvent {
-    let record = OutboxRecord {
-        id: event.id(),
-        content: event.content().clone(),
-        aggregate_type: event.aggregate_type().map(str::to_owned),
-        aggregate_id: event.aggregate_id(),
-        topic: event.topic().to_owned(),
-        partition_key: event.partition_key().map(str::to_owned),
-    };
-    let lifecycle = LifecycleRecord {
-        status: EventStatus::Pending,
-        attempts_made: 0,
-        max_attempts: event.lifecycle().max_attempts(),
-        last_error: None,
-        scheduled_at: Some(moment(scheduled_at)),
-        completed_at: None,
-        lock: None,
-        created_at: moment(created_at),
-        updated_at: moment(created_at),
-    };
-    OutboxEvent::restore(record, Lifecycle::from(lifecycle))
-}
-
-pub(crate) fn check_filters(filters: &FetchFilters) -> Result<()> {
-    if filters.sources.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid("outbox events have no source, filter by topic or aggregate"))
+    let mut life = LifecycleRecord::stored(event.lifecycle(), moment(created_at));
+    life.scheduled_at = Some(moment(scheduled_at));
+    OutboxEvent::restore(event.record().clone(), life.into())
 }
 
 /// Topics, types and ids of aggregates as statements take them.

@@ -27,6 +27,26 @@ impl Headers {
         Self::default()
     }
 
+    /// Takes JSON text that a store returned. It is trusted: no limit is checked. One bad row must never block a fetch, so a value that is
+    /// no string becomes its JSON text, and anything but a JSON object holds no headers.
+    ///
+    /// ```
+    /// use omni_box_core::Headers;
+    ///
+    /// let headers = Headers::from_stored(r#"{"tenant": "blue", "retries": 3}"#);
+    /// assert_eq!((headers.get("tenant"), headers.get("retries")), (Some("blue"), Some("3")));
+    /// assert_eq!(Headers::from_stored(&headers.to_json()), headers);
+    /// assert!(Headers::from_stored("[1, 2").is_empty());
+    /// ```
+    pub fn from_stored(json: &str) -> Self {
+        serde_json::from_str(json).unwrap_or_default()
+    }
+
+    /// A JSON object, as a store keeps them.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a map of texts can be written as JSON")
+    }
+
     /// Adds a header. What it may be is checked when the event is built.
     pub fn push(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.0.push((key.into(), value.into()));

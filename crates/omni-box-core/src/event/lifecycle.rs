@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::cut_error;
-use crate::{Attempt, ClaimToken, Error, Failure, Result, Retry, WorkerId};
+use crate::{ClaimToken, Error, Failure, Result, Retry, WorkerId};
 
 /// Status of an event, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -144,14 +144,11 @@ impl LifecycleRecord {
         self.release(now);
     }
 
-    /// Records a failure: counts the attempt as [`Attempt`] says, and sets the next one's time; for one that is made on request, a time
-    /// that no clock reaches.
+    /// Records a failure: counts the attempt as [`Attempt`](crate::Attempt) says, and sets the next one's time; for one that is made on
+    /// request, a time that no clock reaches.
     pub fn fail(&mut self, failure: &Failure, now: DateTime<Utc>) {
-        self.attempts_made = match failure.attempt {
-            Attempt::Counted => self.attempts_made.saturating_add(1).min(self.max_attempts),
-            Attempt::Free => self.attempts_made,
-            Attempt::Refunded => self.attempts_made.saturating_sub(1),
-        };
+        let charged = self.attempts_made.saturating_add_signed(failure.attempt.charge());
+        self.attempts_made = charged.min(self.max_attempts);
         match failure.retry {
             Retry::After(delay) => {
                 let delay = TimeDelta::from_std(delay).unwrap_or(TimeDelta::MAX);

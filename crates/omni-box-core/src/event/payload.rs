@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -57,8 +57,19 @@ impl Payload {
         Ok(Self(raw.into()))
     }
 
-    /// Takes text that a store returned, without looking at it again.
-    pub fn from_stored(raw: Box<RawValue>) -> Self {
+    /// Takes text that a store returned. It is trusted: what [`from_text`](Self::from_text) checks is not checked again. One bad row must
+    /// never block a fetch, so JSON that cannot be read although a database took it becomes a JSON string.
+    ///
+    /// ```
+    /// use omni_box_core::Payload;
+    ///
+    /// let json = r#"{"z": 9007199254740993, "a": "\u0000"}"#;
+    /// assert_eq!(Payload::from_stored(json).as_str(), json);
+    /// assert_eq!(Payload::from_stored("NaN").as_str(), r#""NaN""#);
+    /// ```
+    pub fn from_stored(text: &str) -> Self {
+        let raw = serde_json::from_str(text).or_else(|_| to_raw_value(text));
+        let raw: Box<RawValue> = raw.expect("text can be written as a JSON string");
         Self(raw.into())
     }
 

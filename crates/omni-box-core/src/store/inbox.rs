@@ -4,7 +4,10 @@ use std::future::{Future, ready};
 use std::time::Duration;
 
 use super::{EventRepository, Failure, Savepoints};
-use crate::{ConsumerGroup, EventId, InboxEvent, QuarantinedMessage, Result, TopicPartition, WorkerId};
+use crate::{
+    ConsumerGroup, Event, EventId, EventStatus, InboxEvent, QuarantinedMessage, Result, TopicPartition,
+    WorkerId,
+};
 
 /// What the inbox knows of a message, once its row is locked.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +28,43 @@ pub enum Received {
     /// The id belongs to another message: source, type or value differ. Where either has no digest (a foreign writer stores none), nothing
     /// tells another message from a repeat, and it is a repeat.
     Conflict(InboxEvent),
+}
+
+impl Received {
+    /// What a row that is there already says of a message with its id and group. `wait` is how long until the row's next attempt is
+    /// due, by the database's clock.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use omni_box_core::{
+    ///     ConsumerGroup, EventContent, NewInboxEvent, OmniBoxDomainService, Payload, Received,
+    /// };
+    ///
+    /// let domain = OmniBoxDomainService::default();
+    /// let content = EventContent::new("order.placed", Payload::from_text(r#"{"order": 1}"#)?);
+    /// let new = NewInboxEvent::new("message-1", ConsumerGroup::new("shipping")?, "shop", content);
+    /// let mut row = domain.create_inbox_event(new)?;
+    /// let repeat = row.clone();
+    ///
+    /// let wait = Duration::from_secs(5);
+    /// let pending = Received::of(row.clone(), &repeat, wait);
+    /// assert_eq!(pending, Received::Pending { event: row.clone(), wait });
+    ///
+    /// domain.mark_completed(&mut row)?;
+    /// assert_eq!(Received::of(row.clone(), &repeat, Duration::ZERO), Received::Completed(row));
+    /// # Ok::<(), omni_box_core::Error>(())
+    /// ```
+    pub fn of(row: InboxEvent, message: &InboxEvent, wait: Duration) -> Self {
+        if row.conflicts_with(message) {
+            return Self::Conflict(row);
+        }
+        match row.status() {
+            EventStatus::Pending => Self::Pending { event: row, wait },
+            EventStatus::Completed => Self::Completed(row),
+            EventStatus::Failed => Self::Failed(row),
+        }
+    }
 }
 
 /// Outcomes of a group of messages.

@@ -26,7 +26,7 @@ fn text_is_kept() {
         assert_eq!(from_json(format!(" \r\n\t{text} \n")).unwrap().payload().as_str(), text);
         let payload = Payload::from_text(text).unwrap();
         assert_eq!(serde_json::to_string(payload.as_raw()).unwrap(), text);
-        assert_eq!(payload, Payload::from_stored(payload.as_raw().to_owned()));
+        assert_eq!(payload, Payload::from_stored(text));
     }
 }
 

@@ -136,4 +136,24 @@ fn nothing_tells_a_message_without_a_digest_from_another() {
     assert!(stored.conflicts_with(&message("bank", Some(1))));
     assert!(!stored.conflicts_with(&message("bank", None)));
     assert!(!message("bank", None).conflicts_with(&stored));
+    let (other, unknown) = (message("shop", Some(2)), message("bank", None));
+    assert_eq!(Received::of(stored.clone(), &other, Duration::ZERO), Received::Conflict(stored.clone()));
+    let pending = Received::Pending { event: stored.clone(), wait: Duration::ZERO };
+    assert_eq!(Received::of(stored, &unknown, Duration::ZERO), pending);
+}
+
+#[test]
+fn what_a_foreign_writer_stored_is_read() {
+    let long = "g".repeat(300);
+    for (stored, read) in
+        [("shipping", "shipping"), ("", "\u{fffd}"), ("\0", "\u{fffd}"), (&long, &long[..255])]
+    {
+        assert_eq!(ConsumerGroup::from_stored(stored).as_str(), read);
+    }
+    for (stored, read) in [(" {\"a\": 1E400} ", "{\"a\": 1E400}"), ("{\"a\"", r#""{\"a\"""#), ("", r#""""#)] {
+        assert_eq!(Payload::from_stored(stored).as_str(), read);
+    }
+    for bad in ["", "null", "7", "[\"a\"]", "{\"a\": "] {
+        assert!(Headers::from_stored(bad).is_empty(), "{bad}");
+    }
 }

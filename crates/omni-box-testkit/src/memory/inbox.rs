@@ -4,7 +4,7 @@ mod row;
 mod statement;
 
 use omni_box_core::{
-    BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, EventId,
+    BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
     QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, TopicPartition, WorkerId,
 };
@@ -12,13 +12,6 @@ use omni_box_core::{
 pub(super) use self::row::InboxRow;
 use super::table::Row;
 use super::{MemoryConn, MemoryStore};
-
-pub(super) fn check_filters(filters: &FetchFilters) -> Result<()> {
-    if filters.topics.is_empty() && filters.aggregate_types.is_empty() && filters.aggregate_ids.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid("inbox events have no topic or aggregate, filter by source"))
-}
 
 impl InboxRepository for MemoryStore {
     async fn receive(&self, conn: &mut MemoryConn, events: &[InboxEvent]) -> Result<Vec<Received>> {
@@ -97,7 +90,7 @@ impl EventRepository<InboxEvent> for MemoryStore {
     }
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<InboxEvent>> {
-        check_filters(filters)?;
+        InboxEvent::check_filters(filters)?;
         let tables = self.committed();
         let due = tables.inbox.due(limit, filters, None, self.shared.now(), |_| true);
         Ok(due.into_iter().map(InboxRow::event).collect())

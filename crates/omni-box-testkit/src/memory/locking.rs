@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    BatchSize, BulkOperations, ClaimToken, DistributedLocking, EventId, FetchFilters, InboxEvent,
+    BatchSize, BulkOperations, ClaimToken, DistributedLocking, Event, EventId, FetchFilters, InboxEvent,
     OutboxEvent, Result,
 };
 
+use super::MemoryStore;
 use super::inbox::InboxRow;
 use super::outbox::OutboxRow;
 use super::table::{Row, before};
-use super::{MemoryStore, inbox, outbox};
 
 impl MemoryStore {
     async fn refresh_claims<R: Row>(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
@@ -47,7 +47,7 @@ impl DistributedLocking<OutboxEvent> for MemoryStore {
         ttl: Duration,
         filters: &FetchFilters,
     ) -> Result<Vec<OutboxEvent>> {
-        outbox::check_filters(filters)?;
+        OutboxEvent::check_filters(filters)?;
         let (mut state, now) = (self.shared.state(), self.shared.now());
         let table = &mut state.tables.outbox;
         let due: Vec<OutboxRow> =
@@ -78,7 +78,7 @@ impl DistributedLocking<InboxEvent> for MemoryStore {
         ttl: Duration,
         filters: &FetchFilters,
     ) -> Result<Vec<InboxEvent>> {
-        inbox::check_filters(filters)?;
+        InboxEvent::check_filters(filters)?;
         let (mut state, now) = (self.shared.state(), self.shared.now());
         // what an open transaction works on is skipped
         let is_free = |row: &InboxRow| !state.is_locked(row.row_lock().as_ref());

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Error, ErrorKind,
-    EventId, EventRepository, Failure, FetchFilters, OrderedLanes, OutboxEvent, OutboxRepository, Result,
-    RetentionPolicies, Wakeup,
+    Event, EventId, EventRepository, Failure, FetchFilters, OrderedLanes, OutboxEvent, OutboxRepository,
+    Result, RetentionPolicies, Wakeup,
 };
 use tokio::sync::watch;
 
@@ -17,13 +17,6 @@ pub(super) use self::row::OutboxRow;
 use super::state::{Shared, State};
 use super::table::Row;
 use super::{MemoryConn, MemoryStore};
-
-pub(super) fn check_filters(filters: &FetchFilters) -> Result<()> {
-    if filters.sources.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid("outbox events have no source, filter by topic or aggregate"))
-}
 
 impl EventRepository<OutboxEvent> for MemoryStore {
     async fn create(&self, conn: &mut MemoryConn, event: &OutboxEvent) -> Result<Created<OutboxEvent>> {
@@ -44,7 +37,7 @@ impl EventRepository<OutboxEvent> for MemoryStore {
     }
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<OutboxEvent>> {
-        check_filters(filters)?;
+        OutboxEvent::check_filters(filters)?;
         let tables = self.committed();
         let due = tables.outbox.due(limit, filters, None, self.shared.now());
         Ok(due.into_iter().map(OutboxRow::event).collect())

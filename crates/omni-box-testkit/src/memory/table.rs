@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use omni_box_core::{
-    Attempt, ClaimToken, ConsumerGroup, Event, EventId, EventStatus, Failure, LifecycleRecord, Lock, Retry,
-    WorkerId,
-};
+use omni_box_core::{ClaimToken, ConsumerGroup, Event, EventId, EventStatus, Failure, LifecycleRecord};
 use rpds::RedBlackTreeMapSync;
 
 use super::lock::LockKey;
@@ -66,18 +63,15 @@ pub(super) trait Row: Clone + Send + Sync + 'static {
 
     /// Whether it is pending and `token` has claimed it.
     fn is_claimed_by(&self, token: &ClaimToken) -> bool {
-        self.is_pending() && self.life().lock.as_ref().is_some_and(|lock| lock.by.as_str() == token.as_str())
+        self.life().is_claimed_by(token)
     }
 
     fn claim(&mut self, token: &ClaimToken, now: DateTime<Utc>) {
-        let by = WorkerId::new(token.as_str()).expect("a token is a valid name");
-        self.life_mut().lock = Some(Lock { by, at: now });
-        self.life_mut().updated_at = now;
+        self.life_mut().claim(token, now);
     }
 
     fn unclaim(&mut self, now: DateTime<Utc>) {
-        self.life_mut().lock = None;
-        self.life_mut().updated_at = now;
+        self.life_mut().release(now);
     }
 }
 
@@ -169,46 +163,6 @@ impl<R: Row> Table<R> {
             self.put(row.clone());
         }
     }
-}
-
-/// The life of an event that is stored now.
-pub(super) fn born(event: &impl Event, now: DateTime<Utc>) -> LifecycleRecord {
-    LifecycleRecord {
-        status: EventStatus::Pending,
-        attempts_made: 0,
-        max_attempts: event.lifecycle().max_attempts(),
-        last_error: None,
-        scheduled_at: Some(event.lifecycle().scheduled_at().unwrap_or(now)),
-        completed_at: None,
-        lock: None,
-        created_at: now,
-        updated_at: now,
-    }
-}
-
-/// What completion does to either kind.
-pub(super) fn complete(life: &mut LifecycleRecord, now: DateTime<Utc>) {
-    life.status = EventStatus::Completed;
-    life.completed_at = Some(now);
-    life.updated_at = now;
-    life.lock = None;
-}
-
-/// What a failure does to either kind.
-pub(super) fn fail(life: &mut LifecycleRecord, failure: &Failure, now: DateTime<Utc>) {
-    life.attempts_made = match failure.attempt {
-        Attempt::Counted => life.attempts_made.saturating_add(1).min(life.max_attempts),
-        Attempt::Free => life.attempts_made,
-        Attempt::Refunded => life.attempts_made.saturating_sub(1),
-    };
-    match failure.retry {
-        Retry::After(delay) => life.scheduled_at = Some(after(now, delay)),
-        Retry::OnRequest => {}
-        Retry::Never => life.status = EventStatus::Failed,
-    }
-    life.last_error = Some(failure.error().to_owned());
-    life.updated_at = now;
-    life.lock = None;
 }
 
 /// A time later, or the last there is.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use omni_box_core::{
-    BatchSize, ConsumerGroup, Event, EventId, EventStatus, Failure, FetchFilters, InboxEvent, InboxRecord,
-    LifecycleRecord, Received, Retry, SourcePosition, TopicPartition,
+    BatchSize, ConsumerGroup, Event, EventId, Failure, FetchFilters, InboxEvent, InboxRecord,
+    LifecycleRecord, Received, SourcePosition, TopicPartition,
 };
 
 use crate::memory::lock::LockKey;
 use crate::memory::state::Tables;
-use crate::memory::table::{self, Identity, Row, Table};
+use crate::memory::table::{Identity, Row, Table};
 use crate::memory::transaction::Writes;
 
 /// A row of the inbox table.
@@ -53,21 +53,10 @@ impl InboxRow {
         self.life.scheduled_at.unwrap_or(self.life.created_at)
     }
 
-    /// A row without a digest was stored by somebody else, who may name source and type differently: no conflict.
+    /// What it says of a message that is received again.
     pub(super) fn judge(&self, event: &InboxEvent, now: DateTime<Utc>) -> Received {
-        let stored = self.event();
-        let both_have_digests = stored.digest().is_some() && event.digest().is_some();
-        if both_have_digests && stored.conflicts_with(event) {
-            return Received::Conflict(stored);
-        }
-        match stored.status() {
-            EventStatus::Pending => {
-                let wait = (self.scheduled_at() - now).to_std().unwrap_or(Duration::ZERO);
-                Received::Pending { event: stored, wait }
-            }
-            EventStatus::Completed => Received::Completed(stored),
-            EventStatus::Failed => Received::Failed(stored),
-        }
+        let wait = (self.scheduled_at() - now).to_std().unwrap_or(Duration::ZERO);
+        Received::of(self.event(), event, wait)
     }
 }
 
@@ -79,19 +68,7 @@ impl Row for InboxRow {
     }
 
     fn new(event: &InboxEvent, seq: i64, now: DateTime<Utc>) -> Self {
-        let record = InboxRecord {
-            id: event.id(),
-            content: event.content().clone(),
-            message_id: event.message_id().to_owned(),
-            consumer_group: event.consumer_group().clone(),
-            source: event.source().to_owned(),
-            partition_key: event.partition_key().map(str::to_owned),
-            raw_key: event.raw_key().map(<[u8]>::to_vec),
-            position: event.position().cloned(),
-            produced_at: event.produced_at(),
-            digest: event.digest().map(<[u8]>::to_vec),
-        };
-        Self { record, life: table::born(event, now), seq }
+        Self { record: event.record().clone(), life: LifecycleRecord::stored(event.lifecycle(), now), seq }
     }
 
     fn event(&self) -> InboxEvent {
@@ -123,14 +100,11 @@ impl Row for InboxRow {
     }
 
     fn complete(&mut self, now: DateTime<Utc>) {
-        table::complete(&mut self.life, now);
+        self.life.complete(now);
     }
 
     fn fail(&mut self, failure: &Failure, now: DateTime<Utc>) {
-        table::fail(&mut self.life, failure, now);
-        if failure.retry == Retry::OnRequest {
-            self.life.scheduled_at = Some(on_request());
-        }
+        self.life.fail(failure, now);
     }
 
     fn table(tables: &Tables) -> &Table<Self> {
@@ -144,11 +118,6 @@ impl Row for InboxRow {
     fn written(writes: &mut Writes) -> &mut BTreeSet<EventId> {
         &mut writes.inbox
     }
-}
-
-/// A time that no clock reaches: the last day of the year 9999.
-fn on_request() -> DateTime<Utc> {
-    DateTime::from_timestamp(253_402_214_400, 0).expect("a time that chrono has")
 }
 
 impl Table<InboxRow> {

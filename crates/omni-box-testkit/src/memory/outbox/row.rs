@@ -11,7 +11,7 @@ use omni_box_core::{
 use crate::memory::lanes::Lane;
 use crate::memory::lock::LockKey;
 use crate::memory::state::Tables;
-use crate::memory::table::{self, Identity, Row, Table};
+use crate::memory::table::{Identity, Row, Table};
 use crate::memory::transaction::Writes;
 
 /// A row of the outbox table.
@@ -75,16 +75,9 @@ impl Row for OutboxRow {
     }
 
     fn new(event: &OutboxEvent, seq: i64, now: DateTime<Utc>) -> Self {
-        let record = OutboxRecord {
-            id: event.id(),
-            content: event.content().clone(),
-            aggregate_type: event.aggregate_type().map(str::to_owned),
-            aggregate_id: event.aggregate_id(),
-            topic: event.topic().to_owned(),
-            partition_key: event.partition_key().map(str::to_owned),
-        };
+        let record = event.record().clone();
         let lane = Lane::of(&record);
-        let life = table::born(event, now);
+        let life = LifecycleRecord::stored(event.lifecycle(), now);
         Self { record, life, seq, lane, held: false, head: false, hold_until: None }
     }
 
@@ -118,18 +111,22 @@ impl Row for OutboxRow {
     }
 
     fn complete(&mut self, now: DateTime<Utc>) {
-        table::complete(&mut self.life, now);
+        self.life.complete(now);
         (self.held, self.head, self.hold_until) = (false, false, None);
     }
 
     fn fail(&mut self, failure: &Failure, now: DateTime<Utc>) {
-        table::fail(&mut self.life, failure, now);
+        let scheduled_at = self.life.scheduled_at;
+        self.life.fail(failure, now);
         let waits = failure.retry != Retry::Never;
         (self.held, self.head) = (waits, waits);
-        self.hold_until = match failure.retry {
-            Retry::After(delay) => Some(table::after(now, delay)),
-            Retry::OnRequest | Retry::Never => None,
-        };
+        // one that waits for an operator keeps its schedule: it is held instead
+        match failure.retry {
+            Retry::After(_) => self.hold_until = self.life.scheduled_at,
+            Retry::OnRequest | Retry::Never => {
+                (self.hold_until, self.life.scheduled_at) = (None, scheduled_at);
+            }
+        }
     }
 
     fn table(tables: &Tables) -> &Table<Self> {
