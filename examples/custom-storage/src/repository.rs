@@ -1,5 +1,6 @@
 //! Both tables: create, look up, fetch, claim, mark.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -72,10 +73,11 @@ impl RedbStore {
         applies: impl Fn(&Life) -> bool + Send + 'static,
         change: impl Fn(&mut Life, DateTime<Utc>) + Send + 'static,
     ) -> Result<Vec<EventId>> {
-        let mut ids = ids.to_vec();
+        // one that is named twice is changed once
+        let ids: BTreeSet<EventId> = ids.iter().copied().collect();
         self.write(move |tx, now| {
             let (mut tables, mut changed) = (Tables::<E>::open(tx)?, Vec::new());
-            for id in ids.drain(..) {
+            for id in ids {
                 if tables.change(id, &applies, |life| change(life, now))? {
                     changed.push(id);
                 }

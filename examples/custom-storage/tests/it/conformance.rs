@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use custom_storage::RedbStore;
-use omni_box_core::{DeliveryMode, QuarantinedMessage};
+use omni_box_core::{DeliveryMode, QuarantinedMessage, Store as _};
 use omni_box_testkit::TestClock;
 use omni_box_testkit::conformance::{InboxFixture, StoreFixture};
 use tempfile::TempDir;
@@ -38,6 +38,13 @@ impl StoreFixture for File {
     async fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }
+
+    /// A call that has its turn goes on in its thread when its future is dropped; while a transaction is open, no other has.
+    async fn quiet(&self, open_transactions: usize) {
+        if open_transactions == 0 {
+            drop(self.store.begin().await.unwrap());
+        }
+    }
 }
 
 impl InboxFixture for File {
@@ -48,3 +55,4 @@ impl InboxFixture for File {
 
 omni_box_testkit::outbox_conformance!(File, capabilities: [bulk, locking, wakeup]);
 omni_box_testkit::inbox_conformance!(File, capabilities: [bulk, locking, partitions]);
+omni_box_testkit::model_conformance!(File, of: [rows, inbox]);
