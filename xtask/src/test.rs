@@ -10,6 +10,8 @@ use omni_box_harness::{DATABASE_URL, KAFKA_BROKERS, REQUIRE, SKIPPED};
 
 use crate::cargo::{cargo, root, run};
 
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
+
 #[derive(Args)]
 pub(crate) struct Command {
     /// Leaves out what needs a server, and says what that was
@@ -48,6 +50,10 @@ fn without_servers(arguments: &[String]) -> Result<ExitCode> {
     std::fs::write(&skipped, "").with_context(|| format!("cannot write {}", skipped.display()))?;
     let outcome = cargo_test(arguments, |test| {
         test.env_remove(DATABASE_URL).env_remove(KAFKA_BROKERS).env_remove(REQUIRE).env(SKIPPED, &skipped);
+        // these tests mostly wait: a first consume from the mock cluster takes three seconds
+        if std::env::var_os(TEST_THREADS).is_none() {
+            test.env(TEST_THREADS, "12");
+        }
     });
     print!("{}", left_out(&std::fs::read_to_string(&skipped)?));
     outcome

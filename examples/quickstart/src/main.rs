@@ -33,7 +33,7 @@ struct Args {
     /// A real database: postgres://.. (gets a schema of its own), or the path of a SQLite file to be made.
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
-    /// A real Kafka, as host:port[,host:port] (gets a topic of its own).
+    /// A real Kafka, as host:port, several by commas (gets a topic of its own).
     #[arg(long, value_name = "LIST")]
     brokers: Option<String>,
 }
