@@ -38,6 +38,9 @@ pub(crate) struct ConsumerArgs {
     /// How many times the handler fails each message first, after its writes.
     #[arg(long, default_value_t = 0)]
     fail_times: u32,
+    /// How many of a hundred messages the handler puts off when it sees them first.
+    #[arg(long, default_value_t = 0)]
+    put_off_percent: u32,
     /// Handle messages that ask to be put off.
     #[arg(long)]
     accept: bool,
@@ -90,8 +93,9 @@ struct Handler {
     slow: Duration,
     query: Duration,
     fail_times: u32,
+    put_off_percent: u32,
     accept: bool,
-    failed: Mutex<HashMap<String, u32>>,
+    seen: Mutex<HashMap<String, u32>>,
     domain: OmniBoxDomainService,
 }
 
@@ -102,18 +106,28 @@ impl Handler {
             slow: Duration::from_millis(args.slow_ms),
             query: Duration::from_millis(args.query_ms),
             fail_times: args.fail_times,
+            put_off_percent: args.put_off_percent,
             accept: args.accept,
-            failed: Mutex::default(),
+            seen: Mutex::default(),
             domain: OmniBoxDomainService::default(),
         }
     }
 
-    /// Whether this message is to fail once more.
-    fn fails(&self, message_id: &str) -> bool {
-        let mut failed = self.failed.lock().expect("no handler panics while it holds the lock");
-        let times = failed.entry(message_id.to_owned()).or_default();
+    /// How often this process has seen a message, this time included.
+    fn times_seen(&self, message_id: &str) -> u32 {
+        let mut seen = self.seen.lock().expect("no handler panics while it holds the lock");
+        let times = seen.entry(message_id.to_owned()).or_default();
         *times += 1;
-        *times <= self.fail_times
+        *times
+    }
+}
+
+fn put_off() -> HandlerOutcome {
+    HandlerOutcome::Retry {
+        reason: "put off".into(),
+        attempt: Attempt::Free,
+        // long enough for others of its key to arrive, and to be waiting when the process is killed
+        after: Some(Duration::from_secs(1)),
     }
 }
 
@@ -143,20 +157,18 @@ impl InboxHandler<PgStore> for Handler {
         }
         match event.payload().deserialize().ok().and_then(|body: Body| body.act) {
             Some(Act::Abort) => std::process::abort(),
-            Some(Act::PutOff) if !self.accept => {
-                return Ok(HandlerOutcome::Retry {
-                    reason: "put off".into(),
-                    attempt: Attempt::Free,
-                    after: Some(Duration::from_millis(200)),
-                });
-            }
+            Some(Act::PutOff) if !self.accept => return Ok(put_off()),
             Some(Act::PutOff) | None => {}
         }
         if !self.query.is_zero() {
             sqlx::query("select pg_sleep($1)").bind(self.query.as_secs_f64()).execute(&mut *cx.conn).await?;
         }
         tokio::time::sleep(self.slow).await;
-        if self.fails(event.message_id()) {
+        let times = self.times_seen(event.message_id());
+        if times == 1 && fastrand::u32(..100) < self.put_off_percent {
+            return Ok(put_off());
+        }
+        if times <= self.fail_times {
             return Err(std::io::Error::other("asked to fail").into());
         }
         Ok(HandlerOutcome::Completed)

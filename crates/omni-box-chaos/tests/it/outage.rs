@@ -24,7 +24,7 @@ async fn broker_stops_for_twenty_seconds() -> Result<()> {
         world.start("r0", "relay --lease-ttl-ms 2000").await?,
         world.start("r1", "relay --lease-ttl-ms 2000").await?,
     ];
-    let consumer = format!("consumer --topic {orders} --group shipping --emit {shipments} {SESSION}");
+    let consumer = format!("consumer --topic {orders} --group {orders} --emit {shipments} {SESSION}");
     let mut consumer = world.start("c0", &consumer).await?;
     let mut writer =
         world.start("writer", &format!("writer --topic {orders} --tasks 4 --pause-ms 100")).await?;
@@ -41,7 +41,7 @@ async fn broker_stops_for_twenty_seconds() -> Result<()> {
     world.progress(500).await?;
     writer.stop().await?;
     world.settled().await;
-    world.handled("shipping", &orders).await;
+    world.handled(&orders, &orders).await;
     world.settled().await;
     assert_eq!(world.count("select count(*) from outbox_events where attempts_made > 0").await?, 0);
     assert_eq!(world.count("select count(*) from inbox_events where attempts_made > 1").await?, 0);
@@ -64,7 +64,7 @@ async fn database_restarts_and_crashes() -> Result<()> {
         world.start("r0", "relay --lease-ttl-ms 2000").await?,
         world.start("r1", "relay --lease-ttl-ms 2000").await?,
     ];
-    let consumer = format!("consumer --topic {orders} --group shipping --emit {shipments} {SESSION}");
+    let consumer = format!("consumer --topic {orders} --group {orders} --emit {shipments} {SESSION}");
     let mut consumer = world.start("c0", &consumer).await?;
     let mut writer = world
         .start("writer", &format!("writer --topic {orders} --tasks 6 --rollback-percent 10 --pause-ms 5"))
@@ -78,7 +78,7 @@ async fn database_restarts_and_crashes() -> Result<()> {
     world.progress(500).await?;
     writer.stop().await?;
     world.settled().await;
-    world.handled("shipping", &orders).await;
+    world.handled(&orders, &orders).await;
     world.settled().await;
     assert_eq!(world.count("select count(*) from outbox_events where attempts_made > 0").await?, 0);
     for program in relays.iter_mut().chain([&mut consumer]) {
@@ -90,7 +90,8 @@ async fn database_restarts_and_crashes() -> Result<()> {
 
 fn shipping(orders: &str, shipments: &str) -> InboxExpectation {
     InboxExpectation {
-        group: "shipping".into(),
+        // of this test alone, as the topic is: members of one group wait for each other
+        group: orders.into(),
         topics: vec![orders.into()],
         handler_topic: Some(shipments.into()),
         ..InboxExpectation::default()

@@ -14,8 +14,8 @@ use super::group::Group;
 
 /// Longest sleep: whatever was missed is found after it.
 const IDLE: Duration = Duration::from_millis(100);
-/// Events (rebalances, errors) taken before messages have their turn.
-const EVENTS: usize = 4;
+/// Events (rebalances, errors, log lines) taken before messages have their turn.
+const EVENTS: usize = 64;
 
 const RUN: u8 = 0;
 const CLOSE: u8 = 1;
@@ -78,23 +78,33 @@ fn run(consumer: &BaseConsumer<Group>, group: &Group, order: &AtomicU8) {
             ABANDON => return group.abandon(),
             _ => return,
         }
-        for _ in 0..EVENTS {
-            match consumer.poll(Duration::ZERO) {
-                None => {}
-                Some(Err(error)) => group.trouble(&error),
-                Some(Ok(message)) => {
-                    // cannot be while partitions have queues of their own; fetched again rather than skipped
-                    let at = Offset::Offset(message.offset());
-                    if let Err(error) =
-                        consumer.seek(message.topic(), message.partition(), at, Duration::ZERO)
-                    {
-                        tracing::error!(%error, "message arrived outside its partition's queue");
-                    }
-                }
-            }
-        }
-        if !group.serve(consumer) {
+        let more = take_events(consumer, group);
+        if !group.serve(consumer) && !more {
             group.bell.wait(IDLE);
         }
     }
+}
+
+/// Takes what waits in the consumer's own queue; says whether there may be more.
+///
+/// The queue rings only when it was empty before, so whoever leaves something in it must come again unasked: a rebalance behind a
+/// hundred log lines would wait for seconds otherwise. A poll that took an event returns the same as one that found none; the
+/// context tells them apart.
+fn take_events(consumer: &BaseConsumer<Group>, group: &Group) -> bool {
+    for _ in 0..EVENTS {
+        let before = group.events();
+        match consumer.poll(Duration::ZERO) {
+            None if group.events() == before => return false,
+            None => {}
+            Some(Err(error)) => group.trouble(&error),
+            Some(Ok(message)) => {
+                // cannot be while partitions have queues of their own; fetched again rather than skipped
+                let at = Offset::Offset(message.offset());
+                if let Err(error) = consumer.seek(message.topic(), message.partition(), at, Duration::ZERO) {
+                    tracing::error!(%error, "message arrived outside its partition's queue");
+                }
+            }
+        }
+    }
+    true
 }

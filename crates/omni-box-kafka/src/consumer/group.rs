@@ -1,7 +1,7 @@
 //! Membership: what happens when partitions come and go, inside librdkafka's poll.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -41,10 +41,14 @@ pub(super) struct Group {
     consumer: OnceLock<Weak<BaseConsumer<Self>>>,
     news: Mutex<Option<UnboundedSender<News>>>,
     pub(super) bell: Arc<Bell>,
+    /// How many events this was told of, inside polls.
+    events: AtomicU64,
     closing: AtomicBool,
     broker_down: AtomicBool,
     refused: AtomicBool,
     missing: AtomicBool,
+    /// What went wrong last, such as a handshake.
+    failure: Mutex<Option<String>>,
     drain_deadline: Duration,
     patience: Duration,
     window: usize,
@@ -57,10 +61,12 @@ impl Group {
             consumer: OnceLock::new(),
             news: Mutex::new(Some(news)),
             bell: Arc::default(),
+            events: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             broker_down: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             missing: AtomicBool::new(false),
+            failure: Mutex::default(),
             drain_deadline: config.drain_deadline,
             patience: config.max_poll_interval() / 2,
             window: config.window,
@@ -81,6 +87,14 @@ impl Group {
             // nobody listens once the application dropped the consumer
             let _ = sender.send(news);
         }
+    }
+
+    pub(super) fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    fn count_event(&self) {
+        self.events.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Does the rewinds and feeds every partition that has room. Says whether there may be more.
@@ -140,7 +154,8 @@ impl Group {
         match code {
             RDKafkaErrorCode::AllBrokersDown => {
                 if !self.broker_down.swap(true, Ordering::AcqRel) {
-                    tracing::warn!("kafka cannot be reached, waiting for it");
+                    let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    tracing::warn!(failure, "kafka cannot be reached, waiting for it");
                 }
             }
             RDKafkaErrorCode::PollExceeded => {
@@ -309,27 +324,40 @@ impl Group {
 
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.count_event();
         crate::logging::log(level, facility, message);
     }
 
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.count_event();
+        tracing::debug!(statistics = %String::from_utf8_lossy(statistics), "kafka consumer");
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        // the same error comes out of poll, where it is judged; only here it names the topic
+        self.count_event();
+        // the same error comes out of poll, where it is judged; only here it names the topic, or what is wrong with a broker
         let missing = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition);
         if missing && !self.missing.swap(true, Ordering::AcqRel) {
             tracing::warn!(reason, "a topic is missing, waiting for it");
         } else {
             tracing::debug!(%error, reason, "kafka consumer");
         }
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
     }
 }
 
 impl ConsumerContext for Group {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        self.count_event();
         match error {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
             _ => self.unassign(consumer, list),
         }
     }
 
-    fn commit_callback(&self, _result: KafkaResult<()>, _offsets: &TopicPartitionList) {}
+    fn commit_callback(&self, _result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        self.count_event();
+    }
 }

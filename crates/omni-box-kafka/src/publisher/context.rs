@@ -25,10 +25,10 @@ pub struct DeliveryContext {
     outstanding: AtomicUsize,
     /// An event failed for a reason that is not its own: nothing behind it may be sent any more.
     broken: AtomicBool,
-    /// The producer will never work again.
-    fatal: AtomicBool,
     broker_down: AtomicBool,
     refused: Mutex<Option<String>>,
+    /// What went wrong last on the way to a broker, such as a handshake.
+    failure: Mutex<Option<String>>,
     /// Held while a message is handed over, and while everything is purged.
     gate: Mutex<()>,
     producer: Mutex<Weak<KafkaProducer>>,
@@ -48,10 +48,6 @@ impl DeliveryContext {
 
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
-    }
-
-    pub(super) fn is_fatal(&self) -> bool {
-        self.fatal.load(Ordering::Acquire)
     }
 
     pub(super) fn gate(&self) -> MutexGuard<'_, ()> {
@@ -91,6 +87,10 @@ impl DeliveryContext {
     /// Why the broker refused us, if that is the last thing it said.
     pub(super) fn refused(&self) -> Option<String> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn last_failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn reached(&self) {
@@ -151,7 +151,6 @@ impl ClientContext for DeliveryContext {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Fatal) => {
                 tracing::error!(reason, "kafka producer ended for good");
-                self.fatal.store(true, Ordering::Release);
                 self.break_off();
             }
             Some(code) if kind(code) == ErrorKind::Unauthorized => {
@@ -162,10 +161,14 @@ impl ClientContext for DeliveryContext {
             }
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 if !self.broker_down.swap(true, Ordering::AcqRel) {
-                    tracing::warn!(reason, "kafka cannot be reached, waiting for it");
+                    let failure = self.last_failure();
+                    tracing::warn!(reason, failure, "kafka cannot be reached, waiting for it");
                 }
             }
-            _ => tracing::debug!(%error, reason, "kafka producer"),
+            _ => {
+                tracing::debug!(%error, reason, "kafka producer");
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+            }
         }
     }
 }

@@ -147,7 +147,7 @@ impl KafkaEventPublisher {
             if timeout(DROP_TIMEOUT, ended).await.is_err() {
                 tracing::warn!("kafka producer takes long to end; it has nothing left to send");
             }
-        } else if !context.is_fatal() {
+        } else if producer.client().fatal_error().is_none() {
             context.mend();
         }
     }
@@ -217,7 +217,13 @@ impl KafkaEventPublisher {
                 Err(Error::new(ErrorKind::Unauthorized, format!("kafka refuses this publisher: {reason}"))
                     .with_source(error))
             }
-            (Err(error), None) => Err(classified("kafka cannot be reached", error)),
+            (Err(error), None) => {
+                let unreachable = classified("kafka cannot be reached", error.clone());
+                // the error itself says no more than that a broker is away
+                let Some(failure) = context.last_failure() else { return Err(unreachable) };
+                let message = format!("kafka cannot be reached: {failure}");
+                Err(Error::new(unreachable.kind(), message).with_source(error))
+            }
         }
     }
 }
@@ -276,12 +282,12 @@ impl EventPublisher for KafkaEventPublisher {
 
     async fn check(&self) -> Result<()> {
         let current = self.session().clone();
-        if let Some(producer) = current
-            && producer.context().is_broken()
-        {
-            let fatal = producer.client().fatal_error();
+        if let Some(producer) = current {
+            let (broken, fatal) = (producer.context().is_broken(), producer.client().fatal_error());
             drop(producer);
-            self.renew().await;
+            if broken || fatal.is_some() {
+                self.renew().await;
+            }
             if let (Some((_, reason)), None) = (fatal, &self.factory) {
                 return Err(Error::new(ErrorKind::Fatal, format!("producer ended for good: {reason}")));
             }

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod chatter;
 mod cluster;
 mod conformance;
 mod consume;
+mod fatal;
 mod handover;
+mod lost;
 mod outage;
 mod publish;
+mod security;
