@@ -1,12 +1,9 @@
 //! What only the inbox has: receive, settle, quarantine, partitions.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use omni_box_core::{
-    ConsumerGroup, Created, Error, ErrorKind, Event, EventStatus, InboundMessage, InboxEvent,
-    InboxRepository, InboxSettlement, PartitionEnd, QuarantinedMessage, Received, Result, TopicPartition,
-    WorkerId,
+    ConsumerGroup, Created, Error, ErrorKind, Event, InboundMessage, InboxEvent, InboxRepository,
+    InboxSettlement, PartitionEnd, QuarantinedMessage, Received, Result, TopicPartition, WorkerId,
 };
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
@@ -35,7 +32,10 @@ impl InboxRepository for RedbStore {
             .map(|event| {
                 Ok(match tables.create(event, now)? {
                     Created::New(_) => Received::New,
-                    Created::Existing(row) => judge(row, event, now),
+                    Created::Existing(row) => {
+                        let due = row.lifecycle().scheduled_at().unwrap_or(now);
+                        Received::of(row, event, (due - now).to_std().unwrap_or_default())
+                    }
                 })
             })
             .collect()
@@ -123,20 +123,6 @@ impl InboxRepository for RedbStore {
             Ok(())
         })
         .await
-    }
-}
-
-fn judge(row: InboxEvent, event: &InboxEvent, now: DateTime<Utc>) -> Received {
-    if row.conflicts_with(event) {
-        return Received::Conflict(row);
-    }
-    match row.status() {
-        EventStatus::Completed => Received::Completed(row),
-        EventStatus::Failed => Received::Failed(row),
-        EventStatus::Pending => {
-            let due = row.lifecycle().scheduled_at().unwrap_or(now);
-            Received::Pending { event: row, wait: (due - now).to_std().unwrap_or(Duration::ZERO) }
-        }
     }
 }
 
