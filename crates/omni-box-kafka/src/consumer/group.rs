@@ -221,6 +221,7 @@ impl Group {
         assigned: &TopicPartitionList,
     ) -> TopicPartitionList {
         let until = Instant::now() + self.patience;
+        let mut told = false;
         while assigned.count() > 0 && !self.is_closing() && Instant::now() < until {
             match consumer.committed_offsets(assigned.clone(), ASK_TIMEOUT) {
                 Ok(committed) if committed.elements().iter().all(|element| element.error().is_ok()) => {
@@ -234,6 +235,13 @@ impl Group {
                 }
                 Ok(_) => tracing::debug!("committed offsets are not all known yet"),
                 Err(error) => tracing::debug!(%error, "committed offsets are not known yet"),
+            }
+            // nothing is read of these partitions meanwhile, and nobody else says why
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(
+                    partitions = assigned.count(),
+                    "waiting for the group's offsets of new partitions"
+                );
             }
             self.bell.wait(DRAIN_POLL);
         }
@@ -268,6 +276,10 @@ impl Group {
         let lost = || consumer.assignment_lost();
         going.iter().for_each(|partition| partition.revoke());
         let deadline = Instant::now() + self.drain_deadline;
+        let busy = going.iter().filter(|partition| partition.is_draining()).count();
+        if busy > 0 {
+            tracing::info!(partitions = busy, "partitions are taken away, finishing what they have begun");
+        }
         while !lost() && Instant::now() < deadline && going.iter().any(|partition| partition.is_draining()) {
             self.bell.wait(DRAIN_POLL);
         }
