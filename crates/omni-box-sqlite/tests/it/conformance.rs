@@ -1,6 +1,7 @@
 //! The store against its contracts, with the default names and with odd ones.
 
 use std::ops::DerefMut;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,6 +12,7 @@ use omni_box_core::{ConsumerGroup, DeliveryMode, InboundMessage, QuarantinedMess
 use omni_box_sqlite::{SqliteConfig, SqliteStore, Table};
 use omni_box_testkit::conformance::{BareConnections, InboxFixture, StoreFixture};
 use sqlx::{AssertSqlSafe, SqliteConnection};
+use tokio::time::{Instant, sleep};
 
 use crate::database::Database;
 
@@ -52,20 +54,47 @@ async fn quarantined(db: &Database) -> Vec<QuarantinedMessage> {
         .collect()
 }
 
+/// The stores of a case, each with a pool of its own.
+struct Opened(Mutex<Vec<SqliteStore>>);
+
+impl Opened {
+    /// A connection is idle again when its thread has ended what was cut off on it.
+    async fn quiet(&self, open_transactions: usize) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let busy = || -> usize {
+            let stores = self.0.lock().unwrap();
+            stores
+                .iter()
+                .map(|store| (store.pool().size() as usize).saturating_sub(store.pool().num_idle()))
+                .sum()
+        };
+        while busy() > open_transactions {
+            assert!(Instant::now() < deadline, "what was cut off has not ended within 20 s");
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
 macro_rules! fixture {
     ($(#[$doc:meta])* $name:ident, $config:expr) => {
         $(#[$doc])*
-        struct $name(Database);
+        struct $name(Database, Opened);
 
         impl StoreFixture for $name {
             type Store = SqliteStore;
 
+            const SINGLE_WRITER: bool = true;
+
             async fn create() -> Option<Self> {
-                Some(Self(Database::with($config).await))
+                let db = Database::with($config).await;
+                let opened = Opened(Mutex::new(vec![db.store.clone()]));
+                Some(Self(db, opened))
             }
 
             async fn open(&self) -> SqliteStore {
-                self.0.open().await
+                let store = self.0.open().await;
+                self.1.0.lock().unwrap().push(store.clone());
+                store
             }
 
             async fn set_mode(&self, mode: DeliveryMode) {
@@ -76,6 +105,10 @@ macro_rules! fixture {
                 let control = self.0.config.quoted(Table::Control);
                 let sql = format!("update {control} set clock_offset_ms = clock_offset_ms + {}", by.as_millis());
                 self.0.execute(&sql).await;
+            }
+
+            async fn quiet(&self, open_transactions: usize) {
+                self.1.quiet(open_transactions).await;
             }
         }
 
@@ -122,6 +155,7 @@ mod default_names {
         DefaultNames,
         capabilities: [bulk, locking, partitions, retention, savepoints]
     );
+    omni_box_testkit::model_conformance!(DefaultNames);
 
     mod bare_outbox {
         use super::DefaultNames;

@@ -30,9 +30,9 @@ pub(super) struct Inbox<F: InboxFixture> {
 impl<F: InboxFixture<Store: InboxRepository>> Ground for Inbox<F> {
     type Operation = Operation;
 
-    const CASES: u32 = 24;
+    const CASES: u32 = 20;
 
-    const LENGTH: Range<usize> = 5..40;
+    const LENGTH: Range<usize> = 1..45;
 
     async fn prepare() -> Option<Self> {
         let fixture = F::create().await?;

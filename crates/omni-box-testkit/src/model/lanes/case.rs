@@ -65,8 +65,9 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
                 let room = if *is_small { Room::One } else { Room::Ample };
                 self.fetch(*relay, *limit, room).await
             }
-            Operation::Settle { relay, outcomes, releases, cut } => {
-                self.settle(*relay, outcomes, *releases, *cut).await
+            Operation::Settle { relay, outcomes, releases, cut, again } => {
+                self.settle(*relay, outcomes, *releases, *cut).await?;
+                if *again { self.repeat(*relay).await } else { Ok(()) }
             }
             Operation::Return { relay } => {
                 self.leave(*relay, Cut::NEVER).await?;

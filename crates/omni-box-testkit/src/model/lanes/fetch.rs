@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use omni_box_core::{Event as _, EventId, LaneEvent, LaneId, LaneRead};
 
-use super::table::{Due, Row, Table};
+use super::table::{Due, Held, Row, Table};
 use crate::model::call::{Checked, mismatch};
 
 /// How many bytes a fetch may return.
@@ -81,6 +81,9 @@ impl Table {
                 if !is_full && room == Room::Ample {
                     return mismatch(format!("{} is due in lane {lane}, but was not read", row.name));
                 }
+                if self.is_crowded(row, in_flight, *limit) {
+                    continue;
+                }
                 let later = of_lane.iter().find(|read| {
                     row.seq.is_some_and(|seq| seq < read.seq)
                         || self.row(read.event.id()).is_some_and(|other| row.is_before(other))
@@ -98,6 +101,24 @@ impl Table {
             Some(name) if answer.is_empty() => mismatch(format!("{name} is due, but nothing was read")),
             _ => Ok(()),
         }
+    }
+
+    /// Whether an event had a time of its own, as more others of its lane had than there was room for: which of those come first is the
+    /// store's choice (that whose time came first, say), as each of them is alone in its key or joins it only now.
+    fn is_crowded(&self, row: &Row, in_flight: &[EventId], limit: u32) -> bool {
+        let kind = |row: &Row| (matches!(row.held, Held::Head(_)), row.scheduled.is_some());
+        let is_rival = |other: &&Row| {
+            let has_time = match kind(row) {
+                (false, false) => false,
+                (true, _) => kind(other).0,
+                (false, true) => kind(other) == (false, true),
+            };
+            has_time
+                && other.lane == row.lane
+                && !in_flight.contains(&other.id())
+                && self.due(other) != Due::No
+        };
+        self.rows.iter().filter(is_rival).count() > limit as usize
     }
 
     fn name(&self, read: &LaneEvent) -> String {

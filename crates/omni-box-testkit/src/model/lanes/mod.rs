@@ -46,9 +46,9 @@ pub(super) struct Lanes<F: StoreFixture> {
 impl<F: StoreFixture<Store: OutboxRepository>> Ground for Lanes<F> {
     type Operation = Operation;
 
-    const CASES: u32 = 40;
+    const CASES: u32 = 32;
 
-    const LENGTH: Range<usize> = 10..50;
+    const LENGTH: Range<usize> = 1..55;
 
     async fn prepare() -> Option<Self> {
         let fixture = F::create().await?;

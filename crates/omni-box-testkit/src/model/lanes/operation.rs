@@ -52,6 +52,8 @@ pub(in crate::model) enum Operation {
         outcomes: Vec<Outcome>,
         releases: bool,
         cut: Cut,
+        /// Writes it once more, as if the answer had been lost.
+        again: bool,
     },
     /// Gives all lanes back and takes them anew: what it had read of them is lost.
     Return {
@@ -157,9 +159,10 @@ pub(super) fn operations() -> impl Strategy<Value = Operation> {
         5 => (relay(), Cut::rarely()).prop_map(|(relay, cut)| Operation::Lease { relay, cut }),
         6 => (relay(), sample::select(vec![1_u32, 2, 1000, 1000]), proptest::bool::weighted(0.1))
             .prop_map(|(relay, limit, is_small)| Operation::Fetch { relay, limit, is_small }),
-        12 => (relay(), outcomes(), releases(), Cut::rarely())
-            .prop_map(|(relay, outcomes, releases, cut)| Operation::Settle { relay, outcomes, releases, cut }),
-        6 => relay().prop_map(|relay| Operation::Repeat { relay }),
+        12 => (relay(), outcomes(), releases(), Cut::rarely(), proptest::bool::weighted(0.3)).prop_map(
+            |(relay, outcomes, releases, cut, again)| Operation::Settle { relay, outcomes, releases, cut, again }
+        ),
+        3 => relay().prop_map(|relay| Operation::Repeat { relay }),
         2 => relay().prop_map(|relay| Operation::Return { relay }),
         5 => (relay(), outcomes(), releases())
             .prop_map(|(relay, outcomes, releases)| Operation::SettleLost { relay, outcomes, releases }),

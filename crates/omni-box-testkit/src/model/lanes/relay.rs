@@ -115,7 +115,9 @@ pub(super) fn settlement(
     for (event, outcome) in chosen {
         let row = table.row(event.id);
         let key = row.and_then(|row| row.key);
-        if ends(&outcome) && releases && row.is_some_and(|row| matches!(row.held, Held::Head(_))) {
+        // also where the head waits once more: then nothing is released
+        let is_written = matches!(outcome, Outcome::Completed | Outcome::Held(_));
+        if is_written && releases && row.is_some_and(|row| matches!(row.held, Held::Head(_))) {
             released.extend(key);
         }
         match outcome {

@@ -31,9 +31,9 @@ pub(super) struct Rows<F: StoreFixture> {
 impl<F: StoreFixture<Store: OutboxRepository>> Ground for Rows<F> {
     type Operation = Operation;
 
-    const CASES: u32 = 24;
+    const CASES: u32 = 20;
 
-    const LENGTH: Range<usize> = 5..35;
+    const LENGTH: Range<usize> = 1..40;
 
     async fn prepare() -> Option<Self> {
         let fixture = F::create().await?;
