@@ -201,8 +201,9 @@ impl Table {
                 followers.for_each(|row| row.held = Held::No);
             }
         }
+        // those that join the end of a key together have no order among themselves
+        let tick = self.tick();
         for id in &settlement.followers {
-            let tick = self.tick();
             let heads: BTreeSet<usize> =
                 self.rows.iter().filter(|row| row.is_head()).filter_map(|row| row.key).collect();
             let Some(row) = self.pending(*id, mine) else { continue };
