@@ -152,6 +152,8 @@ pub trait OrderedLanes: Send + Sync {
     ///
     /// - Events of one transaction have the order in which they were created, and come after whatever had committed before.
     /// - Leaves out the ids in `in_flight`, and nothing else that is due.
+    /// - Where more heads of held keys, or events scheduled for later, are due than the limit lets through, the store chooses which come
+    ///   first (those due longest, say): each is alone in its key, or joins it only now.
     /// - Returns at most each lane's limit, and at most about `max_bytes` of payload (but at least one event, if any is due).
     /// - Includes heads of held keys whose time has come, and events scheduled for later that are due now.
     /// - Never returns a follower of a held key as publishable: either it is left out or it has `is_behind_head`.
