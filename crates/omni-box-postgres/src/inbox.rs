@@ -166,7 +166,7 @@ impl EventRepository<InboxEvent> for PgStore {
             .fetch_optional(conn)
             .await
             .map_err(failed("look a message up"))?;
-        row.map(|row| Reader::new(&row).inbox_event().map_err(failed("read a message"))).transpose()
+        row.as_ref().map(inbox_event).transpose()
     }
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<InboxEvent>> {
@@ -245,7 +245,7 @@ impl PgStore {
             .fetch_optional(conn)
             .await
             .map_err(failed("look a message up"))?;
-        row.map(|row| Reader::new(&row).inbox_event().map_err(failed("read a message"))).transpose()
+        row.as_ref().map(inbox_event).transpose()
     }
 
     /// Returns the ids of those that were not there.
@@ -319,6 +319,10 @@ fn deleted_meanwhile() -> Error {
     Error::new(ErrorKind::Contention, "the row of a message was deleted meanwhile, run the transaction again")
 }
 
+fn inbox_event(row: &PgRow) -> Result<InboxEvent> {
+    Reader::new(row).inbox_event().map_err(failed("read a message"))
+}
+
 pub(crate) fn inbox_events(rows: &[PgRow]) -> Result<Vec<InboxEvent>> {
-    rows.iter().map(|row| Reader::new(row).inbox_event().map_err(failed("read a message"))).collect()
+    rows.iter().map(inbox_event).collect()
 }

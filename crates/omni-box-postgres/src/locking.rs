@@ -13,8 +13,8 @@ use crate::PgStore;
 use crate::error::failed;
 use crate::inbox::inbox_events;
 use crate::lanes::uuids;
+use crate::outbox::outbox_events;
 use crate::query::Query;
-use crate::row::Reader;
 use crate::store::interval;
 
 impl PgStore {
@@ -68,7 +68,7 @@ impl DistributedLocking<OutboxEvent> for PgStore {
             .await
             .map_err(failed("claim events"))?;
         session.finish().await?;
-        rows.iter().map(|row| Reader::new(row).outbox_event().map_err(failed("read an event"))).collect()
+        outbox_events(&rows)
     }
 
     async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {

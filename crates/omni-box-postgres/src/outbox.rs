@@ -8,6 +8,7 @@ use omni_box_core::{
     Event, EventId, EventRepository, Failure, FetchFilters, LaneId, LifecycleRecord, OrderedLanes,
     OutboxEvent, OutboxRepository, Result, RetentionPolicies, Wakeup,
 };
+use sqlx::postgres::PgRow;
 use sqlx::{Connection, Executor, PgConnection, Row};
 use uuid::Uuid;
 
@@ -49,7 +50,7 @@ impl EventRepository<OutboxEvent> for PgStore {
             .fetch_optional(conn)
             .await
             .map_err(failed("look an event up"))?;
-        row.map(|row| Reader::new(&row).outbox_event().map_err(failed("read an event"))).transpose()
+        row.as_ref().map(outbox_event).transpose()
     }
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<OutboxEvent>> {
@@ -64,7 +65,7 @@ impl EventRepository<OutboxEvent> for PgStore {
             .await
             .map_err(failed("fetch pending events"))?;
         session.finish().await?;
-        rows.iter().map(|row| Reader::new(row).outbox_event().map_err(failed("read an event"))).collect()
+        outbox_events(&rows)
     }
 
     async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
@@ -243,7 +244,7 @@ impl PgStore {
             .map_err(failed("look idempotency keys up"))?;
         rows.iter()
             .map(|row| {
-                let event = Reader::new(row).outbox_event().map_err(failed("read an event"))?;
+                let event = outbox_event(row)?;
                 Ok((event.content().idempotency_key.clone().unwrap_or_default(), event))
             })
             .collect()
@@ -295,6 +296,14 @@ pub(crate) async fn require_transaction(conn: &mut PgConnection) -> Result<()> {
         }
         Err(error) => Err(failed("find out whether a transaction is open")(error)),
     }
+}
+
+fn outbox_event(row: &PgRow) -> Result<OutboxEvent> {
+    Reader::new(row).outbox_event().map_err(failed("read an event"))
+}
+
+pub(crate) fn outbox_events(rows: &[PgRow]) -> Result<Vec<OutboxEvent>> {
+    rows.iter().map(outbox_event).collect()
 }
 
 fn misconfigured(message: String) -> Error {

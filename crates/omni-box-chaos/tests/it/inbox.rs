@@ -55,6 +55,17 @@ impl Shipping {
     }
 }
 
+/// Messages `m0`, `m1`, .. of seven keys in partition 0, one of which has a body of its own.
+fn numbered(count: u32, special: u32, body: &str) -> Vec<Message> {
+    let message = |number: u32| Message {
+        partition: Some(0),
+        key: Some(format!("k{}", number % 7).into_bytes()),
+        value: Some(if number == special { body } else { r#"{"n": 1}"# }.into()),
+        headers: vec![("message_id".into(), Some(format!("m{number}").into_bytes()))],
+    };
+    (0..count).map(message).collect()
+}
+
 #[tokio::test]
 async fn consumers_are_killed_under_load() -> Result<()> {
     let Some(shipping) = Shipping::new("consumers_are_killed").await? else { return Ok(()) };
@@ -192,16 +203,7 @@ async fn consumer_is_killed_while_a_key_waits() -> Result<()> {
     let Some(shipping) = Shipping::new("killed_while_a_key_waits").await? else { return Ok(()) };
     let world = &shipping.world;
     let _relay = world.start("r0", "relay").await?;
-    let message = |number: u32| {
-        let body = if number == 5 { r#"{"act": "put_off"}"# } else { r#"{"n": 1}"# };
-        Message {
-            partition: Some(0),
-            key: Some(format!("k{}", number % 7).into_bytes()),
-            value: Some(body.into()),
-            headers: vec![("message_id".into(), Some(format!("m{number}").into_bytes()))],
-        }
-    };
-    topic::produce(&world.brokers, &shipping.orders, &(0..420).map(message).collect::<Vec<_>>()).await?;
+    topic::produce(&world.brokers, &shipping.orders, &numbered(420, 5, r#"{"act": "put_off"}"#)).await?;
     for name in ["c0", "c1"] {
         let mut consumer = shipping.consumer(name, "").await?;
         world
@@ -260,17 +262,7 @@ async fn message_that_aborts_the_process_is_parked() -> Result<()> {
     let Some(shipping) = Shipping::new("message_that_aborts").await? else { return Ok(()) };
     let world = &shipping.world;
     let _relay = world.start("r0", "relay").await?;
-    let message = |number: u32| {
-        let body = if number == 20 { r#"{"act": "abort"}"# } else { r#"{"n": 1}"# };
-        Message {
-            partition: Some(0),
-            key: Some(format!("k{}", number % 7).into_bytes()),
-            value: Some(body.into()),
-            headers: vec![("message_id".into(), Some(format!("m{number}").into_bytes()))],
-        }
-    };
-    let messages: Vec<Message> = (0..60).map(message).collect();
-    topic::produce(&world.brokers, &shipping.orders, &messages).await?;
+    topic::produce(&world.brokers, &shipping.orders, &numbered(60, 20, r#"{"act": "abort"}"#)).await?;
 
     // a supervisor that starts it again each time
     let mut deaths = 0;

@@ -20,6 +20,22 @@ impl NewMessage {
         Self { topic: topic.into(), partition: None, key: None, value: None, headers: Vec::new() }
     }
 
+    /// A message with everything given, as a [`ConsumerFixture`](crate::conformance::ConsumerFixture) is asked to send it.
+    pub fn from_parts<N: Into<String>, V: AsRef<[u8]>>(
+        topic: impl Into<String>,
+        partition: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let message = Self {
+            key: key.map(Bytes::copy_from_slice),
+            value: value.map(Bytes::copy_from_slice),
+            ..Self::to(topic).partition(partition)
+        };
+        headers.into_iter().fold(message, |message, (name, value)| message.header(name, value))
+    }
+
     /// The partition, whatever the key is.
     pub fn partition(mut self, partition: i32) -> Self {
         self.partition = Some(partition);

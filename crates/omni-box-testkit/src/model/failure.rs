@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use omni_box_core::{Attempt, Failure, Retry};
+use omni_box_core::{Attempt, EventStatus, Failure, Lifecycle, Retry};
 use proptest::prelude::{Just, Strategy, prop_oneof};
 
+use super::call::{Checked, mismatch};
 use super::clock::{Minute, end, span};
 
 /// What `last_error` says after one.
-pub(super) const ERROR: &str = "no stock";
+const ERROR: &str = "no stock";
 
 /// A failure to be recorded.
 #[derive(Clone, Copy)]
@@ -69,4 +70,24 @@ pub(super) fn due(retry: Retry, now: Minute) -> Option<Minute> {
         Retry::After(delay) => Some(end(now, (delay.as_secs() / 60) as u8)),
         Retry::OnRequest | Retry::Never => None,
     }
+}
+
+/// Compares where an event is in its life with what the model says of it.
+pub(super) fn check_life(
+    name: &str,
+    life: &Lifecycle,
+    status: EventStatus,
+    attempts: u32,
+    is_tried: bool,
+) -> Checked {
+    let (has, should) = ((life.status(), life.attempts_made()), (status, attempts));
+    if has != should {
+        return mismatch(format!("{name} is {has:?} (status, attempts), and should be {should:?}"));
+    }
+    let error = is_tried.then_some(ERROR);
+    if life.last_error() != error {
+        let has = life.last_error();
+        return mismatch(format!("{name} has last_error {has:?}, and should have {error:?}"));
+    }
+    Ok(())
 }

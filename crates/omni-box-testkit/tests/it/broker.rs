@@ -112,17 +112,7 @@ macro_rules! consumer_fixture {
                 value: Option<&[u8]>,
                 headers: &[(&str, &[u8])],
             ) {
-                let mut message = NewMessage::to(topic).partition(partition);
-                if let Some(key) = key {
-                    message = message.key(key);
-                }
-                if let Some(value) = value {
-                    message = message.value(value);
-                }
-                for (name, value) in headers {
-                    message = message.header(*name, value);
-                }
-                self.0.send(message);
+                self.0.send(NewMessage::from_parts(topic, partition, key, value, headers.iter().copied()));
             }
         }
     };

@@ -39,17 +39,8 @@ impl Broker {
         value: Option<Vec<u8>>,
         headers: &[(&str, &str)],
     ) {
-        let mut message = NewMessage::to(TOPIC).partition(partition);
-        if let Some(key) = key {
-            message = message.key(key);
-        }
-        if let Some(value) = value {
-            message = message.value(value);
-        }
-        for (name, value) in headers {
-            message = message.header(*name, value);
-        }
-        self.memory.send(message);
+        let headers = headers.iter().copied();
+        self.memory.send(NewMessage::from_parts(TOPIC, partition, key, value.as_deref(), headers));
         // offsets have gaps, as transaction markers leave them
         self.memory.skip_offsets(TOPIC, partition, 1);
     }

@@ -7,7 +7,7 @@ use omni_box_core::{Event as _, EventId, EventStatus, Failure, InboxEvent, Recei
 
 use crate::model::call::{Checked, mismatch};
 use crate::model::clock::{MINUTE, Minute, SLOW};
-use crate::model::failure::{ERROR, charged, due};
+use crate::model::failure::{charged, check_life, due};
 
 /// A pending message that waits for an operator waits longer than this.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -59,18 +59,7 @@ impl Row {
     pub(super) fn compare(&self, stored: &InboxEvent) -> Checked {
         let given = &self.event;
         let name = given.message_id();
-        let life = stored.lifecycle();
-        let (has, should) = ((life.status(), life.attempts_made()), (self.status, self.attempts));
-        if has != should {
-            return mismatch(format!("{name} is {has:?} (status, attempts), and should be {should:?}"));
-        }
-        let error = self.is_tried.then_some(ERROR);
-        if life.last_error() != error {
-            return mismatch(format!(
-                "{name} has last_error {:?}, and should have {error:?}",
-                life.last_error()
-            ));
-        }
+        check_life(name, stored.lifecycle(), self.status, self.attempts, self.is_tried)?;
         let fields = |event: &InboxEvent| {
             (
                 (event.id(), event.message_id().to_owned(), event.source().to_owned()),
@@ -87,8 +76,7 @@ impl Row {
     /// Judges what a receive has said of it.
     pub(super) fn judge(&self, given: &InboxEvent, received: &Received, now: Minute) -> Checked {
         let name = given.message_id();
-        let both_have_digests = self.event.digest().is_some() && given.digest().is_some();
-        let is_conflict = both_have_digests && self.event.conflicts_with(given);
+        let is_conflict = self.event.conflicts_with(given);
         let stored = match (received, self.status) {
             (Received::Conflict(row), _) if is_conflict => row,
             (Received::Pending { event, wait }, EventStatus::Pending) if !is_conflict => {

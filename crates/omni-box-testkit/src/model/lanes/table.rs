@@ -9,7 +9,7 @@ use omni_box_core::{
 
 use crate::model::call::{Checked, mismatch};
 use crate::model::clock::Minute;
-use crate::model::failure::{ERROR, charged, due};
+use crate::model::failure::{charged, check_life, due};
 
 /// Counts what happens, so that before and after are told apart.
 pub(super) type Tick = u32;
@@ -57,18 +57,7 @@ impl Row {
     /// Compares it with what the store has.
     pub(super) fn compare(&self, stored: &OutboxEvent) -> Checked {
         let name = &self.name;
-        let life = stored.lifecycle();
-        let (has, should) = ((life.status(), life.attempts_made()), (self.status, self.attempts));
-        if has != should {
-            return mismatch(format!("{name} is {has:?} (status, attempts), and should be {should:?}"));
-        }
-        let error = self.is_tried.then_some(ERROR);
-        if life.last_error() != error {
-            return mismatch(format!(
-                "{name} has last_error {:?}, and should have {error:?}",
-                life.last_error()
-            ));
-        }
+        check_life(name, stored.lifecycle(), self.status, self.attempts, self.is_tried)?;
         let given = &self.event;
         if (stored.topic(), stored.partition_key(), stored.content())
             != (given.topic(), given.partition_key(), given.content())

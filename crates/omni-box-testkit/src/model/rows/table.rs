@@ -6,7 +6,7 @@ use omni_box_core::{ClaimToken, Event as _, EventId, EventStatus, Failure, Outbo
 
 use crate::model::call::{Checked, mismatch};
 use crate::model::clock::{Minute, end};
-use crate::model::failure::{ERROR, charged, due};
+use crate::model::failure::{charged, check_life, due};
 
 #[derive(Debug, Clone)]
 pub(super) struct Row {
@@ -70,17 +70,7 @@ impl Row {
             Some(stored) => stored,
         };
         let life = stored.lifecycle();
-        let (has, should) = ((life.status(), life.attempts_made()), (self.status, self.attempts));
-        if has != should {
-            return mismatch(format!("{name} is {has:?} (status, attempts), and should be {should:?}"));
-        }
-        let error = self.is_tried.then_some(ERROR);
-        if life.last_error() != error {
-            return mismatch(format!(
-                "{name} has last_error {:?}, and should have {error:?}",
-                life.last_error()
-            ));
-        }
+        check_life(name, life, self.status, self.attempts, self.is_tried)?;
         let (has, should) = (
             life.lock().map(|lock| lock.by.as_str()),
             self.claim.as_ref().filter(|_| self.is_pending()).map(|(token, _)| token.as_str()),

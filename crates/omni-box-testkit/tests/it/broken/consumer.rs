@@ -243,16 +243,6 @@ impl ConsumerFixture for Fixture {
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
     ) {
-        let mut message = NewMessage::to(topic).partition(partition);
-        if let Some(key) = key {
-            message = message.key(key);
-        }
-        if let Some(value) = value {
-            message = message.value(value);
-        }
-        for (name, value) in headers {
-            message = message.header(*name, value);
-        }
-        self.broker.send(message);
+        self.broker.send(NewMessage::from_parts(topic, partition, key, value, headers.iter().copied()));
     }
 }
