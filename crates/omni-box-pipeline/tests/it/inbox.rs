@@ -13,3 +13,4 @@ mod outage;
 mod poison;
 mod service;
 mod table;
+mod topic;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    ConsumerGroup, Error, HandlerError, HandlerOutcome, InboxContext, InboxHandler, Jitter, Result,
-    RetryPolicy,
+    ConsumerGroup, Error, EventConsumer, HandlerError, HandlerOutcome, InboxContext, InboxHandler, Jitter,
+    Result, RetryPolicy,
 };
 use omni_box_harness::{TestDatabase, eventually, postgres};
 use omni_box_pipeline::{InboxConsumerRunner, InboxConsumerRunnerBuilder};
@@ -145,14 +145,20 @@ impl Service {
         self.count("select count(*) from inbox_quarantine").await
     }
 
-    /// A runner of a consumer of its own, with short delays.
+    /// A runner on the broker in memory.
     pub(crate) fn builder(&self) -> InboxConsumerRunnerBuilder<FaultyStore> {
-        let consumer = self.broker.consumer();
+        self.builder_on(self.broker.consumer(), ConsumerGroup::new(GROUP).unwrap())
+    }
+
+    /// A runner of a consumer of its own, with short delays.
+    pub(crate) fn builder_on(
+        &self,
+        consumer: impl EventConsumer + 'static,
+        group: ConsumerGroup,
+    ) -> InboxConsumerRunnerBuilder<FaultyStore> {
         let retry =
             RetryPolicy::new(Duration::from_millis(5), Duration::from_millis(50), Jitter::Equal).unwrap();
-        InboxConsumerRunner::builder(consumer, self.store.clone())
-            .consumer_group(ConsumerGroup::new(GROUP).unwrap())
-            .retry(retry)
+        InboxConsumerRunner::builder(consumer, self.store.clone()).consumer_group(group).retry(retry)
     }
 
     pub(crate) fn run(&self, handler: &Effects) -> Running {

@@ -1,14 +1,15 @@
-//! Every strategy and policy against everything that may happen to a message.
+//! Every strategy and policy against everything that may happen to a message, on PostgreSQL and Apache Kafka.
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use omni_box_core::{HandlerError, HandlerOutcome};
 use omni_box_harness::eventually;
 use omni_box_pipeline::{AckStrategy, CommitOffsetPolicy};
-use serde_json::json;
 
 use super::faults::CommitFault;
 use super::service::{Effects, LONG, Running, Service, broken};
+use super::topic::Topic;
 
 const STRATEGIES: [AckStrategy; 3] =
     [AckStrategy::AtMostOnce, AckStrategy::AtLeastOnce, AckStrategy::ExactlyOnceInbox];
@@ -77,17 +78,17 @@ fn handler(scenario: Scenario, service: &Service) -> Effects {
 
 async fn check(strategy: AckStrategy, policy: CommitOffsetPolicy, scenario: Scenario) {
     let case = format!("{strategy:?} {policy:?} {scenario:?}");
+    let Some(topic) = Topic::create(1).await else { return };
     let Some(service) = Service::new(1).await else { return };
-    let broker = &service.broker;
-    broker.send(0, "before", "a", json!({"n": 0}));
-    broker.send(0, "m", "b", json!({"n": 1}));
+    let mut messages = vec![("before", "a", 0), ("m", "b", 1), ("after", "c", 2)];
     if scenario == Scenario::Duplicate {
-        broker.send(0, "m", "b", json!({"n": 1}));
+        messages.insert(2, messages[1]);
     }
-    broker.send(0, "after", "c", json!({"n": 2}));
+    topic.send(messages.iter().copied()).await;
     let handler = handler(scenario, &service);
     let run = || {
-        let builder = service.builder().handler(handler.clone()).ack_strategy(strategy);
+        let builder = service.builder_on(topic.consumer(), topic.group());
+        let builder = builder.handler(handler.clone()).ack_strategy(strategy);
         Running::new(builder.commit_offset_policy(policy).process_timeout(Duration::from_secs(1)))
     };
     if scenario == Scenario::PersistFailure {
@@ -111,7 +112,7 @@ async fn check(strategy: AckStrategy, policy: CommitOffsetPolicy, scenario: Scen
         Scenario::PersistFailure => {
             eventually(LONG, async || service.effects("before").await == 1).await;
             if strategy != AckStrategy::AtMostOnce {
-                assert!(broker.committed(0) <= 1, "{case}: what is not stored is not acknowledged");
+                assert!(topic.committed().await <= 1, "{case}: what is not stored is not acknowledged");
             }
             service.execute("drop trigger refuse on inbox_events").await;
         }
@@ -119,7 +120,7 @@ async fn check(strategy: AckStrategy, policy: CommitOffsetPolicy, scenario: Scen
     }
 
     let (effects, status) = expected(strategy, policy, scenario);
-    service.drained().await;
+    topic.drained(messages.len() as i64).await;
     eventually(LONG, async || {
         service.effects("m").await == effects && service.status("m").await.as_deref() == status
     })
@@ -138,11 +139,8 @@ async fn check(strategy: AckStrategy, policy: CommitOffsetPolicy, scenario: Scen
 }
 
 async fn check_all(scenario: Scenario) {
-    for strategy in STRATEGIES {
-        for policy in POLICIES {
-            check(strategy, policy, scenario).await;
-        }
-    }
+    let cases = STRATEGIES.into_iter().flat_map(|strategy| POLICIES.map(|policy| (strategy, policy)));
+    join_all(cases.map(|(strategy, policy)| check(strategy, policy, scenario))).await;
 }
 
 #[tokio::test]
