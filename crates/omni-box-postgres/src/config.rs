@@ -1,9 +1,9 @@
 //! Settings: where the tables are, and what they are called.
 
-use std::fmt;
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
+use omni_box_sql::{Dialect, Table, TableNames, check_name};
 
 use crate::migrate;
 
@@ -13,55 +13,6 @@ const NAME_BYTES: usize = 63;
 /// How far a session's clock is ahead of the server's: nothing, unless a test moves it.
 const CLOCK_OFFSET: &str =
     "coalesce(nullif(current_setting('omni_box.clock_offset', true), ''), '0')::interval";
-
-/// A table of omni-box.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Table {
-    /// `outbox_events`
-    OutboxEvents,
-    /// `inbox_events`
-    InboxEvents,
-    /// `outbox_lanes`: leases of the lanes.
-    OutboxLanes,
-    /// `outbox_relays`: relays alive.
-    OutboxRelays,
-    /// `inbox_partitions`: who consumes which partition.
-    InboxPartitions,
-    /// `inbox_quarantine`: messages kept as raw bytes.
-    Quarantine,
-    /// `omni_box_control`: one row that describes the installation.
-    Control,
-    /// `omni_box_migrations`: which migrations were applied.
-    Migrations,
-}
-
-impl Table {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::OutboxEvents,
-        Self::InboxEvents,
-        Self::OutboxLanes,
-        Self::OutboxRelays,
-        Self::InboxPartitions,
-        Self::Quarantine,
-        Self::Control,
-        Self::Migrations,
-    ];
-
-    /// Its name unless another is configured, and its placeholder in the SQL.
-    pub fn default_name(self) -> &'static str {
-        match self {
-            Self::OutboxEvents => "outbox_events",
-            Self::InboxEvents => "inbox_events",
-            Self::OutboxLanes => "outbox_lanes",
-            Self::OutboxRelays => "outbox_relays",
-            Self::InboxPartitions => "inbox_partitions",
-            Self::Quarantine => "inbox_quarantine",
-            Self::Control => "omni_box_control",
-            Self::Migrations => "omni_box_migrations",
-        }
-    }
-}
 
 /// Whether relays are woken by the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +28,7 @@ pub enum Listen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PgConfig {
     schema: String,
-    names: [String; Table::ALL.len()],
+    names: TableNames,
     pub(crate) listen: Listen,
     pub(crate) migrate_wait: Duration,
 }
@@ -86,7 +37,7 @@ impl Default for PgConfig {
     fn default() -> Self {
         Self {
             schema: "public".to_owned(),
-            names: Table::ALL.map(|table| table.default_name().to_owned()),
+            names: TableNames::default(),
             listen: Listen::Dedicated,
             migrate_wait: Duration::from_secs(60),
         }
@@ -106,65 +57,18 @@ impl PgConfig {
 
     /// A table's name, neither quoted nor qualified.
     pub fn table(&self, table: Table) -> &str {
-        &self.names[table as usize]
+        self.names.get(table)
     }
 
     /// A table's name, qualified by the schema and quoted, as it stands in SQL.
     pub fn qualified(&self, table: Table) -> String {
-        format!("{}.{}", quote(&self.schema), quote(self.table(table)))
+        format!("{}.{}", self.quote(&self.schema), self.quote(self.table(table)))
     }
 
     /// The SQL that [`PgStore::migrate`](crate::PgStore::migrate) runs on an empty schema, for those who apply it by other means. It records
     /// itself, so that `migrate` finds nothing left to do.
     pub fn migration_sql(&self) -> String {
         migrate::sql(self)
-    }
-
-    /// Puts the configured names into SQL with placeholders: `{{schema}}`, `{{outbox_events}}` (qualified), and
-    /// `{{outbox_events_hot}}` (an index or constraint, whose name derives from that of its table).
-    pub(crate) fn render(&self, template: &str) -> String {
-        let mut sql = String::with_capacity(template.len() + 256);
-        let mut rest = template;
-        while let Some((before, after)) = rest.split_once("{{") {
-            let (name, after) = after.split_once("}}").expect("a placeholder of our own SQL is closed");
-            sql.push_str(before);
-            sql.push_str(&self.resolve(name));
-            rest = after;
-        }
-        sql.push_str(rest);
-        sql
-    }
-
-    fn resolve(&self, placeholder: &str) -> String {
-        match placeholder {
-            "schema" => return quote(&self.schema),
-            "clock" => return format!("(select clock_timestamp() + {CLOCK_OFFSET})"),
-            "statement_clock" => return format!("(statement_timestamp() + {CLOCK_OFFSET})"),
-            "outbox_columns" => return crate::row::OUTBOX_COLUMNS.to_owned(),
-            "inbox_columns" => return crate::row::INBOX_COLUMNS.to_owned(),
-            _ => {}
-        }
-        let of =
-            |table: &Table| placeholder.strip_prefix(table.default_name()).map(|suffix| (*table, suffix));
-        match Table::ALL.iter().find_map(of) {
-            Some((table, "")) => self.qualified(table),
-            Some((table, suffix)) => quote(&self.derived(table, suffix)),
-            None => unreachable!("a placeholder of our own SQL names a table: {placeholder}"),
-        }
-    }
-
-    /// The name of an index or constraint of a table: cut to fit, and then told apart by a hash of the whole.
-    pub(crate) fn derived(&self, table: Table, suffix: &str) -> String {
-        let name = self.table(table);
-        if name.len() + suffix.len() <= NAME_BYTES {
-            return format!("{name}{suffix}");
-        }
-        let mark = format!("_{:08x}", fnv1a(name.as_bytes()) as u32);
-        let mut end = NAME_BYTES - suffix.len() - mark.len();
-        while !name.is_char_boundary(end) {
-            end -= 1;
-        }
-        format!("{}{mark}{suffix}", &name[..end])
     }
 
     /// The channel of NOTIFY: of two installations in one database, neither wakes the other.
@@ -178,9 +82,38 @@ impl PgConfig {
     }
 }
 
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.default_name())
+impl Dialect for PgConfig {
+    fn names(&self) -> &TableNames {
+        &self.names
+    }
+
+    fn expression(&self, placeholder: &str) -> Option<String> {
+        Some(match placeholder {
+            "schema" => self.quote(&self.schema),
+            "clock" => format!("(select clock_timestamp() + {CLOCK_OFFSET})"),
+            "statement_clock" => format!("(statement_timestamp() + {CLOCK_OFFSET})"),
+            "outbox_columns" => crate::row::OUTBOX_COLUMNS.to_owned(),
+            "inbox_columns" => crate::row::INBOX_COLUMNS.to_owned(),
+            _ => return None,
+        })
+    }
+
+    fn qualified(&self, table: Table) -> String {
+        self.qualified(table)
+    }
+
+    /// Cut to fit, and then told apart by a hash of the whole.
+    fn derived(&self, table: Table, suffix: &str) -> String {
+        let name = self.table(table);
+        if name.len() + suffix.len() <= NAME_BYTES {
+            return format!("{name}{suffix}");
+        }
+        let mark = format!("_{:08x}", fnv1a(name.as_bytes()) as u32);
+        let mut end = NAME_BYTES - suffix.len() - mark.len();
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        format!("{}{mark}{suffix}", &name[..end])
     }
 }
 
@@ -200,7 +133,7 @@ impl PgConfigBuilder {
 
     /// Another name for a table.
     pub fn table(mut self, table: Table, name: impl Into<String>) -> Self {
-        self.config.names[table as usize] = name.into();
+        self.config.names.set(table, name);
         self
     }
 
@@ -223,35 +156,22 @@ impl PgConfigBuilder {
     pub fn build(self) -> Result<PgConfig> {
         let config = self.config;
         check_name("schema", &config.schema)?;
-        for (index, table) in Table::ALL.into_iter().enumerate() {
-            check_name(table.default_name(), config.table(table))?;
-            if let Some(other) = Table::ALL[..index].iter().find(|t| config.table(**t) == config.table(table))
-            {
-                return Err(misconfigured(format!("tables {other} and {table} have the same name")));
-            }
-        }
+        check_length("schema", &config.schema)?;
+        config.names.check(check_length, |one, other| one == other)?;
         Ok(config)
     }
 }
 
-fn check_name(what: &str, name: &str) -> Result<()> {
-    if name.is_empty() || name.len() > NAME_BYTES {
-        let length = name.len();
+fn check_length(what: &str, name: &str) -> Result<()> {
+    let length = name.len();
+    if length > NAME_BYTES {
         return Err(misconfigured(format!("the name of {what} has {length} bytes, needs 1 to {NAME_BYTES}")));
-    }
-    if name.contains('\0') {
-        return Err(misconfigured(format!("the name of {what} contains a NUL character")));
     }
     Ok(())
 }
 
 fn misconfigured(message: String) -> Error {
     Error::new(ErrorKind::Misconfigured, message)
-}
-
-/// Quotes an identifier.
-pub(crate) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// FNV-1a, 64 bits: names on the server derive from it, so it must never change.

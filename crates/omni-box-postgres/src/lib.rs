@@ -40,7 +40,8 @@ mod savepoint;
 mod store;
 mod transaction;
 
-pub use config::{Listen, PgConfig, PgConfigBuilder, Table};
+pub use config::{Listen, PgConfig, PgConfigBuilder};
 pub use migrate::SchemaDifference;
+pub use omni_box_sql::Table;
 pub use store::{BeginHook, PgStore};
 pub use transaction::PgTx;

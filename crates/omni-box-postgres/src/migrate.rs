@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
+use omni_box_sql::{Dialect, render};
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::time::Instant;
 
 pub use verify::SchemaDifference;
 
-use crate::config::quote;
 use crate::error::failed;
 use crate::{PgConfig, PgStore, PgTx, Table};
 
@@ -59,10 +59,10 @@ impl Migration {
 
 /// Everything as one text; see [`PgConfig::migration_sql`].
 pub(crate) fn sql(config: &PgConfig) -> String {
-    let mut sql = format!("begin;\ncreate schema if not exists {};\n", quote(config.schema()));
-    sql.push_str(&config.render(LEDGER));
+    let mut sql = format!("begin;\ncreate schema if not exists {};\n", config.quote(config.schema()));
+    sql.push_str(&render(config, LEDGER));
     for migration in &MIGRATIONS {
-        sql.push_str(&config.render(migration.template));
+        sql.push_str(&render(config, migration.template));
         sql.push_str(&migration.record(config));
     }
     sql.push_str("commit;\n");
@@ -93,7 +93,7 @@ impl PgStore {
         check_applied(&applied)?;
         let next = MIGRATIONS.iter().find(|m| applied.iter().all(|(version, _)| *version != m.version));
         if let Some(migration) = next {
-            let sql = self.config.render(migration.template) + &migration.record(&self.config);
+            let sql = render(&*self.config, migration.template) + &migration.record(&self.config);
             run(&mut tx, sql).await?;
             tracing::info!(version = migration.version, name = migration.name, "applied a migration");
         }
@@ -137,10 +137,10 @@ impl PgStore {
         .await
         .map_err(failed("look for the schema"))?;
         if !schema {
-            run(conn, format!("create schema {}", quote(self.config.schema()))).await?;
+            run(conn, format!("create schema {}", self.config.quote(self.config.schema()))).await?;
         }
         if !ledger {
-            run(conn, self.config.render(LEDGER)).await?;
+            run(conn, render(&*self.config, LEDGER)).await?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use omni_box_sql::render;
 use sqlx::AssertSqlSafe;
 
 use crate::PgConfig;
@@ -28,7 +29,7 @@ macro_rules! queries {
         impl Queries {
             pub(crate) fn new(config: &PgConfig) -> Self {
                 Self {
-                    $($name: Query(config.render(include_str!(concat!("../queries/", $file))).into()),)*
+                    $($name: Query(render(config, include_str!(concat!("../queries/", $file))).into()),)*
                 }
             }
         }

@@ -61,7 +61,8 @@ mod store;
 mod transaction;
 mod wakeup;
 
-pub use config::{SqliteConfig, SqliteConfigBuilder, Table};
+pub use config::{SqliteConfig, SqliteConfigBuilder};
 pub use migrate::SchemaDifference;
+pub use omni_box_sql::Table;
 pub use store::{BeginHook, SqliteStore};
 pub use transaction::SqliteTx;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
+use omni_box_sql::render;
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
 use tokio::time::Instant;
@@ -58,9 +59,9 @@ impl Migration {
 /// Everything as one text; see [`SqliteConfig::migration_sql`].
 pub(crate) fn sql(config: &SqliteConfig) -> String {
     let mut sql = "begin immediate;\n".to_owned();
-    sql.push_str(&config.render(LEDGER));
+    sql.push_str(&render(config, LEDGER));
     for migration in &MIGRATIONS {
-        sql.push_str(&config.render(migration.template));
+        sql.push_str(&render(config, migration.template));
         sql.push_str(&migration.record(config));
     }
     sql.push_str("commit;\n");
@@ -90,12 +91,12 @@ impl SqliteStore {
             return Ok(false);
         }
         let mut tx = self.lock_migrations(deadline).await?;
-        run(&mut tx, self.config.render(LEDGER)).await?;
+        run(&mut tx, render(&*self.config, LEDGER)).await?;
         let applied = applied(&mut tx, &self.config).await?;
         check_applied(&applied)?;
         let next = MIGRATIONS.iter().find(|m| applied.iter().all(|(version, _)| *version != m.version));
         if let Some(migration) = next {
-            let sql = self.config.render(migration.template) + &migration.record(&self.config);
+            let sql = render(&*self.config, migration.template) + &migration.record(&self.config);
             run(&mut tx, sql).await?;
             tracing::info!(version = migration.version, name = migration.name, "applied a migration");
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::EventId;
+use omni_box_sql::render;
 use sqlx::AssertSqlSafe;
 
 use crate::SqliteConfig;
@@ -30,7 +31,7 @@ macro_rules! queries {
         impl Queries {
             pub(crate) fn new(config: &SqliteConfig) -> Self {
                 Self {
-                    $($name: Query(config.render(include_str!(concat!("../queries/", $file))).into()),)*
+                    $($name: Query(render(config, include_str!(concat!("../queries/", $file))).into()),)*
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use omni_box_core::Result;
+use omni_box_sql::Dialect;
 use sqlx::SqliteConnection;
 
 use super::{MIGRATIONS, SCHEMA_VERSION, applied};

@@ -1,0 +1,59 @@
+//! What a database's SQL looks like, and templates rendered for it.
+
+use crate::{Table, TableNames};
+
+/// What a database's SQL looks like, and what the tables are called in it. The settings of a store implement it.
+///
+/// - Nothing of it depends on the time: statements are rendered once, and what a migration has made is found again by the same names.
+/// - No two tables have one name, and a [`derived`](Self::derived) name is nothing else's: names were [checked](TableNames::check).
+pub trait Dialect {
+    /// What the tables are called.
+    fn names(&self) -> &TableNames;
+
+    /// The SQL in place of a placeholder that names no table, such as `{{clock}}`; `None` if there is no such placeholder.
+    fn expression(&self, placeholder: &str) -> Option<String>;
+
+    /// Quotes an identifier, so that every name stands for itself; by double quotes, as the SQL standard has it.
+    fn quote(&self, name: &str) -> String {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+
+    /// A table as it stands in SQL: quoted, and qualified where the database has schemas.
+    fn qualified(&self, table: Table) -> String {
+        self.quote(self.names().get(table))
+    }
+
+    /// The name of an index or constraint of a table, not quoted. A database that cuts names must cut them here, and keep them apart.
+    fn derived(&self, table: Table, suffix: &str) -> String {
+        format!("{}{suffix}", self.names().get(table))
+    }
+}
+
+/// Replaces what stands in double braces: `{{outbox_events}}` by the [qualified](Dialect::qualified) table, `{{outbox_events_hot}}` by
+/// the quoted name [derived](Dialect::derived) from that of its table, and anything else by its [expression](Dialect::expression).
+///
+/// # Panics
+/// When the template is wrong: braces that are not closed, or a placeholder that is none of these. Templates are a store's own.
+pub fn render(dialect: &(impl Dialect + ?Sized), template: &str) -> String {
+    let mut sql = String::with_capacity(template.len() + 256);
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (placeholder, after) = after.split_once("}}").expect("a placeholder is closed");
+        sql.push_str(before);
+        sql.push_str(&resolve(dialect, placeholder));
+        rest = after;
+    }
+    sql.push_str(rest);
+    sql
+}
+
+fn resolve(dialect: &(impl Dialect + ?Sized), placeholder: &str) -> String {
+    if let Some(expression) = dialect.expression(placeholder) {
+        return expression;
+    }
+    match Table::of_placeholder(placeholder) {
+        Some((table, "")) => dialect.qualified(table),
+        Some((table, suffix)) => dialect.quote(&dialect.derived(table, suffix)),
+        None => panic!("the placeholder {{{{{placeholder}}}}} names neither a table nor an expression"),
+    }
+}

@@ -1,0 +1,42 @@
+//! What stores of omni-box on SQL databases share, whatever the database: the names of the tables, and SQL in templates that are
+//! rendered with them.
+//!
+//! `omni-box-postgres` and `omni-box-sqlite` are built on it, and a store on another SQL database may be. It depends on no driver. Users
+//! of a store do not need it: what they meet of it, the store exports.
+//!
+//! A store's settings implement [`Dialect`]: what its SQL looks like.
+//!
+//! ```
+//! use omni_box_sql::{Dialect, Table, TableNames, render};
+//!
+//! /// Settings of a store on MySQL.
+//! #[derive(Default)]
+//! struct MySqlConfig {
+//!     names: TableNames,
+//! }
+//!
+//! impl Dialect for MySqlConfig {
+//!     fn names(&self) -> &TableNames {
+//!         &self.names
+//!     }
+//!
+//!     fn quote(&self, name: &str) -> String {
+//!         format!("`{}`", name.replace('`', "``"))
+//!     }
+//!
+//!     fn expression(&self, placeholder: &str) -> Option<String> {
+//!         (placeholder == "clock").then(|| "utc_timestamp(6)".to_owned())
+//!     }
+//! }
+//!
+//! let mut config = MySqlConfig::default();
+//! config.names.set(Table::OutboxEvents, "events");
+//! let sql = render(&config, "select id from {{outbox_events}} e where e.scheduled_at <= {{clock}}");
+//! assert_eq!(sql, "select id from `events` e where e.scheduled_at <= utc_timestamp(6)");
+//! ```
+
+mod dialect;
+mod table;
+
+pub use dialect::{Dialect, render};
+pub use table::{Table, TableNames, check_name};

@@ -1,0 +1,6 @@
+//! A third store's use of what SQL stores share, without a database.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod dialect;
+mod table;
