@@ -1,5 +1,6 @@
 //! The suites of publishers and consumers, on Apache Kafka and on librdkafka's mock cluster.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use omni_box_core::{ConsumerGroup, EventId, RawEventConverter};
@@ -17,6 +18,11 @@ use crate::consume::config;
 
 const BROKER: i32 = 1;
 
+/// How long the mock takes to answer once a second member joins. It ends a rebalance as soon as the leader has synced, sends who syncs
+/// later back to join, and takes no commits meanwhile: what is revoked could not be acknowledged. The leader asks once more than the others
+/// before it syncs, so this is what they are ahead of it.
+const HEAD_START: Duration = Duration::from_millis(50);
+
 /// Apache Kafka, shared with other tests. It has no outages: clients come to the address that it advertises, and a proxy in front of that
 /// is passed by.
 struct Apache {
@@ -28,6 +34,8 @@ struct Apache {
 struct Mock {
     servers: String,
     sender: FutureProducer,
+    /// Whether there was a member before.
+    joined: AtomicBool,
 }
 
 impl Apache {
@@ -54,7 +62,7 @@ impl Mock {
     fn new() -> Option<Self> {
         let sender: FutureProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create().unwrap();
         let servers = sender.client().mock_cluster().unwrap().bootstrap_servers();
-        Some(Self { servers, sender })
+        Some(Self { servers, sender, joined: AtomicBool::new(false) })
     }
 
     fn cluster(&self) -> MockCluster<'_, FutureProducerContext<DefaultClientContext>> {
@@ -74,6 +82,9 @@ impl Mock {
     }
 
     fn settings(&self, group: &ConsumerGroup, topic: &str) -> KafkaConsumerConfig {
+        if self.joined.swap(true, Ordering::Relaxed) {
+            self.cluster().broker_round_trip_time(BROKER, HEAD_START).unwrap();
+        }
         // more than the three seconds for which the mock lets a new group wait, or its members are thrown out before they are in; a
         // second less than this is what each later rebalance takes
         config(&self.servers, group.as_str(), topic).property("session.timeout.ms", "4000")
