@@ -14,7 +14,8 @@ async fn a_lost_partition_stops_its_work_commits_nothing_and_comes_back_where_it
     cluster.create_topic("t", 1, 1).unwrap();
     let servers = cluster.bootstrap_servers();
     fill(&servers, "t", 10).await;
-    let mut consumer = start(config(&servers, "g", "t")).await;
+    // the mock keeps who it says it does not know, and the group waits until that one's session ends
+    let mut consumer = start(config(&servers, "g", "t").property("session.timeout.ms", "4000")).await;
     let mut partition = next(&mut consumer).await;
     assert_eq!(offsets(&mut partition, 10).await, (0..10).collect::<Vec<_>>());
     partition.ack.commit(&[0, 1, 2]).await.unwrap();
