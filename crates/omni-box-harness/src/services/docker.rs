@@ -87,13 +87,16 @@ fn postgres(port: u16) -> Result<ContainerRequest<GenericImage>> {
 }
 
 fn kafka(port: u16) -> Result<ContainerRequest<GenericImage>> {
-    let mut request = publish(image("OMNI_BOX_KAFKA_IMAGE", "apache/kafka:4.3.1"), port, port)
-        .with_env_var("KAFKA_HEAP_OPTS", "-Xmx512m");
-    for (key, value) in kafka_settings("0.0.0.0", port, KAFKA_CONTROLLER_PORT) {
-        // The image's own rule for names of settings.
-        request = request.with_env_var(format!("KAFKA_{}", key.to_uppercase().replace('.', "_")), value);
-    }
-    Ok(request)
+    let request = publish(image("OMNI_BOX_KAFKA_IMAGE", "apache/kafka:4.3.1"), port, port);
+    Ok(kafka_environment(port).fold(request, |request, (name, value)| request.with_env_var(name, value)))
+}
+
+/// What the image is told, by its own rule for names of settings.
+fn kafka_environment(port: u16) -> impl Iterator<Item = (String, String)> {
+    let settings = kafka_settings("0.0.0.0", port, KAFKA_CONTROLLER_PORT).into_iter();
+    settings
+        .map(|(key, value)| (format!("KAFKA_{}", key.to_uppercase().replace('.', "_")), value))
+        .chain([("KAFKA_HEAP_OPTS".to_owned(), "-Xmx512m".to_owned())])
 }
 
 /// Publishes a port on the loopback address only; testcontainers by itself opens it to the network.
@@ -103,4 +106,51 @@ fn publish(image: GenericImage, host: u16, inside: u16) -> ContainerRequest<Gene
             PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(host.to_string()) };
         config.port_bindings = Some([(format!("{inside}/tcp"), Some(vec![binding]))].into());
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::servers;
+    use crate::services::default_dir;
+    use crate::services::local::jars;
+
+    /// The program by which the image makes its settings of its environment, and formats its storage, is in Kafka's own jars.
+    #[test]
+    fn kafkas_image_takes_the_environment() -> Result<()> {
+        if servers().is_none() {
+            return Ok(());
+        }
+        let dir = tempfile::tempdir()?;
+        let [defaults, mounted, made] = ["defaults", "mounted", "made"].map(|name| dir.path().join(name));
+        for folder in [&defaults, &mounted, &made] {
+            std::fs::create_dir(folder)?;
+        }
+        for name in ["server.properties", "log4j2.yaml", "tools-log4j2.yaml"] {
+            std::fs::write(defaults.join(name), "")?;
+        }
+        let set_up = Command::new(jars::java()?)
+            .arg("-cp")
+            .arg(jars::fetch(&default_dir())?.join("*"))
+            .args(["kafka.docker.KafkaDockerWrapper", "setup", "--default-configs-dir"])
+            .arg(&defaults)
+            .arg("--mounted-configs-dir")
+            .arg(&mounted)
+            .arg("--final-configs-dir")
+            .arg(&made)
+            .envs(kafka_environment(29_092))
+            .env("KAFKA_LOG_DIRS", dir.path().join("data"))
+            .env("CLUSTER_ID", "b21uaS1ib3gtaGFybmVzcw")
+            .output()?;
+        let said = String::from_utf8_lossy(&set_up.stdout) + String::from_utf8_lossy(&set_up.stderr);
+        assert!(set_up.status.success(), "{said}");
+        let settings = std::fs::read_to_string(made.join("server.properties"))?;
+        for setting in ["listeners=PLAINTEXT://0.0.0.0:29092,CONTROLLER://127.0.0.1:9093", "node.id=1"] {
+            assert!(settings.lines().any(|line| line == setting), "{setting} is not in {settings}");
+        }
+        assert!(dir.path().join("data/meta.properties").is_file(), "the storage is formatted: {said}");
+        Ok(())
+    }
 }

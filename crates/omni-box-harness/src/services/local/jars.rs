@@ -36,7 +36,7 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
 const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 
 /// The folder with all of Kafka's jars, below `cache`.
-pub(super) fn fetch(cache: &Path) -> Result<PathBuf> {
+pub(in crate::services) fn fetch(cache: &Path) -> Result<PathBuf> {
     let home = cache.join(format!("kafka-{VERSION}"));
     let jars = home.join("lib");
     std::fs::create_dir_all(&home)?;
@@ -61,7 +61,7 @@ pub(super) fn fetch(cache: &Path) -> Result<PathBuf> {
 }
 
 /// A Java that is new enough: that of JAVA_HOME, else that of PATH.
-pub(super) fn java() -> Result<PathBuf> {
+pub(in crate::services) fn java() -> Result<PathBuf> {
     let home = std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java"));
     let java = home.filter(|java| java.is_file()).unwrap_or_else(|| "java".into());
     let output = Command::new(&java).arg("-version").output().context(INSTALL_JAVA)?;

@@ -54,7 +54,7 @@ impl KafkaServer {
         };
         server.write_properties()?;
         let mut format = server.command("kafka.tools.StorageTool");
-        format.args(["format", "--standalone", "--cluster-id", "b21uaS1ib3gtaGFybmVzcw"]);
+        format.args(["format", "--cluster-id", "b21uaS1ib3gtaGFybmVzcw"]);
         format.arg("--config").arg(&server.properties);
         tokio::task::spawn_blocking(move || run(&mut format))
             .await?
@@ -188,6 +188,7 @@ pub(crate) fn kafka_settings(bind: &str, port: u16, controller: u16) -> Vec<(&'s
         fixed.into_iter().map(|(key, value)| (key, value.to_owned())).collect();
     settings.push(("listeners", listeners(bind)));
     settings.push(("advertised.listeners", listeners("127.0.0.1")));
-    settings.push(("controller.quorum.bootstrap.servers", format!("127.0.0.1:{controller}")));
+    // named here and not when the storage is formatted, which the image does by itself and without saying so
+    settings.push(("controller.quorum.voters", format!("1@127.0.0.1:{controller}")));
     settings
 }

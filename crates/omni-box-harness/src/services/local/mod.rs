@@ -2,7 +2,7 @@
 
 mod account;
 mod binaries;
-mod jars;
+pub(super) mod jars;
 mod kafka;
 mod postgres;
 mod process;
