@@ -20,7 +20,11 @@ const CLOCK_OFFSET: &str =
 pub enum Listen {
     /// One connection of its own LISTENs.
     Dedicated,
-    /// None does: behind PgBouncer in transaction mode LISTEN does not work. Relays poll, and are woken in process.
+    /// None does. Relays poll, and are woken in process.
+    ///
+    /// Behind PgBouncer in transaction mode it must be this: a LISTEN would stay on a connection that others use next, and the
+    /// notifications would break their statements. sqlx prepares statements by name, so PgBouncer must be 1.21 or later with
+    /// `max_prepared_statements` above 0.
     Off,
 }
 
