@@ -45,7 +45,8 @@ pub trait BulkOperations<E>: Send + Sync {
 pub trait DistributedLocking<E>: Send + Sync {
     /// Claims due pending events, oldest first, at most one per key: its oldest pending event.
     ///
-    /// - What was claimed within `ttl`, by whatever token, is skipped, and so is the rest of its key.
+    /// - What was claimed within `ttl`, by whatever token, is skipped, and so is the rest of its key: what comes behind it and what
+    ///   comes before, as one whose transaction committed late.
     /// - An older claim is taken over: from then on whatever its token writes changes nothing.
     /// - Keys, due times and filters are those of [`fetch_pending`](super::EventRepository::fetch_pending).
     async fn claim(

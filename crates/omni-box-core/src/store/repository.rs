@@ -166,8 +166,8 @@ pub trait EventRepository<E: Event>: Store {
 
     /// Returns due pending events that nobody has claimed, oldest first, without claiming them.
     ///
-    /// - At most one event per key: the oldest that is pending, and only if it is due and not claimed. One that waits for its retry
-    ///   holds its key; one that was scheduled for later joins when it is due, and holds nothing before.
+    /// - At most one event per key: the oldest that is pending, and only if it is due and nobody has claimed an event of the key. One
+    ///   that waits for its retry holds its key; one that was scheduled for later joins when it is due, and holds nothing before.
     /// - An outbox event's key is that of its topic; without one it is a key of its own. An inbox event's key is that of its group and
     ///   partition; without one it shares its partition's; without a partition it is a key of its own.
     ///

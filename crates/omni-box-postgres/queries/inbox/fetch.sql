@@ -1,10 +1,12 @@
 with heads as (
-    -- the oldest pending message of each key of a partition (of the partition itself, without a key)
+    -- the oldest pending message of each key of a partition (of the partition itself, without a key); one that is claimed comes
+    -- before all others, and so stands for its whole key
     (
         select distinct on (e.consumer_group, e.source_topic, e.source_partition, e.partition_key, e.raw_key) e.id
         from {{inbox_events}} e
         where e.status = 'pending' and e.source_offset is not null
-        order by e.consumer_group, e.source_topic, e.source_partition, e.partition_key, e.raw_key, e.source_offset
+        order by e.consumer_group, e.source_topic, e.source_partition, e.partition_key, e.raw_key,
+            e.locked_at is null, e.source_offset
     )
     union all
     select e.id from {{inbox_events}} e where e.status = 'pending' and e.source_offset is null

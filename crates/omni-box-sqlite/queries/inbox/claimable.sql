@@ -1,10 +1,11 @@
 with heads as (
-    -- the oldest pending message of each key of a partition (of the partition itself, without a key): beside min(), SQLite takes the
-    -- other columns from the same row
+    -- the oldest pending message of each key of a partition (of the partition itself, without a key), unless one of the key is
+    -- claimed: beside min(), SQLite takes the other columns from the same row
     select o.id, min(o.source_offset)
     from {{inbox_events}} o
     where o.status = 'pending' and o.source_offset is not null
     group by o.consumer_group, o.source_topic, o.source_partition, o.partition_key, o.raw_key
+    having count(*) filter (where o.locked_at >= {{clock}} - ?3) = 0
     union all
     select o.id, null from {{inbox_events}} o where o.status = 'pending' and o.source_offset is null
 )

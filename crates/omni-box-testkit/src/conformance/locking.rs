@@ -42,6 +42,32 @@ where
     assert_eq!(elsewhere.claim(&theirs).await, [c2], "the next of a key follows when the one before is done");
 }
 
+/// `claim`: what is claimed is skipped, and so is the rest of its key: also what is older, as an event whose transaction committed
+/// late, or one that an operator requeued.
+pub async fn a_head_waits_for_what_is_claimed_behind_it<F, E>(fixture: F)
+where
+    F: StoreFixture<Store: EventRepository<E>>,
+    E: Specimen,
+{
+    let (table, elsewhere) = (Table::<_, E>::first(&fixture).await, Table::open(&fixture).await);
+    let events = [E::of("a"), E::of("a"), E::of("a"), E::of("b")];
+    table.create(&events).await;
+    let [head, middle, _, other] = [0, 1, 2, 3].map(|n| events[n].id());
+    let (mine, theirs) = (token(), token());
+    assert!(table.mark_processing(&events[1], &mine).await, "a pending event that nobody has is claimed");
+    let why = "while one event of a key is at work, no other one of the key is claimed: both would be at work at once";
+    assert_eq!(elsewhere.claim(&theirs).await, [other], "{why}");
+    assert_eq!(table.claim(&mine).await, [], "{why}, not even by who has it");
+    assert!(elsewhere.mark_completed(&events[3], &theirs).await, "it is claimed");
+    fixture.advance(TTL * 2).await;
+    assert_eq!(elsewhere.claim(&theirs).await, [head], "a claim older than the time to live holds nothing");
+    elsewhere.release(&theirs, &[head]).await;
+    assert_eq!(table.refresh(&mine, &[middle]).await, [middle], "nobody has taken it over");
+    assert_eq!(elsewhere.claim(&theirs).await, [], "{why}, and a renewed claim is a young one");
+    assert!(table.mark_completed(&events[1], &mine).await, "it is claimed");
+    assert_eq!(elsewhere.claim(&theirs).await, [head], "the key goes on when that one is done");
+}
+
 /// `claim`: at most `limit`, and those are the oldest.
 pub async fn a_claim_keeps_its_limit<F, E>(fixture: F)
 where

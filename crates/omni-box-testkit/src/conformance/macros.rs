@@ -77,6 +77,7 @@ macro_rules! locking_conformance {
     ($fixture:ty, $event:ident $(,)?) => {
         $crate::__conformance_cases! { StoreFixture, $fixture, [$crate::conformance::events::$event], in (locking):
             heads_of_keys_are_claimed_once
+            a_head_waits_for_what_is_claimed_behind_it
             a_claim_keeps_its_limit
             two_claimers_never_share_a_key
             a_stale_claim_is_taken_over
@@ -243,7 +244,6 @@ macro_rules! outbox_conformance {
                 a_scheduled_event_joins_when_it_is_due
                 a_schedule_in_the_past_is_due_at_once
                 events_without_a_key_do_not_wait_for_each_other
-                a_head_waits_for_what_is_claimed_behind_it
             }
             $($crate::__capability_conformance! { $capability, $fixture, OutboxEvent })*
         }

@@ -5,7 +5,7 @@ use omni_box_core::{DeliveryMode, Event, EventRepository, OutboxEvent, OutboxRep
 
 use super::capability::assert_tested;
 use super::specimen::{new_outbox, outbox};
-use super::table::{HOUR, MINUTE, Table, ids, token};
+use super::table::{HOUR, MINUTE, Table, ids};
 use super::{Specimen, StoreFixture};
 
 /// The capabilities that the store offers are those that it is tested for.
@@ -93,28 +93,4 @@ where
     let events = [OutboxEvent::of("a"), other_topic];
     table.create(&events).await;
     assert_eq!(table.pending().await.len(), 5, "one key in two topics is two keys");
-}
-
-/// `DistributedLocking::claim`: what is claimed is skipped, and so is the rest of its key: also what is older, as an event whose
-/// transaction committed late.
-pub async fn a_head_waits_for_what_is_claimed_behind_it<F>(fixture: F)
-where
-    F: StoreFixture<Store: OutboxRepository>,
-{
-    let table = Table::<_, OutboxEvent>::first(&fixture).await;
-    if table.store.locking().is_none() {
-        println!("not applicable: locking (the store does not offer it)");
-        return;
-    }
-    let events = [OutboxEvent::of("a"), OutboxEvent::of("a"), OutboxEvent::of("b")];
-    table.create(&events).await;
-    let (mine, theirs) = (token(), token());
-    assert!(table.mark_processing(&events[1], &mine).await, "a pending event that nobody has is claimed");
-    assert_eq!(
-        table.claim(&theirs).await,
-        [events[2].id()],
-        "while one event of a key is on its way, no other one of the key is claimed: both would be published at once"
-    );
-    assert!(table.mark_completed(&events[1], &mine).await, "it is claimed");
-    assert_eq!(table.claim(&theirs).await, [events[0].id()], "the key goes on when that one is done");
 }

@@ -121,8 +121,8 @@ impl Row for InboxRow {
 }
 
 impl Table<InboxRow> {
-    /// Due messages that nobody has claimed since `fresh_since` (`None`: at all) and `is_free` lets through; of each key its oldest
-    /// pending one.
+    /// Due messages that `is_free` lets through; of each key its oldest pending one, and none of a key that somebody has claimed since
+    /// `fresh_since` (`None`: at all).
     pub(in crate::memory) fn due(
         &self,
         limit: BatchSize,
@@ -131,13 +131,14 @@ impl Table<InboxRow> {
         now: DateTime<Utc>,
         is_free: impl Fn(&InboxRow) -> bool,
     ) -> Vec<&InboxRow> {
-        let mut pending: Vec<&InboxRow> = self.pending().collect();
-        pending.sort_by_key(|row| row.offset());
-        let mut keys = HashSet::new();
-        pending.retain(|row| row.key().is_none_or(|key| keys.insert(key)));
         let is_claimed = |row: &InboxRow| {
             row.life.lock.as_ref().is_some_and(|lock| fresh_since.is_none_or(|since| lock.at >= since))
         };
+        let mut pending: Vec<&InboxRow> = self.pending().collect();
+        pending.sort_by_key(|row| row.offset());
+        let claimed = pending.iter().copied().filter(|row| is_claimed(row));
+        let mut keys: HashSet<KeyOf<'_>> = claimed.filter_map(InboxRow::key).collect();
+        pending.retain(|row| row.key().is_none_or(|key| keys.insert(key)));
         pending.retain(|row| {
             !is_claimed(row)
                 && row.scheduled_at() <= now

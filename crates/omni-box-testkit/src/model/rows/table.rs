@@ -142,7 +142,9 @@ impl Table {
             }
         }
         for places in keys.values() {
-            let is_claimed = places.iter().any(|place| self.counts(&self.rows[*place], claims));
+            if places.iter().any(|place| self.counts(&self.rows[*place], claims)) {
+                continue;
+            }
             let line: Vec<usize> =
                 places.iter().copied().filter(|place| self.rows[*place].is_in_line(now)).collect();
             let is_scheduled = |place: &usize| self.rows[*place].scheduled.is_some();
@@ -150,18 +152,8 @@ impl Table {
             let mut candidates: Vec<usize> = line.iter().copied().filter(is_scheduled).collect();
             candidates.extend(first);
             let is_only = candidates.len() == 1;
-            for place in candidates {
-                let row = &self.rows[place];
-                if !row.is_due(now) || self.counts(row, claims) {
-                    continue;
-                }
-                heads[place] = match (is_claimed, claims) {
-                    (true, Claims::Within(_)) => Head::No,
-                    // one that is no head was claimed by its id
-                    (true, Claims::All) => Head::Perhaps,
-                    (false, _) if is_only => Head::Yes,
-                    (false, _) => Head::Perhaps,
-                };
+            for place in candidates.into_iter().filter(|place| self.rows[*place].is_due(now)) {
+                heads[place] = if is_only { Head::Yes } else { Head::Perhaps };
             }
         }
         heads
@@ -181,7 +173,7 @@ impl Table {
             let row = &self.rows[place];
             if heads[place] == Head::No {
                 return mismatch(format!(
-                    "{} came, and is not due, or not the first of its key, or claimed",
+                    "{} came, and is not due, or not the first of its key, or one of its key is claimed",
                     row.name
                 ));
             }

@@ -62,6 +62,12 @@ impl<E: Kind, S: EventRepository<E>> DistributedLocking<E> for Broken<S> {
                 }
             }
         }
+        if self.has(Flaw::ClaimsBeforeWhatIsClaimed)
+            && let Some(first) = self.first_free::<E>().await?
+            && self.inner.mark_processing(first.id(), token).await?
+        {
+            claimed.push(first);
+        }
         for event in &claimed {
             self.note_claim(event.id(), token);
         }

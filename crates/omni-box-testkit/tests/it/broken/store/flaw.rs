@@ -44,6 +44,10 @@ flaws! { Fixture:
 
     // fetch
     FetchesWhatIsClaimed => repository::fetch::what_is_claimed_is_left_out_with_its_key [OutboxEvent];
+    /// An event is fetched while a later one of its key is claimed.
+    FetchesBeforeWhatIsClaimed =>
+        repository::fetch::what_is_claimed_is_left_out_with_its_key [OutboxEvent],
+        repository::fetch::what_is_claimed_is_left_out_with_its_key [InboxEvent];
     FetchesBackwards => repository::fetch::heads_of_keys_come_oldest_first [OutboxEvent];
     FetchIgnoresItsLimit => repository::fetch::a_fetch_keeps_its_limit [OutboxEvent];
     FetchIgnoresFilters =>
@@ -75,9 +79,11 @@ flaws! { Fixture:
         locking::heads_of_keys_are_claimed_once [OutboxEvent],
         locking::two_claimers_never_share_a_key [InboxEvent];
     /// Several of one key are claimed at a time.
-    ClaimsWholeKeys =>
-        locking::heads_of_keys_are_claimed_once [OutboxEvent],
-        outbox::a_head_waits_for_what_is_claimed_behind_it;
+    ClaimsWholeKeys => locking::heads_of_keys_are_claimed_once [OutboxEvent];
+    /// An event is claimed while a later one of its key is.
+    ClaimsBeforeWhatIsClaimed =>
+        locking::a_head_waits_for_what_is_claimed_behind_it [OutboxEvent],
+        locking::a_head_waits_for_what_is_claimed_behind_it [InboxEvent];
     AClaimIgnoresFilters => locking::filters_narrow_a_claim [OutboxEvent];
     ClaimsNeverExpire => locking::a_stale_claim_is_taken_over [InboxEvent];
     AClaimIgnoresItsLimit => locking::a_claim_keeps_its_limit [OutboxEvent];

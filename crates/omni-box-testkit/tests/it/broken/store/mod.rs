@@ -16,8 +16,8 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use omni_box_core::{
-    ClaimToken, DeliveryMode, EventId, EventRepository, LaneId, Lease, LeaseRequest, LifecycleRecord,
-    OwnerId, QuarantinedMessage, Result, Store,
+    ClaimToken, DeliveryMode, EventId, EventRepository, EventStatus, LaneId, Lease, LeaseRequest,
+    LifecycleRecord, OwnerId, QuarantinedMessage, Result, Store,
 };
 use omni_box_testkit::conformance::{InboxFixture, StoreFixture};
 use omni_box_testkit::{MemoryStore, TestClock};
@@ -86,6 +86,15 @@ impl<S: Store> Broken<S> {
             rows.extend(self.row(id).await?);
         }
         Ok(rows)
+    }
+
+    /// The oldest pending row, unless it is claimed: the head of its key, whoever has claimed what comes behind it.
+    async fn first_free<E: Kind>(&self) -> Result<Option<E>>
+    where
+        S: EventRepository<E>,
+    {
+        let oldest = self.rows().await?.into_iter().find(|row: &E| row.status() == EventStatus::Pending);
+        Ok(oldest.filter(|row| row.lifecycle().lock().is_none()))
     }
 
     /// Completes events that are given up, as far as a look-up shows.

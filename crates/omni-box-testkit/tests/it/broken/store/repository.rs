@@ -118,6 +118,7 @@ impl<E: Kind, S: EventRepository<E>> EventRepository<E> for Broken<S> {
             Some(Flaw::FetchesWhatIsClaimed) => {
                 fetched.extend(rows.into_iter().filter(|row| row.lifecycle().lock().is_some()));
             }
+            Some(Flaw::FetchesBeforeWhatIsClaimed) => fetched.extend(self.first_free().await?),
             Some(Flaw::FetchesTheScheduledEarly) => {
                 let is_early = |row: &E| row.lifecycle().scheduled_at().is_some_and(|at| at > now);
                 fetched.extend(rows.into_iter().filter(|row| is_untried(row) && is_early(row)));
