@@ -7,6 +7,7 @@ use omni_box_core::{
     Activity, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
     Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled,
 };
+use omni_box_sql::Query;
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use sqlx::postgres::types::PgInterval;
@@ -15,7 +16,6 @@ use uuid::Uuid;
 use crate::PgStore;
 use crate::error::failed;
 use crate::outbox::lane_number;
-use crate::query::Query;
 use crate::row::Reader;
 use crate::store::interval;
 

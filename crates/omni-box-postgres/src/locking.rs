@@ -7,6 +7,7 @@ use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, DistributedLocking, Event, EventId, FetchFilters, InboxEvent,
     OutboxEvent, Result,
 };
+use omni_box_sql::Query;
 use uuid::Uuid;
 
 use crate::PgStore;
@@ -14,7 +15,6 @@ use crate::error::failed;
 use crate::inbox::inbox_events;
 use crate::lanes::uuids;
 use crate::outbox::outbox_events;
-use crate::query::Query;
 use crate::store::interval;
 
 impl PgStore {

@@ -1,42 +1,6 @@
 //! The statements, with their table names put in once.
 
-use std::sync::Arc;
-
-use omni_box_sql::render;
-use sqlx::AssertSqlSafe;
-
-use crate::PgConfig;
-
-/// A statement of ours.
-#[derive(Debug, Clone)]
-pub(crate) struct Query(Arc<str>);
-
-impl Query {
-    /// Its text. It is our own, and the names in it were quoted: safe.
-    pub(crate) fn sql(&self) -> AssertSqlSafe<Arc<str>> {
-        AssertSqlSafe(Arc::clone(&self.0))
-    }
-}
-
-macro_rules! queries {
-    ($($name:ident = $file:literal,)*) => {
-        /// Every statement, named for its file.
-        #[derive(Debug)]
-        pub(crate) struct Queries {
-            $(pub(crate) $name: Query,)*
-        }
-
-        impl Queries {
-            pub(crate) fn new(config: &PgConfig) -> Self {
-                Self {
-                    $($name: Query(render(config, include_str!(concat!("../queries/", $file))).into()),)*
-                }
-            }
-        }
-    };
-}
-
-queries! {
+omni_box_sql::queries! {
     control_mode = "control/mode.sql",
     control_no_rows_indexes = "control/no_rows_indexes.sql",
     control_rows_indexes = "control/rows_indexes.sql",

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{BatchSize, InboxEvent, OutboxEvent, Result, RetentionPolicies};
+use omni_box_sql::Query;
 
 use crate::PgStore;
 use crate::error::failed;
-use crate::query::Query;
 use crate::store::interval;
 
 impl PgStore {

@@ -36,7 +36,9 @@
 //! ```
 
 mod dialect;
+mod query;
 mod table;
 
 pub use dialect::{Dialect, render};
+pub use query::Query;
 pub use table::{Table, TableNames, check_name};

@@ -7,12 +7,13 @@ use omni_box_core::{
     Activity, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
     Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled, Store,
 };
+use omni_box_sql::Query;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
 use crate::error::failed;
-use crate::query::{Query, array, ids, micros};
+use crate::query::{array, ids, micros};
 use crate::row::Reader;
 
 #[async_trait]

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{BatchSize, InboxEvent, OutboxEvent, Result, RetentionPolicies, Store};
+use omni_box_sql::Query;
 
 use crate::SqliteStore;
 use crate::error::failed;
-use crate::query::{Query, micros};
+use crate::query::micros;
 
 impl SqliteStore {
     async fn release_stale(&self, query: &Query, older_than: Duration) -> Result<u64> {
