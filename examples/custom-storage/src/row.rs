@@ -58,7 +58,7 @@ pub(crate) struct Row<E: Kind> {
     pub(crate) life: LifecycleRecord,
     offset: i64,
     seq: u64,
-    /// It was scheduled for later, and nobody has taken it yet.
+    /// It was scheduled for later, and has not failed yet.
     deferred: bool,
 }
 
@@ -79,10 +79,11 @@ impl<E: Kind> Row<E> {
         (self.deferred, if self.deferred { due } else { self.offset }, self.seq)
     }
 
-    /// Changes its life; whoever takes what was deferred puts it in line.
+    /// Changes its life. A failure puts what was deferred in line, where it holds its key until its retry; a claim does not, for it may be
+    /// given back before the event is due.
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut LifecycleRecord)) {
         change(&mut self.life);
-        self.deferred = false;
+        self.deferred &= self.life.last_error.is_none();
     }
 
     // serde's own errors may quote the payload
