@@ -96,14 +96,17 @@ impl Dialect for PgConfig {
             "schema" => self.quote(&self.schema),
             "clock" => format!("(select clock_timestamp() + {CLOCK_OFFSET})"),
             "statement_clock" => format!("(statement_timestamp() + {CLOCK_OFFSET})"),
-            "outbox_columns" => crate::row::OUTBOX_COLUMNS.to_owned(),
-            "inbox_columns" => crate::row::INBOX_COLUMNS.to_owned(),
             _ => return None,
         })
     }
 
     fn qualified(&self, table: Table) -> String {
         self.qualified(table)
+    }
+
+    /// `json` and `jsonb` alike.
+    fn json_text(&self, column: &str) -> String {
+        format!("{column}::text")
     }
 
     /// Cut to fit, and then told apart by a hash of the whole.

@@ -9,6 +9,7 @@ use omni_box_core::{
     PartitionEnd, QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, TopicPartition,
     WorkerId,
 };
+use omni_box_sql::known_message;
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -301,9 +302,7 @@ impl PgStore {
             .map_err(failed("lock messages"))?;
         rows.iter()
             .map(|row| {
-                let mut read = Reader::new(row);
-                let event = read.inbox_event()?;
-                let wait = Duration::from_micros(read.next::<i64>()?.max(0).cast_unsigned());
+                let (event, wait) = known_message(&mut Reader::new(row))?;
                 Ok((key_of(&event), (event, wait)))
             })
             .collect::<Result<_, sqlx::Error>>()
@@ -320,7 +319,7 @@ fn deleted_meanwhile() -> Error {
 }
 
 fn inbox_event(row: &PgRow) -> Result<InboxEvent> {
-    Reader::new(row).inbox_event().map_err(failed("read a message"))
+    omni_box_sql::inbox_event(&mut Reader::new(row)).map_err(failed("read a message"))
 }
 
 pub(crate) fn inbox_events(rows: &[PgRow]) -> Result<Vec<InboxEvent>> {

@@ -7,9 +7,8 @@ use omni_box_core::{
     Activity, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
     Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled,
 };
-use omni_box_sql::Query;
+use omni_box_sql::{Query, lane_event, lane_id};
 use sqlx::PgConnection;
-use sqlx::postgres::PgRow;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
@@ -64,7 +63,10 @@ impl OrderedLanes for PgStore {
             .await
             .map_err(failed("fetch events of lanes"))?;
         session.finish().await?;
-        rows.iter().map(lane_event).collect::<Result<_, _>>().map_err(failed("read events of lanes"))
+        rows.iter()
+            .map(|row| lane_event(&mut Reader::new(row)))
+            .collect::<Result<_, _>>()
+            .map_err(failed("read events of lanes"))
     }
 
     async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled> {
@@ -295,25 +297,10 @@ pub(crate) fn retry_columns(failure: &Failure) -> Outcome {
     Outcome { charge: failure.attempt.charge(), kind, delay }
 }
 
-fn lane_event(row: &PgRow) -> Result<LaneEvent, sqlx::Error> {
-    let mut read = Reader::new(row);
-    Ok(LaneEvent {
-        event: read.outbox_event()?,
-        lane: lane_id(read.next()?),
-        seq: read.next()?,
-        is_held_head: read.next()?,
-        is_behind_head: read.next()?,
-    })
-}
-
 pub(crate) fn uuids(ids: &[EventId]) -> Vec<Uuid> {
     ids.iter().map(|id| id.as_uuid()).collect()
 }
 
 fn columns(leases: &[Lease]) -> (Vec<i16>, Vec<i64>) {
     leases.iter().map(|lease| (lane_number(lease.lane), lease.epoch)).unzip()
-}
-
-fn lane_id(number: i16) -> LaneId {
-    LaneId::new(number.unsigned_abs())
 }

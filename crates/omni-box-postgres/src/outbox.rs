@@ -8,14 +8,14 @@ use omni_box_core::{
     Event, EventId, EventRepository, Failure, FetchFilters, LaneId, LifecycleRecord, OrderedLanes,
     OutboxEvent, OutboxRepository, Result, RetentionPolicies, Wakeup,
 };
+use omni_box_sql::Columns;
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, Executor, PgConnection, Row};
-use uuid::Uuid;
 
 use crate::error::failed;
 use crate::lanes::{Outcome, retry_columns};
 use crate::migrate::SCHEMA_VERSION;
-use crate::row::{Moment, Reader};
+use crate::row::Reader;
 use crate::{PgStore, Table};
 
 impl EventRepository<OutboxEvent> for PgStore {
@@ -213,8 +213,8 @@ impl PgStore {
         rows.iter()
             .map(|row| {
                 let mut read = Reader::new(row);
-                let id = EventId::from(read.next::<Uuid>()?);
-                let [scheduled_at, created_at] = [read.next::<Moment>()?.0, read.next::<Moment>()?.0];
+                let id = EventId::from(read.uuid()?);
+                let [scheduled_at, created_at] = [read.time()?, read.time()?];
                 Ok((id, StoredTimes { scheduled_at, created_at }))
             })
             .collect::<Result<_, sqlx::Error>>()
@@ -299,7 +299,7 @@ pub(crate) async fn require_transaction(conn: &mut PgConnection) -> Result<()> {
 }
 
 fn outbox_event(row: &PgRow) -> Result<OutboxEvent> {
-    Reader::new(row).outbox_event().map_err(failed("read an event"))
+    omni_box_sql::outbox_event(&mut Reader::new(row)).map_err(failed("read an event"))
 }
 
 pub(crate) fn outbox_events(rows: &[PgRow]) -> Result<Vec<OutboxEvent>> {

@@ -1,36 +1,14 @@
-//! Rows read back. They are trusted: one bad row must never block a fetch, so whatever cannot be kept is replaced.
+//! Rows of PostgreSQL, column by column.
 
 use chrono::{DateTime, Utc};
-use omni_box_core::{
-    ConsumerGroup, EventContent, EventStatus, Headers, InboxEvent, InboxRecord, Lifecycle, LifecycleRecord,
-    Lock, OutboxEvent, OutboxRecord, Payload, SourcePosition, WorkerId,
-};
+use omni_box_sql::{Columns, moment};
+use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgRow, PgTypeInfo, PgValueRef};
 use sqlx::{Decode, Postgres, Row, Type};
 use uuid::Uuid;
 
-/// Columns that both tables have, in the order in which they are read. Text casts take `json` and `jsonb` alike.
-macro_rules! shared_columns {
-    () => {
-        "e.id, e.event_type, e.payload::text, e.headers::text, e.trace_id, e.correlation_id, e.causation_id, \
-         e.idempotency_key, e.schema_version, e.status, e.attempts_made, e.max_attempts, e.last_error, e.scheduled_at, \
-         e.completed_at, e.locked_at, e.locked_by, e.created_at, e.updated_at"
-    };
-}
-
-/// What a statement selects to read outbox events.
-pub(crate) const OUTBOX_COLUMNS: &str =
-    concat!(shared_columns!(), ", e.aggregate_type, e.aggregate_id, e.topic, e.partition_key");
-
-/// What a statement selects to read inbox events.
-pub(crate) const INBOX_COLUMNS: &str = concat!(
-    shared_columns!(),
-    ", e.message_id, e.consumer_group, e.source, e.partition_key, e.source_topic, e.source_partition, e.source_offset, \
-     e.produced_at, e.digest, e.raw_key"
-);
-
 /// A point in time as PostgreSQL has it; those that chrono cannot hold (`infinity`) become the nearest it can.
-pub(crate) struct Moment(pub(crate) DateTime<Utc>);
+struct Moment(DateTime<Utc>);
 
 impl Type<Postgres> for Moment {
     fn type_info() -> PgTypeInfo {
@@ -39,12 +17,37 @@ impl Type<Postgres> for Moment {
 }
 
 impl<'r> Decode<'r, Postgres> for Moment {
-    fn decode(value: PgValueRef<'r>) -> Result<Self, sqlx::error::BoxDynError> {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         /// 2000-01-01, from which PostgreSQL counts microseconds.
         const EPOCH_MICROS: i64 = 946_684_800_000_000;
         let micros = i64::from_be_bytes(value.as_bytes()?.try_into()?);
-        let bound = if micros < 0 { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC };
-        Ok(Self(micros.checked_add(EPOCH_MICROS).and_then(DateTime::from_timestamp_micros).unwrap_or(bound)))
+        Ok(Self(moment(micros.saturating_add(EPOCH_MICROS))))
+    }
+}
+
+/// An integer of any width.
+struct Integer(i64);
+
+impl Type<Postgres> for Integer {
+    fn type_info() -> PgTypeInfo {
+        <i64 as Type<Postgres>>::type_info()
+    }
+
+    fn compatible(of: &PgTypeInfo) -> bool {
+        <i64 as Type<Postgres>>::compatible(of)
+            || <i32 as Type<Postgres>>::compatible(of)
+            || <i16 as Type<Postgres>>::compatible(of)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Integer {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        let bytes = value.as_bytes()?;
+        Ok(Self(match bytes.len() {
+            2 => i16::from_be_bytes(bytes.try_into()?).into(),
+            4 => i32::from_be_bytes(bytes.try_into()?).into(),
+            _ => i64::from_be_bytes(bytes.try_into()?),
+        }))
     }
 }
 
@@ -59,93 +62,50 @@ impl<'r> Reader<'r> {
         Self { row, at: 0 }
     }
 
-    pub(crate) fn next<T: Decode<'r, Postgres> + Type<Postgres>>(&mut self) -> Result<T, sqlx::Error> {
+    fn next<T: Decode<'r, Postgres> + Type<Postgres>>(&mut self) -> sqlx::Result<T> {
         self.at += 1;
         self.row.try_get(self.at - 1)
     }
+}
 
-    fn time(&mut self) -> Result<DateTime<Utc>, sqlx::Error> {
+impl<'r> Columns<'r> for Reader<'r> {
+    fn text(&mut self) -> sqlx::Result<&'r str> {
+        self.next()
+    }
+
+    fn optional_text(&mut self) -> sqlx::Result<Option<&'r str>> {
+        self.next()
+    }
+
+    fn integer(&mut self) -> sqlx::Result<i64> {
+        Ok(self.next::<Integer>()?.0)
+    }
+
+    fn optional_integer(&mut self) -> sqlx::Result<Option<i64>> {
+        Ok(self.next::<Option<Integer>>()?.map(|integer| integer.0))
+    }
+
+    fn boolean(&mut self) -> sqlx::Result<bool> {
+        self.next()
+    }
+
+    fn uuid(&mut self) -> sqlx::Result<Uuid> {
+        self.next()
+    }
+
+    fn optional_uuid(&mut self) -> sqlx::Result<Option<Uuid>> {
+        self.next()
+    }
+
+    fn time(&mut self) -> sqlx::Result<DateTime<Utc>> {
         Ok(self.next::<Moment>()?.0)
     }
 
-    fn optional_time(&mut self) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    fn optional_time(&mut self) -> sqlx::Result<Option<DateTime<Utc>>> {
         Ok(self.next::<Option<Moment>>()?.map(|moment| moment.0))
     }
 
-    fn shared(&mut self) -> Result<(Uuid, EventContent, Lifecycle), sqlx::Error> {
-        let id = self.next()?;
-        let content = EventContent {
-            event_type: self.next()?,
-            payload: Payload::from_stored(self.next()?),
-            headers: self.next::<Option<&str>>()?.map(Headers::from_stored).unwrap_or_default(),
-            trace_id: self.next()?,
-            correlation_id: self.next()?,
-            causation_id: self.next()?,
-            idempotency_key: self.next()?,
-            schema_version: self.next()?,
-        };
-        let status: &str = self.next()?;
-        let [attempts_made, max_attempts] = [self.next::<i32>()?, self.next::<i32>()?];
-        let last_error = self.next()?;
-        let scheduled_at = self.time()?;
-        let completed_at = self.optional_time()?;
-        let locked_at = self.optional_time()?;
-        let locked_by = self.next::<Option<&str>>()?.and_then(|name| WorkerId::new(name).ok());
-        let lifecycle = LifecycleRecord {
-            // the constraint allows no other; a table without it may hold anything, and that is not to be worked on
-            status: status.parse().unwrap_or(EventStatus::Failed),
-            attempts_made: attempts_made.try_into().unwrap_or(0),
-            max_attempts: max_attempts.try_into().unwrap_or(0),
-            last_error,
-            scheduled_at: Some(scheduled_at),
-            completed_at,
-            lock: locked_at.zip(locked_by).map(|(at, by)| Lock { by, at }),
-            created_at: self.time()?,
-            updated_at: self.time()?,
-        };
-        Ok((id, content, lifecycle.into()))
-    }
-
-    /// An outbox event from [`OUTBOX_COLUMNS`].
-    pub(crate) fn outbox_event(&mut self) -> Result<OutboxEvent, sqlx::Error> {
-        let (id, content, lifecycle) = self.shared()?;
-        let record = OutboxRecord {
-            id: id.into(),
-            content,
-            aggregate_type: self.next()?,
-            aggregate_id: self.next()?,
-            topic: self.next()?,
-            partition_key: self.next()?,
-        };
-        Ok(OutboxEvent::restore(record, lifecycle))
-    }
-
-    /// An inbox event from [`INBOX_COLUMNS`].
-    pub(crate) fn inbox_event(&mut self) -> Result<InboxEvent, sqlx::Error> {
-        let (id, content, lifecycle) = self.shared()?;
-        let message_id = self.next()?;
-        let consumer_group = ConsumerGroup::from_stored(self.next()?);
-        let source = self.next()?;
-        let partition_key = self.next()?;
-        let position = match (self.next()?, self.next()?, self.next()?) {
-            (Some(topic), Some(partition), Some(offset)) => Some(SourcePosition { topic, partition, offset }),
-            _ => None,
-        };
-        let produced_at = self.optional_time()?;
-        let digest = self.next()?;
-        let raw_key = self.next()?;
-        let record = InboxRecord {
-            id: id.into(),
-            content,
-            message_id,
-            consumer_group,
-            source,
-            partition_key,
-            raw_key,
-            position,
-            produced_at,
-            digest,
-        };
-        Ok(InboxEvent::restore(record, lifecycle))
+    fn optional_bytes(&mut self) -> sqlx::Result<Option<Vec<u8>>> {
+        self.next()
     }
 }

@@ -1,5 +1,6 @@
 //! What a database's SQL looks like, and templates rendered for it.
 
+use crate::row::{inbox_columns, outbox_columns};
 use crate::{Table, TableNames};
 
 /// What a database's SQL looks like, and what the tables are called in it. The settings of a store implement it.
@@ -23,6 +24,11 @@ pub trait Dialect {
         self.quote(self.names().get(table))
     }
 
+    /// A column that holds JSON, as it is selected to be read as text; the column itself, if the database has JSON as text.
+    fn json_text(&self, column: &str) -> String {
+        column.to_owned()
+    }
+
     /// The name of an index or constraint of a table, not quoted. A database that cuts names must cut them here, and keep them apart.
     fn derived(&self, table: Table, suffix: &str) -> String {
         format!("{}{suffix}", self.names().get(table))
@@ -30,7 +36,8 @@ pub trait Dialect {
 }
 
 /// Replaces what stands in double braces: `{{outbox_events}}` by the [qualified](Dialect::qualified) table, `{{outbox_events_hot}}` by
-/// the quoted name [derived](Dialect::derived) from that of its table, and anything else by its [expression](Dialect::expression).
+/// the quoted name [derived](Dialect::derived) from that of its table, `{{outbox_columns}}` and `{{inbox_columns}}` by
+/// [what is read](crate::Columns) of the events `e`, and anything else by its [expression](Dialect::expression).
 ///
 /// # Panics
 /// When the template is wrong: braces that are not closed, or a placeholder that is none of these. Templates are a store's own.
@@ -50,6 +57,11 @@ pub fn render(dialect: &(impl Dialect + ?Sized), template: &str) -> String {
 fn resolve(dialect: &(impl Dialect + ?Sized), placeholder: &str) -> String {
     if let Some(expression) = dialect.expression(placeholder) {
         return expression;
+    }
+    match placeholder {
+        "outbox_columns" => return outbox_columns(dialect),
+        "inbox_columns" => return inbox_columns(dialect),
+        _ => {}
     }
     match Table::of_placeholder(placeholder) {
         Some((table, "")) => dialect.qualified(table),

@@ -37,8 +37,13 @@
 
 mod dialect;
 mod query;
+mod row;
 mod table;
 
 pub use dialect::{Dialect, render};
 pub use query::Query;
+pub use row::{
+    Columns, inbox_columns, inbox_event, known_message, lane_event, lane_id, moment, outbox_columns,
+    outbox_event,
+};
 pub use table::{Table, TableNames, check_name};

@@ -81,8 +81,6 @@ impl Dialect for SqliteConfig {
             }
             "machine_clock" => MACHINE_CLOCK.to_owned(),
             "uuid" => UUID.to_owned(),
-            "outbox_columns" => crate::row::OUTBOX_COLUMNS.to_owned(),
-            "inbox_columns" => crate::row::INBOX_COLUMNS.to_owned(),
             _ => return None,
         })
     }

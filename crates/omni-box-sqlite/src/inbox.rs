@@ -7,6 +7,7 @@ use omni_box_core::{
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
     QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, Store, TopicPartition, WorkerId,
 };
+use omni_box_sql::known_message;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -270,12 +271,7 @@ impl SqliteStore {
             .fetch_one(conn)
             .await
             .map_err(failed("look a message up"))?;
-        let mut read = Reader::new(&row);
-        let mut row = || -> sqlx::Result<_> {
-            let event = read.inbox_event()?;
-            Ok((event, Duration::from_micros(read.next::<i64>()?.max(0).cast_unsigned())))
-        };
-        row().map_err(failed("read a message"))
+        known_message(&mut Reader::new(&row)).map_err(failed("read a message"))
     }
 
     /// Records a failure; with a token only if it has claimed the message.
@@ -302,7 +298,7 @@ impl SqliteStore {
 }
 
 fn inbox_event(row: &SqliteRow) -> Result<InboxEvent> {
-    Reader::new(row).inbox_event().map_err(failed("read a message"))
+    omni_box_sql::inbox_event(&mut Reader::new(row)).map_err(failed("read a message"))
 }
 
 pub(crate) fn inbox_events(rows: &[SqliteRow]) -> Result<Vec<InboxEvent>> {

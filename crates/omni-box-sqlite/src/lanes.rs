@@ -7,9 +7,8 @@ use omni_box_core::{
     Activity, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
     Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled, Store,
 };
-use omni_box_sql::Query;
+use omni_box_sql::{Query, lane_event, lane_id};
 use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
 use crate::error::failed;
@@ -193,7 +192,10 @@ impl SqliteStore {
             .fetch_all(conn)
             .await
             .map_err(failed("fetch events of lanes"))?;
-        rows.iter().map(lane_event).collect::<Result<_, _>>().map_err(failed("read events of lanes"))
+        rows.iter()
+            .map(|row| lane_event(&mut Reader::new(row)))
+            .collect::<Result<_, _>>()
+            .map_err(failed("read events of lanes"))
     }
 
     /// Heads first: a key is released only when no head of it is left, and has followers only while it has one.
@@ -305,17 +307,6 @@ fn within(due: &[Vec<Due>], max_bytes: u64) -> Vec<i64> {
     chosen
 }
 
-fn lane_event(row: &SqliteRow) -> Result<LaneEvent, sqlx::Error> {
-    let mut read = Reader::new(row);
-    Ok(LaneEvent {
-        event: read.outbox_event()?,
-        lane: lane_id(read.next()?),
-        seq: read.next()?,
-        is_held_head: read.next()?,
-        is_behind_head: read.next()?,
-    })
-}
-
 /// Leases as statements take them.
 fn pairs(leases: &[Lease]) -> String {
     array(leases.iter().map(|lease| serde_json::json!([lease.lane.number(), lease.epoch])))
@@ -327,8 +318,4 @@ fn numbers(lanes: &HashSet<LaneId>) -> String {
 
 fn lease((lane, epoch): (i64, i64)) -> Lease {
     Lease { lane: lane_id(lane), epoch }
-}
-
-fn lane_id(number: i64) -> LaneId {
-    LaneId::new(u16::try_from(number).unwrap_or(u16::MAX))
 }

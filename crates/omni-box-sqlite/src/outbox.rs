@@ -5,6 +5,7 @@ use omni_box_core::{
     Event, EventId, EventRepository, Failure, FetchFilters, LifecycleRecord, OrderedLanes, OutboxEvent,
     OutboxRepository, Result, RetentionPolicies, Store, Wakeup,
 };
+use omni_box_sql::moment;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor, SqliteConnection};
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use crate::error::failed;
 use crate::lanes::{Outcome, retry_columns};
 use crate::migrate::SCHEMA_VERSION;
 use crate::query::array;
-use crate::row::{Reader, moment};
+use crate::row::Reader;
 use crate::transaction::require_transaction;
 use crate::{SqliteStore, Table};
 
@@ -232,7 +233,7 @@ pub(crate) fn filter_arrays(filters: &FetchFilters) -> [String; 3] {
 }
 
 fn outbox_event(row: &SqliteRow) -> Result<OutboxEvent> {
-    Reader::new(row).outbox_event().map_err(failed("read an event"))
+    omni_box_sql::outbox_event(&mut Reader::new(row)).map_err(failed("read an event"))
 }
 
 pub(crate) fn outbox_events(rows: &[SqliteRow]) -> Result<Vec<OutboxEvent>> {

@@ -4,4 +4,5 @@
 
 mod dialect;
 mod query;
+mod row;
 mod table;
