@@ -1,4 +1,7 @@
 //! A gate before something that may be down: closes on failure, opens on success, and logs the change once.
+//!
+//! Delays grow from failure to failure until it opens. So a success is what one came for (something published, or nothing left to
+//! publish), never that the broker answers when it is asked how it is.
 
 use std::time::Duration;
 

@@ -11,8 +11,8 @@ use omni_box_core::{
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
-use super::publisher;
 use super::verdict::{Judge, RejectionPolicy};
+use super::{publisher, rows};
 
 /// Settings shared by the relay and the publisher.
 #[derive(Clone)]
@@ -143,9 +143,7 @@ impl<S: OutboxRepository> OutboxRelay<S> {
             Some(DeliveryMode::Lanes) => {
                 Engine::new(self.store, self.publisher.0, self.settings)?.run(shutdown).await
             }
-            Some(DeliveryMode::Rows) => {
-                publisher::run_rows(self.store, self.publisher, self.settings, shutdown).await
-            }
+            Some(DeliveryMode::Rows) => rows::run(self.store, self.publisher, self.settings, shutdown).await,
             Some(mode) => Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("delivery mode {mode} is not available in this version; use lanes or rows"),

@@ -49,8 +49,8 @@ async fn done<T>(op: &mut Op<T>) -> T {
 #[derive(Debug, Clone, Copy)]
 enum Broker {
     Open,
-    /// Everything in flight is being given up.
-    Purging,
+    /// Everything in flight is being given up; then it is closed until this time, or open.
+    Purging(Option<Instant>),
     /// Is asked again at this time.
     Closed(Instant),
     Checking,

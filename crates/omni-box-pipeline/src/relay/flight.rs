@@ -120,9 +120,14 @@ impl Flight {
         self.entries.keys().copied().collect()
     }
 
+    /// Whether fetch number `fetch` began before the last reset, and so left out what was forgotten then.
+    pub(super) fn is_stale(&self, fetch: u64) -> bool {
+        fetch <= self.stale_fetches
+    }
+
     /// Takes in what fetch number `fetch` returned, in its order.
     pub(super) fn admit(&mut self, fetch: u64, events: Vec<LaneEvent>) {
-        if fetch <= self.stale_fetches {
+        if self.is_stale(fetch) {
             return;
         }
         for LaneEvent { event, lane, seq, is_held_head, is_behind_head } in events {

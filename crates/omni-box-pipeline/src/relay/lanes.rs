@@ -70,6 +70,11 @@ impl OwnedLanes {
         self.valid_until.is_some_and(|until| now < until)
     }
 
+    /// Lets the leases be valid no longer, until they are renewed.
+    pub(super) fn expire(&mut self) {
+        self.valid_until = None;
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
     }

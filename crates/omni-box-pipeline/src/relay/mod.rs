@@ -11,6 +11,7 @@ mod flight_simulation;
 mod lanes;
 mod pace;
 mod publisher;
+mod rows;
 mod verdict;
 
 pub use builder::{OutboxRelay, OutboxRelayBuilder};

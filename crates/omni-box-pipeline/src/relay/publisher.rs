@@ -1,13 +1,14 @@
 //! The guide's call: publish one batch, tell what became of it.
 
-use std::collections::HashMap;
+mod rows;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, ClaimToken, DeliveryMode, Error, ErrorKind, Event, EventId, EventPublisher, FailureClass,
-    FetchFilters, InFlight, LeaseRequest, OutboxEvent, OutboxMetrics, OutboxRepository, OwnerId, Reporter,
-    Result, RetryPolicy, WorkerId,
+    BatchSize, DeliveryMode, Error, ErrorKind, Event, EventId, EventPublisher, FailureClass, FetchFilters,
+    InFlight, LeaseRequest, OutboxMetrics, OutboxRepository, OwnerId, Reporter, Result, RetryPolicy,
+    WorkerId,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -16,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::builder::{Publisher, Settings};
 use super::flight::Flight;
 use super::lanes::OwnedLanes;
-use super::pace::Pace;
-use super::verdict::{RejectionPolicy, Verdict};
+use super::verdict::RejectionPolicy;
 use crate::gate::Gate;
 
 /// What became of a batch.
@@ -50,7 +50,7 @@ impl BatchProcessingResult {
 #[derive(Debug)]
 pub struct OutboxPublisher<S> {
     store: S,
-    publisher: Publisher,
+    pub(super) publisher: Publisher,
     settings: Settings,
     publish_timeout: Duration,
     owner: OwnerId,
@@ -130,7 +130,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         }
     }
 
-    fn from_settings(store: S, publisher: Publisher, settings: Settings) -> Self {
+    pub(super) fn from_settings(store: S, publisher: Publisher, settings: Settings) -> Self {
         let owner = OwnerId::generate();
         let publish_timeout = settings.lease_ttl;
         Self { store, publisher, settings, publish_timeout, owner, owned: Mutex::default() }
@@ -153,6 +153,21 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         filters: &FetchFilters,
         shutdown: &CancellationToken,
     ) -> Result<BatchProcessingResult> {
+        let (result, unavailable) = self.publish(worker_id, batch_size, filters, shutdown).await?;
+        if let Some(error) = unavailable {
+            tracing::debug!(%worker_id, error = %error.chain(), "events released");
+        }
+        Ok(result)
+    }
+
+    /// The same, with the reason why events that are not at fault were not published; claims that were lost have none.
+    pub(super) async fn publish(
+        &self,
+        worker_id: &WorkerId,
+        batch_size: BatchSize,
+        filters: &FetchFilters,
+        shutdown: &CancellationToken,
+    ) -> Result<(BatchProcessingResult, Option<Error>)> {
         let mut owned = self.owned.lock().await;
         match self.store.delivery_mode().await? {
             DeliveryMode::Lanes if !filters.is_empty() => Err(Error::new(
@@ -187,7 +202,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         worker: &WorkerId,
         batch_size: BatchSize,
         shutdown: &CancellationToken,
-    ) -> Result<BatchProcessingResult> {
+    ) -> Result<(BatchProcessingResult, Option<Error>)> {
         let Some(lanes) = self.store.lanes() else {
             return Err(Error::new(ErrorKind::Unsupported, "delivery mode lanes needs a store with lanes"));
         };
@@ -204,13 +219,13 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
 
         let plan = owned.plan(batch_size.get());
         if plan.is_empty() {
-            return Ok(BatchProcessingResult::default());
+            return Ok(Default::default());
         }
         let mut events = lanes.fetch(&plan, &[], self.settings.max_batch_bytes).await?;
         owned.fetched(&plan, &events);
         events.truncate(batch_size.get() as usize);
         if events.is_empty() {
-            return Ok(BatchProcessingResult::default());
+            return Ok(Default::default());
         }
         self.settings.metrics.batch_locked(events.len());
         let mut taken: Vec<EventId> = events.iter().map(|event| event.event.id()).collect();
@@ -220,7 +235,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         flight.admit(1, events);
         // sends stop while the lease still lives, so that the marks are ours too
         let deadline = (asked + self.publish_timeout).min(asked + ttl);
-        let mut result = self.send(&mut flight, deadline, shutdown).await;
+        let (mut result, unavailable) = self.send(&mut flight, deadline, shutdown).await;
 
         let (settlement, _) = flight.take_settlement();
         if !settlement.is_empty() {
@@ -230,16 +245,17 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         result.skipped_event_ids = settlement.followers;
         taken.retain(|id| !result.contains(id));
         result.released_event_ids = taken;
-        Ok(result)
+        Ok((result, unavailable))
     }
 
-    /// Submits what is ready until everything has come back, or time is up and the rest is purged.
+    /// Submits what is ready until everything has come back. When the broker cannot be used, or time is up, the rest is purged, and
+    /// the reason returned.
     async fn send(
         &self,
         flight: &mut Flight,
         deadline: Instant,
         shutdown: &CancellationToken,
-    ) -> BatchProcessingResult {
+    ) -> (BatchProcessingResult, Option<Error>) {
         let (reporter, mut reports) = Reporter::channel();
         let mut result = BatchProcessingResult::default();
         let publisher = &self.publisher.0;
@@ -262,11 +278,11 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             }
             Ok::<_, Error>(())
         };
-        let is_done = tokio::select! {
-            sent = timeout_at(deadline, sending) => matches!(sent, Ok(Ok(()))),
-            () = shutdown.cancelled() => false,
+        let unavailable = tokio::select! {
+            sent = timeout_at(deadline, sending) => sent.unwrap_or_else(|_| Err(late())).err(),
+            () = shutdown.cancelled() => Some(cancelled()),
         };
-        if !is_done {
+        if unavailable.is_some() {
             publisher.purge().await;
             while let Ok(report) = reports.try_recv() {
                 if report.result.is_ok() {
@@ -276,122 +292,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             }
             flight.reset(1);
         }
-        result
-    }
-
-    async fn publish_rows(
-        &self,
-        worker: &WorkerId,
-        batch_size: BatchSize,
-        filters: &FetchFilters,
-        shutdown: &CancellationToken,
-    ) -> Result<BatchProcessingResult> {
-        let token = ClaimToken::new(worker, self.owner);
-        let asked = Instant::now();
-        let events = self.claim(&token, batch_size, filters).await?;
-        let mut result = BatchProcessingResult::default();
-        if events.is_empty() {
-            return Ok(result);
-        }
-        self.settings.metrics.batch_locked(events.len());
-        let events: HashMap<EventId, Arc<OutboxEvent>> =
-            events.into_iter().map(|event| (event.id(), Arc::new(event))).collect();
-        let deadline = (asked + self.publish_timeout).min(asked + self.settings.lease_ttl);
-        let mut open = self.send_rows(&events, deadline, shutdown, &token, &mut result).await?;
-
-        let completed = std::mem::take(&mut result.processed_event_ids);
-        result.processed_event_ids = self.complete(&token, &completed).await?;
-        open.extend(completed.into_iter().filter(|id| !result.processed_event_ids.contains(id)));
-        match self.store.locking() {
-            Some(locking) if !open.is_empty() => locking.release(&token, &open).await?,
-            _ => {}
-        }
-        result.released_event_ids = open;
-        Ok(result)
-    }
-
-    /// Publishes claimed rows (one per key, so in any order), records failures, and returns what did not come back.
-    async fn send_rows(
-        &self,
-        events: &HashMap<EventId, Arc<OutboxEvent>>,
-        deadline: Instant,
-        shutdown: &CancellationToken,
-        token: &ClaimToken,
-        result: &mut BatchProcessingResult,
-    ) -> Result<Vec<EventId>> {
-        let (reporter, mut reports) = Reporter::channel();
-        let publisher = &self.publisher.0;
-        let mut open: Vec<EventId> = events.keys().copied().collect();
-        let mut arrived = Vec::with_capacity(events.len());
-        let sending = async {
-            publisher.submit(events.values().cloned().collect(), &reporter).await;
-            while arrived.len() < events.len() {
-                let Some(report) = reports.recv().await else { break };
-                arrived.push(report);
-            }
-        };
-        let is_done = tokio::select! {
-            sent = timeout_at(deadline, sending) => sent.is_ok(),
-            () = shutdown.cancelled() => false,
-        };
-        if !is_done {
-            publisher.purge().await;
-            while let Ok(report) = reports.try_recv() {
-                arrived.push(report);
-            }
-        }
-        for report in arrived {
-            let Some(event) = events.get(&report.id) else { continue };
-            let (status, is_closed) = match self.settings.judge.judge(event, report.result) {
-                Verdict::Published => ("published", true),
-                Verdict::Unavailable(error) => {
-                    tracing::debug!(event_id = %report.id, error = %error.chain(), "released");
-                    continue;
-                }
-                Verdict::Failed(failure) => {
-                    let is_final = failure.retry == omni_box_core::Retry::Never;
-                    let recorded = self.store.mark_failed(report.id, token, &failure).await?;
-                    (if is_final { "failed" } else { "retried" }, recorded)
-                }
-            };
-            self.settings.metrics.event_published(event.event_type(), status);
-            if is_closed {
-                open.retain(|id| *id != report.id);
-                result.list(status).push(report.id);
-            }
-        }
-        Ok(open)
-    }
-
-    async fn claim(
-        &self,
-        token: &ClaimToken,
-        limit: BatchSize,
-        filters: &FetchFilters,
-    ) -> Result<Vec<OutboxEvent>> {
-        if let Some(locking) = self.store.locking() {
-            return locking.claim(token, limit, self.settings.lease_ttl, filters).await;
-        }
-        let mut claimed = Vec::new();
-        for event in self.store.fetch_pending(limit, filters).await? {
-            if self.store.mark_processing(event.id(), token).await? {
-                claimed.push(event);
-            }
-        }
-        Ok(claimed)
-    }
-
-    async fn complete(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
-        if let Some(bulk) = self.store.bulk() {
-            return bulk.complete_many(ids, token).await;
-        }
-        let mut completed = Vec::with_capacity(ids.len());
-        for id in ids {
-            if self.store.mark_completed(*id, token).await? {
-                completed.push(*id);
-            }
-        }
-        Ok(completed)
+        (result, unavailable)
     }
 }
 
@@ -409,6 +310,14 @@ impl BatchProcessingResult {
             .iter()
             .any(|list| list.contains(id))
     }
+}
+
+fn late() -> Error {
+    Error::new(ErrorKind::Unavailable, "the broker did not acknowledge the batch in time")
+}
+
+fn cancelled() -> Error {
+    Error::new(ErrorKind::Closed, "cancelled before the batch was acknowledged")
 }
 
 /// Asks for the delivery mode, waiting out an outage. `None`: cancelled meanwhile.
@@ -434,51 +343,4 @@ pub(super) async fn delivery_mode<S: OutboxRepository>(
             }
         }
     }
-}
-
-/// The relay in mode `rows`: one batch after the other.
-pub(super) async fn run_rows<S: OutboxRepository>(
-    store: S,
-    publisher: Publisher,
-    settings: Settings,
-    shutdown: CancellationToken,
-) -> Result<()> {
-    let mut database = Gate::new("database", settings.outage_retry);
-    let mut broker = Gate::new("broker", settings.outage_retry);
-    let mut pace = Pace::new(settings.poll_shortest, settings.poll_longest, Instant::now());
-    let (worker, batch_size) = (settings.worker_id.clone(), settings.batch_size);
-    let mut wakeup = store.wakeup();
-    let outbox = OutboxPublisher::from_settings(store, publisher, settings);
-    while !shutdown.is_cancelled() {
-        let delay = match outbox.publish_batch(&worker, batch_size, &FetchFilters::default(), &shutdown).await
-        {
-            Ok(result) if result.released_event_ids.is_empty() => {
-                database.open();
-                broker.open();
-                let now = Instant::now();
-                let found = result.processed_event_ids.len()
-                    + result.retried_event_ids.len()
-                    + result.failed_event_ids.len();
-                pace.fetched(found, found > 0, now);
-                pace.next().saturating_duration_since(now)
-            }
-            Ok(_) => match outbox.publisher.0.check().await {
-                Ok(()) => Duration::ZERO,
-                Err(error)
-                    if error.kind() == ErrorKind::Fatal || error.class() == FailureClass::Permanent =>
-                {
-                    return Err(error);
-                }
-                Err(error) => broker.close(&error),
-            },
-            Err(error) if error.class() == FailureClass::Permanent => return Err(error),
-            Err(error) => database.close(&error),
-        };
-        tokio::select! {
-            () = sleep(delay) => {}
-            () = super::engine::wait(&mut wakeup), if pace.is_quiet() && broker.closed_for().is_none() => {}
-            () = shutdown.cancelled() => {}
-        }
-    }
-    Ok(())
 }

@@ -79,6 +79,11 @@ impl Judge {
     }
 }
 
+/// Whether a publisher's answer to `check` ends the relay: waiting cannot help.
+pub(super) fn ends_relay(error: &Error) -> bool {
+    error.kind() == ErrorKind::Fatal || error.class() == FailureClass::Permanent
+}
+
 /// How often the topic may have failed this event already: it is not counted, but the time it waited so far tells.
 fn topic_failures(event: &OutboxEvent) -> u32 {
     let lifecycle = event.lifecycle();

@@ -49,6 +49,10 @@ impl<S: OutboxRepository> Engine<S> {
         if !matches!(self.broker, Broker::Open) || self.stopping.is_some() {
             return;
         }
+        if events.is_empty() && self.flight.len() == 0 && !self.flight.is_stale(number) {
+            // nothing is left that the broker could refuse
+            self.broker_gate.open();
+        }
         events.retain(|event| self.owned.lease(event.lane).is_some());
         if !events.is_empty() {
             self.settings.metrics.batch_locked(events.len());

@@ -11,7 +11,9 @@ impl<S: OutboxRepository> Engine<S> {
             return None;
         }
         let ready = self.database_retry;
-        let gave_up = self.broker_gate.closed_for().is_some_and(|closed| closed > self.settings.lease_ttl);
+        // while the broker is tried, leases are needed
+        let gave_up = !matches!(self.broker, Broker::Open)
+            && self.broker_gate.closed_for().is_some_and(|closed| closed > self.settings.lease_ttl);
         let has_started =
             !matches!(self.broker, Broker::Checking | Broker::Closed(_)) || !self.owned.is_empty();
         if gave_up {
@@ -25,6 +27,8 @@ impl<S: OutboxRepository> Engine<S> {
                 return Some(ready);
             }
             tracing::warn!(worker_id = %self.settings.worker_id, "broker stays unavailable, giving leases back");
+            // nothing more is read or sent by them, whenever the broker comes back
+            self.owned.expire();
             let (store, owner) = (self.store.clone(), self.owner);
             self.leasing =
                 Some(Box::pin(async move { LeaseAnswer::Left { result: lanes(&store).leave(owner).await } }));
@@ -138,7 +142,7 @@ impl<S: OutboxRepository> Engine<S> {
         }
         self.lost.extend(lanes);
         if matches!(self.broker, Broker::Open) {
-            self.purge();
+            self.purge(None);
         }
     }
 }

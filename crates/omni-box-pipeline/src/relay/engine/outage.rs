@@ -1,10 +1,9 @@
 //! The broker: asked, purged, waited for.
 
-use omni_box_core::{
-    DeliveryReport, Error, ErrorKind, Event as _, FailureClass, OutboxRepository, Reporter, Result,
-};
+use omni_box_core::{DeliveryReport, Error, ErrorKind, Event as _, OutboxRepository, Reporter, Result};
 use tokio::time::Instant;
 
+use super::super::verdict::ends_relay;
 use super::{Broker, Engine, FAREWELL};
 
 impl<S: OutboxRepository> Engine<S> {
@@ -21,10 +20,8 @@ impl<S: OutboxRepository> Engine<S> {
                 let stalled = self.last_progress + self.settings.lease_ttl;
                 if now >= stalled {
                     let ttl = self.settings.lease_ttl;
-                    self.close_broker(&Error::new(
-                        ErrorKind::Unavailable,
-                        format!("the broker acknowledged nothing for {ttl:?}"),
-                    ));
+                    let error = format!("the broker acknowledged nothing for {ttl:?}");
+                    self.close_broker(&Error::new(ErrorKind::Unavailable, error), now);
                     return None;
                 }
                 Some(stalled)
@@ -33,16 +30,16 @@ impl<S: OutboxRepository> Engine<S> {
         }
     }
 
-    fn close_broker(&mut self, error: &Error) {
+    fn close_broker(&mut self, error: &Error, now: Instant) {
         if matches!(self.broker, Broker::Open) {
-            self.broker_gate.close(error);
-            self.purge();
+            let retry = now + self.broker_gate.close(error);
+            self.purge(Some(retry));
         }
     }
 
-    /// Gives up everything in flight: what was not acknowledged is read again, from the first.
-    pub(super) fn purge(&mut self) {
-        self.broker = Broker::Purging;
+    /// Gives up everything in flight: what was not acknowledged is read again, from the first, after `retry`.
+    pub(super) fn purge(&mut self, retry: Option<Instant>) {
+        self.broker = Broker::Purging(retry);
         self.submitting = None;
         let publisher = self.publisher.clone();
         self.recovering = Some(Box::pin(async move {
@@ -53,26 +50,21 @@ impl<S: OutboxRepository> Engine<S> {
 
     pub(super) fn take_broker(&mut self, result: Result<()>, now: Instant) {
         match (self.broker, result) {
-            (Broker::Purging, _) => {
+            (Broker::Purging(retry), _) => {
                 self.take_last_reports();
                 self.flight.reset(self.fetches);
                 for lane in std::mem::take(&mut self.lost) {
                     self.flight.forget_lane(lane);
                 }
-                let is_closed = self.broker_gate.closed_for().is_some();
-                self.broker = if is_closed { Broker::Closed(now) } else { Broker::Open };
+                self.broker = retry.map_or(Broker::Open, Broker::Closed);
                 self.pace.woken(now);
             }
+            // a trial: the gate opens when the broker takes something
             (_, Ok(())) => {
-                self.broker_gate.open();
                 self.broker = Broker::Open;
                 self.pace.woken(now);
             }
-            (_, Err(error))
-                if error.kind() == ErrorKind::Fatal || error.class() == FailureClass::Permanent =>
-            {
-                self.stop(FAREWELL, Err(error));
-            }
+            (_, Err(error)) if ends_relay(&error) => self.stop(FAREWELL, Err(error)),
             (_, Err(error)) => self.broker = Broker::Closed(now + self.broker_gate.close(&error)),
         }
     }
@@ -95,7 +87,7 @@ impl<S: OutboxRepository> Engine<S> {
         self.last_progress = now;
         for report in std::mem::take(&mut self.inbox) {
             if let Some(error) = self.note(report) {
-                self.close_broker(&error);
+                self.close_broker(&error, now);
             }
         }
     }
@@ -108,8 +100,10 @@ impl<S: OutboxRepository> Engine<S> {
                 let metrics = &self.settings.metrics;
                 metrics.event_published(noted.event.event_type(), noted.status);
                 metrics.publish_duration(noted.event.event_type(), noted.sent_at.elapsed());
-                if noted.status == "retried" {
-                    metrics.key_held();
+                match noted.status {
+                    "published" => self.broker_gate.open(),
+                    "retried" => metrics.key_held(),
+                    _ => {}
                 }
                 None
             }

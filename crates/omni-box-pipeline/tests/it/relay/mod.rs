@@ -1,7 +1,9 @@
 //! The relay and the guide's publisher, from a table to a topic.
 
 mod batch;
+mod memory;
 mod run;
+mod unavailable;
 
 use std::collections::HashMap;
 use std::time::Duration;

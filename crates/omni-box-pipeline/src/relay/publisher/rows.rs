@@ -1,0 +1,133 @@
+//! One batch in mode `rows`: claim, publish, mark, give back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use omni_box_core::{
+    BatchSize, ClaimToken, Error, Event, EventId, FetchFilters, OutboxEvent, OutboxRepository, Reporter,
+    Result, WorkerId,
+};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::super::verdict::Verdict;
+use super::{BatchProcessingResult, OutboxPublisher, cancelled, late};
+
+impl<S: OutboxRepository> OutboxPublisher<S> {
+    pub(super) async fn publish_rows(
+        &self,
+        worker: &WorkerId,
+        batch_size: BatchSize,
+        filters: &FetchFilters,
+        shutdown: &CancellationToken,
+    ) -> Result<(BatchProcessingResult, Option<Error>)> {
+        let token = ClaimToken::new(worker, self.owner);
+        let asked = Instant::now();
+        let events = self.claim(&token, batch_size, filters).await?;
+        let mut result = BatchProcessingResult::default();
+        if events.is_empty() {
+            return Ok((result, None));
+        }
+        self.settings.metrics.batch_locked(events.len());
+        let events: HashMap<EventId, Arc<OutboxEvent>> =
+            events.into_iter().map(|event| (event.id(), Arc::new(event))).collect();
+        let deadline = (asked + self.publish_timeout).min(asked + self.settings.lease_ttl);
+        let (mut open, unavailable) =
+            self.send_rows(&events, deadline, shutdown, &token, &mut result).await?;
+
+        let completed = std::mem::take(&mut result.processed_event_ids);
+        result.processed_event_ids = self.complete(&token, &completed).await?;
+        open.extend(completed.into_iter().filter(|id| !result.processed_event_ids.contains(id)));
+        match self.store.locking() {
+            Some(locking) if !open.is_empty() => locking.release(&token, &open).await?,
+            _ => {}
+        }
+        result.released_event_ids = open;
+        Ok((result, unavailable))
+    }
+
+    /// Publishes claimed rows (one per key, so in any order), records failures, and returns what did not come back with
+    /// the reason.
+    async fn send_rows(
+        &self,
+        events: &HashMap<EventId, Arc<OutboxEvent>>,
+        deadline: Instant,
+        shutdown: &CancellationToken,
+        token: &ClaimToken,
+        result: &mut BatchProcessingResult,
+    ) -> Result<(Vec<EventId>, Option<Error>)> {
+        let (reporter, mut reports) = Reporter::channel();
+        let publisher = &self.publisher.0;
+        let mut open: Vec<EventId> = events.keys().copied().collect();
+        let mut arrived = Vec::with_capacity(events.len());
+        let sending = async {
+            publisher.submit(events.values().cloned().collect(), &reporter).await;
+            while arrived.len() < events.len() {
+                let Some(report) = reports.recv().await else { break };
+                arrived.push(report);
+            }
+        };
+        let mut unavailable = tokio::select! {
+            sent = timeout_at(deadline, sending) => sent.map_err(|_| late()).err(),
+            () = shutdown.cancelled() => Some(cancelled()),
+        };
+        if unavailable.is_some() {
+            publisher.purge().await;
+            while let Ok(report) = reports.try_recv() {
+                arrived.push(report);
+            }
+        }
+        for report in arrived {
+            let Some(event) = events.get(&report.id) else { continue };
+            let (status, is_closed) = match self.settings.judge.judge(event, report.result) {
+                Verdict::Published => ("published", true),
+                Verdict::Unavailable(error) => {
+                    unavailable.get_or_insert(error);
+                    continue;
+                }
+                Verdict::Failed(failure) => {
+                    let is_final = failure.retry == omni_box_core::Retry::Never;
+                    let recorded = self.store.mark_failed(report.id, token, &failure).await?;
+                    (if is_final { "failed" } else { "retried" }, recorded)
+                }
+            };
+            self.settings.metrics.event_published(event.event_type(), status);
+            if is_closed {
+                open.retain(|id| *id != report.id);
+                result.list(status).push(report.id);
+            }
+        }
+        Ok((open, unavailable))
+    }
+
+    async fn claim(
+        &self,
+        token: &ClaimToken,
+        limit: BatchSize,
+        filters: &FetchFilters,
+    ) -> Result<Vec<OutboxEvent>> {
+        if let Some(locking) = self.store.locking() {
+            return locking.claim(token, limit, self.settings.lease_ttl, filters).await;
+        }
+        let mut claimed = Vec::new();
+        for event in self.store.fetch_pending(limit, filters).await? {
+            if self.store.mark_processing(event.id(), token).await? {
+                claimed.push(event);
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn complete(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
+        if let Some(bulk) = self.store.bulk() {
+            return bulk.complete_many(ids, token).await;
+        }
+        let mut completed = Vec::with_capacity(ids.len());
+        for id in ids {
+            if self.store.mark_completed(*id, token).await? {
+                completed.push(*id);
+            }
+        }
+        Ok(completed)
+    }
+}

@@ -1,0 +1,67 @@
+//! The relay in mode `rows`.
+
+use omni_box_core::{Error, ErrorKind, FailureClass, FetchFilters, OutboxRepository, Result};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::builder::{Publisher, Settings};
+use super::pace::Pace;
+use super::publisher::OutboxPublisher;
+use super::verdict::ends_relay;
+use crate::gate::Gate;
+
+/// Publishes one batch after the other until `shutdown` is cancelled.
+pub(super) async fn run<S: OutboxRepository>(
+    store: S,
+    publisher: Publisher,
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let mut database = Gate::new("database", settings.outage_retry);
+    let mut broker = Gate::new("broker", settings.outage_retry);
+    let mut pace = Pace::new(settings.poll_shortest, settings.poll_longest, Instant::now());
+    let (worker, batch_size) = (settings.worker_id.clone(), settings.batch_size);
+    let mut wakeup = store.wakeup();
+    let outbox = OutboxPublisher::from_settings(store, publisher, settings);
+    let everything = FetchFilters::default();
+    while !shutdown.is_cancelled() {
+        let published = outbox.publish(&worker, batch_size, &everything, &shutdown).await;
+        let now = Instant::now();
+        // a wake-up ends the wait for events, never the wait for a broker or a database
+        let (delay, is_woken) = match published {
+            Ok(_) if shutdown.is_cancelled() => break,
+            Ok((batch, unavailable)) => {
+                database.open();
+                if batch.is_empty() || !batch.processed_event_ids.is_empty() {
+                    broker.open();
+                }
+                if batch.released_event_ids.is_empty() {
+                    let found = batch.processed_event_ids.len()
+                        + batch.retried_event_ids.len()
+                        + batch.failed_event_ids.len();
+                    pace.fetched(found, found > 0, now);
+                    (pace.next().saturating_duration_since(now), pace.is_quiet())
+                } else {
+                    let reason = match outbox.publisher.0.check().await {
+                        Err(error) if ends_relay(&error) => return Err(error),
+                        Err(error) => error,
+                        Ok(()) => unavailable.unwrap_or_else(claims_lost),
+                    };
+                    (broker.close(&reason), false)
+                }
+            }
+            Err(error) if error.class() == FailureClass::Permanent => return Err(error),
+            Err(error) => (database.close(&error), false),
+        };
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = super::engine::wait(&mut wakeup), if is_woken => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+    Ok(())
+}
+
+fn claims_lost() -> Error {
+    Error::new(ErrorKind::LeaseLost, "claims were lost before their events were marked")
+}
