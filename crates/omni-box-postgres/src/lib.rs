@@ -41,7 +41,6 @@ mod store;
 mod transaction;
 
 pub use config::{Listen, PgConfig, PgConfigBuilder};
-pub use migrate::SchemaDifference;
-pub use omni_box_sql::Table;
+pub use omni_box_sql::{SchemaDifference, Table};
 pub use store::{BeginHook, PgStore};
 pub use transaction::PgTx;

@@ -2,69 +2,32 @@
 
 mod verify;
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
-use omni_box_sql::{Dialect, render};
-use sha2::{Digest, Sha256};
+use omni_box_sql::{Dialect, Migration, Migrations, render};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::time::Instant;
-
-pub use verify::SchemaDifference;
 
 use crate::error::failed;
 use crate::{PgConfig, PgStore, PgTx, Table};
 
-struct Migration {
-    version: i32,
-    name: &'static str,
-    template: &'static str,
-}
-
-/// Never edited once released.
-const MIGRATIONS: [Migration; 1] =
-    [Migration { version: 1, name: "schema", template: include_str!("../migrations/0001_schema.sql") }];
-
-/// The version that this program needs.
-pub(crate) const SCHEMA_VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
-
-const LEDGER: &str = "create table {{omni_box_migrations}} (
+pub(crate) static MIGRATIONS: Migrations = Migrations {
+    ledger: "create table {{omni_box_migrations}} (
     version integer not null,
     name text not null,
     checksum text not null,
     applied_at timestamptz not null default now(),
     constraint {{omni_box_migrations_pkey}} primary key (version)
 );
-";
-
-impl Migration {
-    /// Of the template, so that it does not depend on the configured names.
-    fn checksum(&self) -> String {
-        Sha256::digest(self.template.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
-    }
-
-    fn record(&self, config: &PgConfig) -> String {
-        let ledger = config.qualified(Table::Migrations);
-        let Self { version, name, .. } = self;
-        let checksum = self.checksum();
-        format!(
-            "insert into {ledger} (version, name, checksum) values ({version}, '{name}', '{checksum}');\n"
-        )
-    }
-}
+",
+    all: &[Migration { version: 1, name: "schema", template: include_str!("../migrations/0001_schema.sql") }],
+};
 
 /// Everything as one text; see [`PgConfig::migration_sql`].
 pub(crate) fn sql(config: &PgConfig) -> String {
     let mut sql = format!("begin;\ncreate schema if not exists {};\n", config.quote(config.schema()));
-    sql.push_str(&render(config, LEDGER));
-    for migration in &MIGRATIONS {
-        sql.push_str(&render(config, migration.template));
-        sql.push_str(&migration.record(config));
-    }
+    sql.push_str(&MIGRATIONS.sql(config));
     sql.push_str("commit;\n");
     sql
 }
@@ -90,11 +53,9 @@ impl PgStore {
         let mut tx = self.lock_migrations(deadline).await?;
         self.prepare(&mut tx).await?;
         let applied = applied(&mut tx, &self.config).await?;
-        check_applied(&applied)?;
-        let next = MIGRATIONS.iter().find(|m| applied.iter().all(|(version, _)| *version != m.version));
+        let next = MIGRATIONS.next(&applied)?;
         if let Some(migration) = next {
-            let sql = render(&*self.config, migration.template) + &migration.record(&self.config);
-            run(&mut tx, sql).await?;
+            run(&mut tx, migration.sql(&*self.config)).await?;
             tracing::info!(version = migration.version, name = migration.name, "applied a migration");
         }
         tx.commit_checked().await?;
@@ -140,7 +101,7 @@ impl PgStore {
             run(conn, format!("create schema {}", self.config.quote(self.config.schema()))).await?;
         }
         if !ledger {
-            run(conn, render(&*self.config, LEDGER)).await?;
+            run(conn, render(&*self.config, MIGRATIONS.ledger)).await?;
         }
         Ok(())
     }
@@ -152,17 +113,10 @@ async fn run(conn: &mut PgConnection, sql: String) -> Result<()> {
 }
 
 /// Version and checksum of each applied migration.
-async fn applied(conn: &mut PgConnection, config: &PgConfig) -> Result<Vec<(i32, String)>> {
+async fn applied(conn: &mut PgConnection, config: &PgConfig) -> Result<Vec<(i64, String)>> {
     let ledger = config.qualified(Table::Migrations);
-    sqlx::query_as(AssertSqlSafe(format!("select version, checksum from {ledger} order by version")))
+    sqlx::query_as(AssertSqlSafe(format!("select version::int8, checksum from {ledger} order by version")))
         .fetch_all(conn)
         .await
         .map_err(failed("read which migrations were applied"))
-}
-
-fn check_applied(applied: &[(i32, String)]) -> Result<()> {
-    match verify::of_ledger(applied).into_iter().find(|difference| !difference.is_missing()) {
-        Some(difference) => Err(Error::new(ErrorKind::Misconfigured, difference.to_string())),
-        None => Ok(()),
-    }
 }

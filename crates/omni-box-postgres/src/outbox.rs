@@ -8,15 +8,16 @@ use omni_box_core::{
     Event, EventId, EventRepository, Failure, FetchFilters, LaneId, LifecycleRecord, OrderedLanes,
     OutboxEvent, OutboxRepository, Result, RetentionPolicies, Wakeup,
 };
-use omni_box_sql::Columns;
+use omni_box_sql::{Columns, by_mode, check_drained, delivery_mode};
 use sqlx::postgres::PgRow;
-use sqlx::{Connection, Executor, PgConnection, Row};
+use sqlx::{Connection, Executor, PgConnection};
 
+use crate::PgStore;
 use crate::error::failed;
 use crate::lanes::{Outcome, retry_columns};
-use crate::migrate::SCHEMA_VERSION;
+use crate::migrate::MIGRATIONS;
+use crate::query::Queries;
 use crate::row::Reader;
-use crate::{PgStore, Table};
 
 impl EventRepository<OutboxEvent> for PgStore {
     async fn create(&self, conn: &mut PgConnection, event: &OutboxEvent) -> Result<Created<OutboxEvent>> {
@@ -117,23 +118,12 @@ impl EventRepository<OutboxEvent> for PgStore {
 impl OutboxRepository for PgStore {
     async fn delivery_mode(&self) -> Result<DeliveryMode> {
         let mut session = self.session().await?;
-        let row = sqlx::query(self.queries.control_mode.sql())
+        let row: Option<(String, i32)> = sqlx::query_as(self.queries.control_mode.sql())
             .fetch_optional(&mut *session)
             .await
             .map_err(failed("read the delivery mode"))?;
         session.finish().await?;
-        let table = self.config.qualified(Table::Control);
-        let Some(row) = row else {
-            return Err(misconfigured(format!("table {table} is empty, run PgStore::migrate")));
-        };
-        let read = |error| failed("read the delivery mode")(error);
-        let version: i32 = row.try_get(1).map_err(read)?;
-        if version != SCHEMA_VERSION {
-            return Err(misconfigured(format!(
-                "table {table} says schema version {version}, this program needs {SCHEMA_VERSION}"
-            )));
-        }
-        row.try_get::<&str, _>(0).map_err(read)?.parse()
+        delivery_mode(&*self.config, &MIGRATIONS, row)
     }
 
     fn lanes(&self) -> Option<&dyn OrderedLanes> {
@@ -152,27 +142,14 @@ impl PgStore {
     /// [`Misconfigured`](ErrorKind::Misconfigured) while lanes are leased or events claimed: stop the relays first (what they hold is given back
     /// at once, or within a lease's time after a crash). [`Unsupported`](ErrorKind::Unsupported) for the mode `fenced`.
     pub async fn set_delivery_mode(&self, mode: DeliveryMode) -> Result<()> {
-        let indexes = match mode {
-            DeliveryMode::Lanes => &self.queries.control_no_rows_indexes,
-            DeliveryMode::Rows => &self.queries.control_rows_indexes,
-            _ => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("delivery mode {mode} is not available yet, use lanes or rows"),
-                ));
-            }
-        };
+        let Queries { control_no_rows_indexes, control_rows_indexes, .. } = &*self.queries;
+        let indexes = by_mode(mode, control_no_rows_indexes, control_rows_indexes)?;
         let mut tx = omni_box_core::Store::begin(self).await?;
         let (leased, claimed): (i64, i64) = sqlx::query_as(self.queries.control_undrained.sql())
             .fetch_one(&mut *tx)
             .await
             .map_err(failed("look for relays at work"))?;
-        if leased + claimed > 0 {
-            return Err(misconfigured(format!(
-                "{leased} lanes are leased and {claimed} pending events are claimed: stop all relays, wait until they have \
-                 drained, then change the mode"
-            )));
-        }
+        check_drained(leased, claimed)?;
         sqlx::query(self.queries.control_set_mode.sql())
             .bind(mode.as_str())
             .execute(&mut *tx)
@@ -304,10 +281,6 @@ fn outbox_event(row: &PgRow) -> Result<OutboxEvent> {
 
 pub(crate) fn outbox_events(rows: &[PgRow]) -> Result<Vec<OutboxEvent>> {
     rows.iter().map(outbox_event).collect()
-}
-
-fn misconfigured(message: String) -> Error {
-    Error::new(ErrorKind::Misconfigured, message)
 }
 
 /// A lane as its column has it.

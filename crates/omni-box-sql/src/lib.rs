@@ -35,15 +35,21 @@
 //! assert_eq!(sql, "select id from `events` e where e.scheduled_at <= utc_timestamp(6)");
 //! ```
 
+mod control;
 mod dialect;
+mod migration;
 mod query;
 mod row;
+mod schema;
 mod table;
 
+pub use control::{by_mode, check_drained, delivery_mode};
 pub use dialect::{Dialect, render};
+pub use migration::{Migration, Migrations};
 pub use query::Query;
 pub use row::{
     Columns, inbox_columns, inbox_event, known_message, lane_event, lane_id, moment, outbox_columns,
     outbox_event,
 };
+pub use schema::{ExpectedTable, SchemaDifference};
 pub use table::{Table, TableNames, check_name};

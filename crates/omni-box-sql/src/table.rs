@@ -125,6 +125,6 @@ pub fn check_name(what: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn misconfigured(message: String) -> Error {
+pub(crate) fn misconfigured(message: String) -> Error {
     Error::new(ErrorKind::Misconfigured, message)
 }

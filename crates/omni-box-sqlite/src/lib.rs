@@ -62,7 +62,6 @@ mod transaction;
 mod wakeup;
 
 pub use config::{SqliteConfig, SqliteConfigBuilder};
-pub use migrate::SchemaDifference;
-pub use omni_box_sql::Table;
+pub use omni_box_sql::{SchemaDifference, Table};
 pub use store::{BeginHook, SqliteStore};
 pub use transaction::SqliteTx;

@@ -2,68 +2,31 @@
 
 mod verify;
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
-use omni_box_sql::render;
-use sha2::{Digest, Sha256};
+use omni_box_sql::{Migration, Migrations, render};
 use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
 use tokio::time::Instant;
-
-pub use verify::SchemaDifference;
 
 use crate::error::failed;
 use crate::{SqliteConfig, SqliteStore, SqliteTx, Table};
 
-struct Migration {
-    version: i64,
-    name: &'static str,
-    template: &'static str,
-}
-
-/// Never edited once released.
-const MIGRATIONS: [Migration; 1] =
-    [Migration { version: 1, name: "schema", template: include_str!("../migrations/0001_schema.sql") }];
-
-/// The version that this program needs.
-pub(crate) const SCHEMA_VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;
-
-const LEDGER: &str = "create table if not exists {{omni_box_migrations}} (
+pub(crate) static MIGRATIONS: Migrations = Migrations {
+    ledger: "create table if not exists {{omni_box_migrations}} (
     version integer not null primary key,
     name text not null,
     checksum text not null,
     applied_at integer not null default {{machine_clock}}
 ) strict;
-";
-
-impl Migration {
-    /// Of the template, so that it does not depend on the configured names.
-    fn checksum(&self) -> String {
-        Sha256::digest(self.template.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
-    }
-
-    fn record(&self, config: &SqliteConfig) -> String {
-        let ledger = config.quoted(Table::Migrations);
-        let Self { version, name, .. } = self;
-        let checksum = self.checksum();
-        format!(
-            "insert into {ledger} (version, checksum, name) values ({version}, '{checksum}', '{name}');\n"
-        )
-    }
-}
+",
+    all: &[Migration { version: 1, name: "schema", template: include_str!("../migrations/0001_schema.sql") }],
+};
 
 /// Everything as one text; see [`SqliteConfig::migration_sql`].
 pub(crate) fn sql(config: &SqliteConfig) -> String {
     let mut sql = "begin immediate;\n".to_owned();
-    sql.push_str(&render(config, LEDGER));
-    for migration in &MIGRATIONS {
-        sql.push_str(&render(config, migration.template));
-        sql.push_str(&migration.record(config));
-    }
+    sql.push_str(&MIGRATIONS.sql(config));
     sql.push_str("commit;\n");
     sql
 }
@@ -91,13 +54,11 @@ impl SqliteStore {
             return Ok(false);
         }
         let mut tx = self.lock_migrations(deadline).await?;
-        run(&mut tx, render(&*self.config, LEDGER)).await?;
+        run(&mut tx, render(&*self.config, MIGRATIONS.ledger)).await?;
         let applied = applied(&mut tx, &self.config).await?;
-        check_applied(&applied)?;
-        let next = MIGRATIONS.iter().find(|m| applied.iter().all(|(version, _)| *version != m.version));
+        let next = MIGRATIONS.next(&applied)?;
         if let Some(migration) = next {
-            let sql = render(&*self.config, migration.template) + &migration.record(&self.config);
-            run(&mut tx, sql).await?;
+            run(&mut tx, migration.sql(&*self.config)).await?;
             tracing::info!(version = migration.version, name = migration.name, "applied a migration");
         }
         tx.commit().await?;
@@ -111,8 +72,7 @@ impl SqliteStore {
         }
         let applied = applied(&mut tx, &self.config).await?;
         tx.rollback().await?;
-        check_applied(&applied)?;
-        Ok(MIGRATIONS.iter().all(|m| applied.iter().any(|(version, _)| *version == m.version)))
+        Ok(MIGRATIONS.next(&applied)?.is_none())
     }
 
     /// The file's write lock, under which one alone migrates.
@@ -156,11 +116,4 @@ async fn applied(conn: &mut SqliteConnection, config: &SqliteConfig) -> Result<V
         .fetch_all(conn)
         .await
         .map_err(failed("read which migrations were applied"))
-}
-
-fn check_applied(applied: &[(i64, String)]) -> Result<()> {
-    match verify::of_ledger(applied).into_iter().find(|difference| !difference.is_missing()) {
-        Some(difference) => Err(Error::new(ErrorKind::Misconfigured, difference.to_string())),
-        None => Ok(()),
-    }
 }

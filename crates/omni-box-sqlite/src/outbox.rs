@@ -1,23 +1,22 @@
 //! The outbox table: create, look up, and the marks of the mode `rows`.
 
 use omni_box_core::{
-    BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Error, ErrorKind,
-    Event, EventId, EventRepository, Failure, FetchFilters, LifecycleRecord, OrderedLanes, OutboxEvent,
-    OutboxRepository, Result, RetentionPolicies, Store, Wakeup,
+    BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Event, EventId,
+    EventRepository, Failure, FetchFilters, LifecycleRecord, OrderedLanes, OutboxEvent, OutboxRepository,
+    Result, RetentionPolicies, Store, Wakeup,
 };
-use omni_box_sql::moment;
+use omni_box_sql::{by_mode, check_drained, delivery_mode, moment};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor, SqliteConnection};
 use uuid::Uuid;
 
-use crate::config::misconfigured;
+use crate::SqliteStore;
 use crate::error::failed;
 use crate::lanes::{Outcome, retry_columns};
-use crate::migrate::SCHEMA_VERSION;
-use crate::query::array;
+use crate::migrate::MIGRATIONS;
+use crate::query::{Queries, array};
 use crate::row::Reader;
 use crate::transaction::require_transaction;
-use crate::{SqliteStore, Table};
 
 impl EventRepository<OutboxEvent> for SqliteStore {
     async fn create(&self, conn: &mut SqliteConnection, event: &OutboxEvent) -> Result<Created<OutboxEvent>> {
@@ -116,16 +115,7 @@ impl OutboxRepository for SqliteStore {
             .fetch_optional(&mut *reader)
             .await
             .map_err(failed("read the delivery mode"))?;
-        let table = self.config.quoted(Table::Control);
-        let Some((mode, version)) = row else {
-            return Err(misconfigured(format!("table {table} is empty, run SqliteStore::migrate")));
-        };
-        if version != SCHEMA_VERSION {
-            return Err(misconfigured(format!(
-                "table {table} says schema version {version}, this program needs {SCHEMA_VERSION}"
-            )));
-        }
-        mode.parse()
+        delivery_mode(&*self.config, &MIGRATIONS, row)
     }
 
     fn lanes(&self) -> Option<&dyn OrderedLanes> {
@@ -141,30 +131,17 @@ impl SqliteStore {
     /// Changes the table's delivery mode.
     ///
     /// # Errors
-    /// [`Misconfigured`](ErrorKind::Misconfigured) while lanes are leased or events claimed: stop the relays first (what they hold is given back
-    /// at once, or within a lease's time after a crash). [`Unsupported`](ErrorKind::Unsupported) for the mode `fenced`.
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured) while lanes are leased or events claimed: stop the relays first (what they hold is given back
+    /// at once, or within a lease's time after a crash). [`Unsupported`](omni_box_core::ErrorKind::Unsupported) for the mode `fenced`.
     pub async fn set_delivery_mode(&self, mode: DeliveryMode) -> Result<()> {
-        let indexes = match mode {
-            DeliveryMode::Lanes => &self.queries.control_no_rows_indexes,
-            DeliveryMode::Rows => &self.queries.control_rows_indexes,
-            _ => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("delivery mode {mode} is not available, use lanes or rows"),
-                ));
-            }
-        };
+        let Queries { control_no_rows_indexes, control_rows_indexes, .. } = &*self.queries;
+        let indexes = by_mode(mode, control_no_rows_indexes, control_rows_indexes)?;
         let mut tx = self.begin().await?;
         let (leased, claimed): (i64, i64) = sqlx::query_as(self.queries.control_undrained.sql())
             .fetch_one(&mut *tx)
             .await
             .map_err(failed("look for relays at work"))?;
-        if leased + claimed > 0 {
-            return Err(misconfigured(format!(
-                "{leased} lanes are leased and {claimed} pending events are claimed: stop all relays, wait until they have \
-                 drained, then change the mode"
-            )));
-        }
+        check_drained(leased, claimed)?;
         sqlx::query(self.queries.control_set_mode.sql())
             .bind(mode.as_str())
             .execute(&mut *tx)

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
+mod control;
 mod dialect;
+mod migration;
 mod query;
 mod row;
 mod table;

@@ -126,7 +126,9 @@ async fn a_file_that_is_not_wal_is_a_difference_and_works() {
     let pool = SqlitePool::connect_with(options).await.unwrap();
     let store = SqliteStore::new(pool, SqliteConfig::default());
     store.migrate().await.unwrap();
-    assert_eq!(store.verify().await.unwrap(), [SchemaDifference::NotWal { found: "delete".into() }]);
+    let found =
+        SchemaDifference::WrongSetting { setting: "journal_mode", found: "delete".into(), expected: "wal" };
+    assert_eq!(store.verify().await.unwrap(), [found]);
     let mut tx = store.begin().await.unwrap();
     assert!(store.create(&mut tx, &event("a")).await.unwrap().is_new());
     store.commit(tx).await.unwrap();

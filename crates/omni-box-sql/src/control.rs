@@ -1,0 +1,55 @@
+//! The control row: the delivery mode, and the version of the schema.
+
+use omni_box_core::{DeliveryMode, Error, ErrorKind, Result};
+
+use crate::table::misconfigured;
+use crate::{Dialect, Migrations, Table};
+
+/// The delivery mode, from the columns `delivery_mode` and `schema_version` of the control row, if there is one.
+///
+/// # Errors
+/// [`Misconfigured`](ErrorKind::Misconfigured) when there is no row, or its version is not the one the program needs; an error of core
+/// when the mode is not known.
+pub fn delivery_mode(
+    dialect: &(impl Dialect + ?Sized),
+    migrations: &Migrations,
+    row: Option<(String, impl Into<i64>)>,
+) -> Result<DeliveryMode> {
+    let (table, needed) = (dialect.qualified(Table::Control), migrations.version());
+    match row.map(|(mode, version)| (mode, version.into())) {
+        None => Err(misconfigured(format!("table {table} is empty, run the store's `migrate`"))),
+        Some((_, version)) if version != needed => Err(misconfigured(format!(
+            "table {table} says schema version {version}, this program needs {needed}"
+        ))),
+        Some((mode, _)) => mode.parse(),
+    }
+}
+
+/// Picks what belongs to a delivery mode that a table can be changed to.
+///
+/// # Errors
+/// [`Unsupported`](ErrorKind::Unsupported) for any other.
+pub fn by_mode<T>(mode: DeliveryMode, lanes: T, rows: T) -> Result<T> {
+    match mode {
+        DeliveryMode::Lanes => Ok(lanes),
+        DeliveryMode::Rows => Ok(rows),
+        _ => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("delivery mode {mode} is not available, use lanes or rows"),
+        )),
+    }
+}
+
+/// Lets the delivery mode be changed only under nobody's hands: no lane is leased, no pending event claimed.
+///
+/// # Errors
+/// [`Misconfigured`](ErrorKind::Misconfigured) when one is.
+pub fn check_drained(leased: i64, claimed: i64) -> Result<()> {
+    if leased + claimed > 0 {
+        return Err(misconfigured(format!(
+            "{leased} lanes are leased and {claimed} pending events are claimed: stop all relays, wait until they have \
+             drained, then change the mode"
+        )));
+    }
+    Ok(())
+}

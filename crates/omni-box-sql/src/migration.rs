@@ -1,0 +1,102 @@
+//! Migrations: each applied once, in order, and written down in a ledger of its own.
+
+use std::fmt::Write as _;
+
+use omni_box_core::Result;
+use sha2::{Digest, Sha256};
+
+use crate::table::misconfigured;
+use crate::{Dialect, SchemaDifference, Table, render};
+
+/// A step from one version of the schema to the next. Never edited once released.
+#[derive(Debug)]
+pub struct Migration {
+    /// The version it leads to; greater than that of the one before it.
+    pub version: i64,
+    /// What it is for, in a word without quotes.
+    pub name: &'static str,
+    /// Its statements, each closed by a semicolon; see [`render`].
+    pub template: &'static str,
+}
+
+impl Migration {
+    /// SHA-256 of the template, in hexadecimal: it does not depend on the configured names.
+    pub fn checksum(&self) -> String {
+        Sha256::digest(self.template.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+
+    /// Its statements, and the one that writes it down in the ledger. They belong in one transaction, where the database can do that.
+    pub fn sql(&self, dialect: &(impl Dialect + ?Sized)) -> String {
+        let Self { version, name, template } = self;
+        let (ledger, checksum) = (dialect.qualified(Table::Migrations), self.checksum());
+        let mut sql = render(dialect, template);
+        let _ = writeln!(
+            sql,
+            "insert into {ledger} (version, name, checksum) values ({version}, '{name}', '{checksum}');"
+        );
+        sql
+    }
+
+    fn checksum_in<'a>(&self, applied: &'a [(i64, String)]) -> Option<&'a str> {
+        applied.iter().find(|(version, _)| *version == self.version).map(|(_, checksum)| checksum.as_str())
+    }
+}
+
+/// All that a store knows of its schema's past. What was applied is told to its methods as the ledger's `version` and `checksum`, in the
+/// order of the versions.
+#[derive(Debug)]
+pub struct Migrations {
+    /// What makes the ledger, [`Table::Migrations`], with the columns `version`, `name` (text) and `checksum` (text); see [`render`].
+    pub ledger: &'static str,
+    /// Every migration in order; at least one.
+    pub all: &'static [Migration],
+}
+
+impl Migrations {
+    /// The version that the program needs.
+    pub const fn version(&self) -> i64 {
+        self.all[self.all.len() - 1].version
+    }
+
+    /// The ledger and every migration as one text, which leads from nothing to the newest version.
+    pub fn sql(&self, dialect: &(impl Dialect + ?Sized)) -> String {
+        let migrations = self.all.iter().map(|migration| migration.sql(dialect));
+        render(dialect, self.ledger) + &migrations.collect::<String>()
+    }
+
+    /// The migration to apply next, if one is left.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured) when the schema is newer than the program, or an applied migration is
+    /// not the one it knows.
+    pub fn next(&self, applied: &[(i64, String)]) -> Result<Option<&'static Migration>> {
+        let is_missing =
+            |difference: &SchemaDifference| matches!(difference, SchemaDifference::MissingMigration(_));
+        match self.differences(applied).into_iter().find(|difference| !is_missing(difference)) {
+            Some(difference) => Err(misconfigured(difference.to_string())),
+            None => Ok(self.all.iter().find(|migration| migration.checksum_in(applied).is_none())),
+        }
+    }
+
+    /// In what the ledger is not as the program needs it.
+    pub fn differences(&self, applied: &[(i64, String)]) -> Vec<SchemaDifference> {
+        let mut differences = Vec::new();
+        for migration in self.all {
+            match migration.checksum_in(applied) {
+                None => differences.push(SchemaDifference::MissingMigration(migration.version)),
+                Some(checksum) if checksum != migration.checksum() => {
+                    differences.push(SchemaDifference::UnexpectedChecksum(migration.version));
+                }
+                Some(_) => {}
+            }
+        }
+        let known = self.version();
+        if let Some((found, _)) = applied.iter().rfind(|(version, _)| *version > known) {
+            differences.push(SchemaDifference::NewerSchema { found: *found, known });
+        }
+        differences
+    }
+}

@@ -1,0 +1,38 @@
+//! The control row, and what may be made of it.
+
+use omni_box_core::{DeliveryMode, ErrorKind};
+use omni_box_sql::{Migration, Migrations, by_mode, check_drained, delivery_mode};
+
+use crate::dialect::MySql;
+
+static MIGRATIONS: Migrations =
+    Migrations { ledger: "", all: &[Migration { version: 2, name: "schema", template: "" }] };
+
+#[test]
+fn the_mode_counts_only_in_a_schema_of_the_right_version() {
+    let mode = |row: Option<(&str, i32)>| {
+        delivery_mode(&MySql::default(), &MIGRATIONS, row.map(|(mode, version)| (mode.to_owned(), version)))
+    };
+    assert_eq!(mode(Some(("rows", 2))).unwrap(), DeliveryMode::Rows);
+    assert_eq!(mode(Some(("lanes", 2))).unwrap(), DeliveryMode::Lanes);
+    mode(Some(("sideways", 2))).unwrap_err();
+    for (row, says) in [
+        (None, "table `omni_box_control` is empty, run the store's `migrate`"),
+        (Some(("rows", 1)), "table `omni_box_control` says schema version 1, this program needs 2"),
+        (Some(("rows", 3)), "table `omni_box_control` says schema version 3, this program needs 2"),
+    ] {
+        let error = mode(row).unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Misconfigured, says));
+    }
+}
+
+#[test]
+fn the_mode_is_changed_to_one_that_there_is_under_nobodys_hands() {
+    assert_eq!(by_mode(DeliveryMode::Lanes, 1, 2).unwrap(), 1);
+    assert_eq!(by_mode(DeliveryMode::Rows, 1, 2).unwrap(), 2);
+    assert_eq!(by_mode(DeliveryMode::Fenced, 1, 2).unwrap_err().kind(), ErrorKind::Unsupported);
+    check_drained(0, 0).unwrap();
+    for (leased, claimed) in [(1, 0), (0, 1)] {
+        assert_eq!(check_drained(leased, claimed).unwrap_err().kind(), ErrorKind::Misconfigured);
+    }
+}
