@@ -55,6 +55,7 @@ impl Driver {
     }
 
     pub(super) async fn close(mut self) -> Result<()> {
+        self.group.begin_closing();
         self.order.store(CLOSE, Ordering::Release);
         self.group.bell.ring();
         (&mut self.ended)
@@ -65,6 +66,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        self.group.begin_closing();
         if self.order.compare_exchange(RUN, ABANDON, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.group.bell.ring();
         }

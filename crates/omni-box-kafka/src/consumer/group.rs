@@ -319,9 +319,13 @@ impl Group {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// Takes no more partitions and lets those go that there are.
-    pub(super) fn close(&self, consumer: &BaseConsumer<Self>) -> Result<()> {
+    /// Nothing new is begun, and whatever waits on the driver's thread for a broker gives up.
+    pub(super) fn begin_closing(&self) {
         self.closing.store(true, Ordering::Release);
+    }
+
+    /// Lets all partitions go.
+    pub(super) fn close(&self, consumer: &BaseConsumer<Self>) -> Result<()> {
         let ids: Vec<_> = self.slots().keys().cloned().collect();
         let closed = self.let_go(consumer, &ids);
         *self.news.lock().unwrap_or_else(PoisonError::into_inner) = None;

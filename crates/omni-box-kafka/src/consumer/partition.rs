@@ -247,11 +247,10 @@ impl Handle {
                     partition.state().tracker.committed(newest);
                     return Ok(());
                 }
-                Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::RebalanceInProgress))
-                    if Instant::now() < until =>
-                {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
+                // a commit that meets the end of a rebalance is of a generation that was; the partition may be kept
+                Err(KafkaError::ConsumerCommit(
+                    RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration,
+                )) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
                 Err(error) => return Err(commit_error(error)),
             }
         }

@@ -12,6 +12,7 @@ use rdkafka::admin::AdminOptions;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::timeout;
 
@@ -305,4 +306,40 @@ async fn a_broker_that_is_away_is_waited_for() {
         assert!(tokio::time::Instant::now() < deadline, "{error:?}");
     }
     assert_eq!(committed(&servers, "g", "t", 0).await, Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_a_generation_that_is_over_ends_when_the_partition_is_lost() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let servers = cluster.bootstrap_servers();
+    fill(&servers, "t", 3).await;
+    let mut consumer = start(config(&servers, "g", "t")).await;
+    let mut partition = next(&mut consumer).await;
+    assert_eq!(offsets(&mut partition, 3).await, [0, 1, 2]);
+
+    let over = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION];
+    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &over);
+    let error = timeout(SOON, partition.ack.commit(&[0, 1])).await.expect("answers in time").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    drop(partition);
+    let mut again = next(&mut consumer).await;
+    assert_eq!(offsets(&mut again, 3).await, [0, 1, 2]);
+    again.ack.commit(&[0, 1]).await.unwrap();
+    assert_eq!(committed(&servers, "g", "t", 0).await, Some(2));
+}
+
+/// Nothing is read of new partitions before the group's offsets are known; whoever closes does not wait for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_does_not_wait_for_a_coordinator_that_gives_no_offsets() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let servers = cluster.bootstrap_servers();
+    let loading = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 10_000];
+    cluster.request_errors(RDKafkaApiKey::OffsetFetch, &loading);
+    let mut consumer = start(config(&servers, "g", "t")).await;
+    // longer than a join takes
+    let assigned = timeout(Duration::from_secs(6), consumer.next_partition()).await;
+    assert!(assigned.is_err(), "{assigned:?}");
+    timeout(SOON, consumer.close()).await.expect("closes in time").unwrap();
 }
