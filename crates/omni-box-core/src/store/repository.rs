@@ -181,6 +181,10 @@ pub trait EventRepository<E: Event>: Store {
 
     /// Claims a pending event. `false`: somebody else has it, or it is not pending. What `token` has already, it may claim again.
     ///
+    /// - The claim of a worker that died has to end: [`locking`](Self::locking) takes it over, or [`retention`](Self::retention) gives it
+    ///   back, which a relay asks for. A store that offers neither ends a claim by itself when it is older than the relays' `lease_ttl`;
+    ///   otherwise its event is never published.
+    ///
     /// # Errors
     /// When the database fails.
     fn mark_processing(&self, id: EventId, token: &ClaimToken) -> impl Future<Output = Result<bool>> + Send;

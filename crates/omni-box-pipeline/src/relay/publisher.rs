@@ -55,6 +55,8 @@ pub struct OutboxPublisher<S> {
     publish_timeout: Duration,
     owner: OwnerId,
     owned: Mutex<OwnedLanes>,
+    /// When claims of workers that died are given back next.
+    stale_due: Mutex<Option<Instant>>,
 }
 
 /// Builds an [`OutboxPublisher`].
@@ -115,6 +117,7 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
             publish_timeout: self.publish_timeout,
             owner: OwnerId::generate(),
             owned: Mutex::default(),
+            stale_due: Mutex::default(),
         })
     }
 }
@@ -133,7 +136,15 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
     pub(super) fn from_settings(store: S, publisher: Publisher, settings: Settings) -> Self {
         let owner = OwnerId::generate();
         let publish_timeout = settings.lease_ttl;
-        Self { store, publisher, settings, publish_timeout, owner, owned: Mutex::default() }
+        Self {
+            store,
+            publisher,
+            settings,
+            publish_timeout,
+            owner,
+            owned: Mutex::default(),
+            stale_due: Mutex::default(),
+        }
     }
 
     /// Takes up to `batch_size` due events, publishes them, and records what became of each. An empty result means that there

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, ClaimToken, Error, Event, EventId, FetchFilters, OutboxEvent, OutboxRepository, Reporter,
-    Result, WorkerId,
+    Attempt, BatchSize, ClaimToken, Error, Event, EventId, Failure, FetchFilters, OutboxEvent,
+    OutboxRepository, Reporter, Result, Retry, WorkerId,
 };
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -38,10 +39,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let completed = std::mem::take(&mut result.processed_event_ids);
         result.processed_event_ids = self.complete(&token, &completed).await?;
         open.extend(completed.into_iter().filter(|id| !result.processed_event_ids.contains(id)));
-        match self.store.locking() {
-            Some(locking) if !open.is_empty() => locking.release(&token, &open).await?,
-            _ => {}
-        }
+        self.release(&token, &open, unavailable.as_ref()).await?;
         result.released_event_ids = open;
         Ok((result, unavailable))
     }
@@ -86,7 +84,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                     continue;
                 }
                 Verdict::Failed(failure) => {
-                    let is_final = failure.retry == omni_box_core::Retry::Never;
+                    let is_final = failure.retry == Retry::Never;
                     let recorded = self.store.mark_failed(report.id, token, &failure).await?;
                     (if is_final { "failed" } else { "retried" }, recorded)
                 }
@@ -109,6 +107,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         if let Some(locking) = self.store.locking() {
             return locking.claim(token, limit, self.settings.lease_ttl, filters).await;
         }
+        self.release_stale().await?;
         let mut claimed = Vec::new();
         for event in self.store.fetch_pending(limit, filters).await? {
             if self.store.mark_processing(event.id(), token).await? {
@@ -116,6 +115,46 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             }
         }
         Ok(claimed)
+    }
+
+    /// Gives back what workers that died have claimed, now and then, where nobody can take it over.
+    async fn release_stale(&self) -> Result<()> {
+        let mut due = self.stale_due.lock().await;
+        let now = Instant::now();
+        if due.is_some_and(|due| now < due) {
+            return Ok(());
+        }
+        match self.store.retention() {
+            Some(retention) => {
+                let released = retention.release_stale_locks(self.settings.lease_ttl).await?;
+                if released > 0 {
+                    tracing::info!(released, "events given back that a worker had claimed and left");
+                }
+            }
+            None if due.is_none() => tracing::warn!(
+                "the store offers neither locking nor retention: unless it ends old claims by itself, what a worker has claimed                  when it dies is never published"
+            ),
+            None => {}
+        }
+        *due = Some(now + self.settings.heartbeat());
+        Ok(())
+    }
+
+    /// Gives claims back without counting an attempt.
+    async fn release(&self, token: &ClaimToken, ids: &[EventId], reason: Option<&Error>) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        if let Some(locking) = self.store.locking() {
+            return locking.release(token, ids).await;
+        }
+        // a failure that costs nothing and is tried again at once gives a claim back on any store
+        let text = reason.map_or_else(|| "given back unpublished".to_owned(), Error::chain);
+        let failure = Failure::new(&text, Attempt::Free, Retry::After(Duration::ZERO));
+        for id in ids {
+            self.store.mark_failed(*id, token, &failure).await?;
+        }
+        Ok(())
     }
 
     async fn complete(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
