@@ -187,11 +187,11 @@ impl<S: InboxRepository> Partition<S> {
             return Progress::Made;
         }
         self.fill();
-        let now = Instant::now();
+        self.window.wake(Instant::now());
         let persists_first = self.engine.persists_first();
         let mut progress = Progress::Nothing;
-        if persists_first && !(self.is_single() && self.has_due(now)) {
-            let group = self.window.unstored(self.pace.limit(), now);
+        if persists_first && !(self.is_single() && self.has_due()) {
+            let group = self.window.unstored(self.pace.limit());
             if !group.is_empty() {
                 self.work(group, Task::Persist).await;
                 progress = Progress::Made;
@@ -201,7 +201,7 @@ impl<S: InboxRepository> Partition<S> {
             return progress;
         }
         let limit = if self.careful > 0 { 1 } else { self.pace.limit() };
-        let group = self.window.due(limit, now, persists_first);
+        let group = self.window.due(limit, persists_first);
         if group.is_empty() {
             return progress;
         }
@@ -214,8 +214,8 @@ impl<S: InboxRepository> Partition<S> {
         self.results.is_some()
     }
 
-    fn has_due(&self, now: Instant) -> bool {
-        self.engine.handler.is_some() && !self.window.due(1, now, true).is_empty()
+    fn has_due(&self) -> bool {
+        self.engine.handler.is_some() && !self.window.due(1, true).is_empty()
     }
 
     async fn attach(&mut self) {

@@ -55,7 +55,7 @@ pub(super) struct Item {
     pub(super) key: Key,
     /// The offset, until it is acknowledged.
     pub(super) offset: Option<i64>,
-    /// Not to be tried before.
+    /// Not to be tried before; `None` once that time has come.
     pub(super) due: Option<Instant>,
     /// Its row is known to be stored.
     pub(super) is_stored: bool,
@@ -112,8 +112,8 @@ impl Item {
         }
     }
 
-    fn waits(&self, now: Instant) -> bool {
-        self.due.is_some_and(|due| due > now)
+    fn waits(&self) -> bool {
+        self.due.is_some()
     }
 }
 
@@ -151,8 +151,16 @@ impl Window {
         self.items.retain(|item| !item.is_done);
     }
 
+    /// Ends the waits whose time has come. A message behind another one of its key may stay for long after that, and its time must not be
+    /// taken for one to wake up at.
+    pub(super) fn wake(&mut self, now: Instant) {
+        for item in &mut self.items {
+            item.due.take_if(|due| *due <= now);
+        }
+    }
+
     /// The first messages that are not stored yet, in order: none before those with the same key.
-    pub(super) fn unstored(&self, limit: usize, now: Instant) -> Vec<usize> {
+    pub(super) fn unstored(&self, limit: usize) -> Vec<usize> {
         let mut blocked = HashSet::new();
         let mut ids = HashSet::new();
         let mut group = Vec::new();
@@ -161,12 +169,12 @@ impl Window {
                 break;
             }
             let Some(event) = item.event() else {
-                if !item.waits(now) {
+                if !item.waits() {
                     group.push(at);
                 }
                 continue;
             };
-            if item.waits(now) || blocked.contains(&item.key) {
+            if item.waits() || blocked.contains(&item.key) {
                 blocked.insert(&item.key);
                 continue;
             }
@@ -180,7 +188,7 @@ impl Window {
 
     /// The first messages that are due and whose keys wait for nothing, in order; no id twice. Of a runner that stores first, only
     /// stored ones.
-    pub(super) fn due(&self, limit: usize, now: Instant, only_stored: bool) -> Vec<usize> {
+    pub(super) fn due(&self, limit: usize, only_stored: bool) -> Vec<usize> {
         let mut blocked = HashSet::new();
         let mut ids = HashSet::new();
         let mut group = Vec::new();
@@ -188,7 +196,7 @@ impl Window {
             if group.len() == limit {
                 break;
             }
-            let is_held_back = item.waits(now) || (only_stored && !item.is_stored);
+            let is_held_back = item.waits() || (only_stored && !item.is_stored);
             let Some(event) = item.event() else {
                 // keeping raw bytes has no order to keep
                 if !is_held_back {

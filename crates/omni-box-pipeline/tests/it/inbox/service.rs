@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    ConsumerGroup, Error, EventConsumer, HandlerError, HandlerOutcome, InboxContext, InboxHandler, Jitter,
-    Result, RetryPolicy,
+    ConsumerGroup, Error, EventConsumer, HandlerError, HandlerOutcome, InboxContext, InboxHandler,
+    InboxRepository, Jitter, Result, RetryPolicy,
 };
 use omni_box_harness::{TestDatabase, eventually, postgres};
 use omni_box_pipeline::{InboxConsumerRunner, InboxConsumerRunnerBuilder};
@@ -177,7 +177,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn new(builder: InboxConsumerRunnerBuilder<FaultyStore>) -> Self {
+    pub(crate) fn new<S: InboxRepository>(builder: InboxConsumerRunnerBuilder<S>) -> Self {
         let mut runner = builder.build().unwrap();
         let cancel = CancellationToken::new();
         let token = cancel.clone();

@@ -1,0 +1,147 @@
+//! A runner between the test kit's store and broker, which need no server and fail where a test wants them to.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use omni_box_core::{
+    AckHandle, AssignedPartition, ConsumerGroup, Event, EventConsumer, EventStatus, HandlerError,
+    HandlerOutcome, InboundMessage, InboxContext, InboxHandler, Jitter, Result, RetryPolicy,
+};
+use omni_box_harness::eventually;
+use omni_box_pipeline::{InboxConsumerRunner, InboxConsumerRunnerBuilder};
+use omni_box_testkit::{FaultPlan, Faulty, MemoryStore};
+use tokio::sync::mpsc;
+
+use super::broker::Broker;
+use super::service::{GROUP, LONG};
+
+type Act = dyn Fn(String, u32) -> BoxFuture<'static, Result<HandlerOutcome, HandlerError>> + Send + Sync;
+
+/// Acts on a message's id and on how often the handler was called with it.
+#[derive(Clone)]
+pub(crate) struct Handler {
+    act: Arc<Act>,
+    calls: Arc<Mutex<HashMap<String, u32>>>,
+}
+
+impl Handler {
+    pub(crate) fn new<F>(act: impl Fn(String, u32) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<HandlerOutcome, HandlerError>> + Send + 'static,
+    {
+        Self { act: Arc::new(move |id, call| act(id, call).boxed()), calls: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl InboxHandler<Faulty<MemoryStore>> for Handler {
+    async fn handle(
+        &self,
+        cx: InboxContext<'_, Faulty<MemoryStore>>,
+    ) -> Result<HandlerOutcome, HandlerError> {
+        let id = cx.event.message_id().to_owned();
+        let call = {
+            let mut calls = self.calls.lock().unwrap();
+            let calls = calls.entry(id.clone()).or_default();
+            *calls += 1;
+            *calls
+        };
+        (self.act)(id, call).await
+    }
+}
+
+/// A store and a broker with one partition.
+pub(crate) struct Memory {
+    pub(crate) store: Faulty<MemoryStore>,
+    pub(crate) broker: Broker,
+    looks: Arc<AtomicUsize>,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        let store = Faulty::new(MemoryStore::new(), &FaultPlan::new());
+        Self { store, broker: Broker::new(1), looks: Arc::default() }
+    }
+
+    /// A runner with short delays.
+    pub(crate) fn builder(&self, handler: &Handler) -> InboxConsumerRunnerBuilder<Faulty<MemoryStore>> {
+        let consumer = Watched { inner: self.broker.consumer(), looks: self.looks.clone() };
+        let retry = RetryPolicy::new(Duration::from_millis(5), Duration::from_millis(50), Jitter::Equal);
+        InboxConsumerRunner::builder(consumer, self.store.clone())
+            .consumer_group(ConsumerGroup::new(GROUP).unwrap())
+            .retry(retry.unwrap())
+            .handler(handler.clone())
+    }
+
+    /// A message's status and counted attempts.
+    pub(crate) fn row(&self, id: &str) -> Option<(EventStatus, u32)> {
+        let rows = self.store.inner().inbox_events();
+        let row = rows.iter().find(|row| row.message_id() == id)?;
+        Some((row.lifecycle().status(), row.lifecycle().attempts_made()))
+    }
+
+    /// How often workers have looked whether their partition is still theirs, as they do whenever they look for work.
+    pub(crate) fn looks(&self) -> usize {
+        self.looks.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn drained(&self) {
+        eventually(LONG, async || self.broker.is_drained()).await;
+    }
+}
+
+/// A consumer whose partitions count how often they are looked at.
+struct Watched<C> {
+    inner: C,
+    looks: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl<C: EventConsumer + Sync> EventConsumer for Watched<C> {
+    async fn start(&mut self) -> Result<()> {
+        self.inner.start().await
+    }
+
+    async fn next_partition(&mut self) -> Result<Option<AssignedPartition>> {
+        let assigned = self.inner.next_partition().await?;
+        Ok(assigned.map(|AssignedPartition { partition, messages, ack }| {
+            let ack = Box::new(WatchedAck { inner: ack, looks: self.looks.clone() });
+            AssignedPartition { partition, messages, ack }
+        }))
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+#[derive(Debug)]
+struct WatchedAck {
+    inner: Box<dyn AckHandle>,
+    looks: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl AckHandle for WatchedAck {
+    async fn commit(&self, offsets: &[i64]) -> Result<()> {
+        self.inner.commit(offsets).await
+    }
+
+    async fn rewind(&self) -> Result<mpsc::Receiver<InboundMessage>> {
+        self.inner.rewind().await
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.inner.is_revoked()
+    }
+
+    async fn lost(&self) {
+        self.inner.lost().await;
+    }
+}
