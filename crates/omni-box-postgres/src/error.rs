@@ -1,53 +1,21 @@
 //! Native errors, classified where they are seen.
 
-use std::error::Error as StdError;
-use std::fmt;
-
 use omni_box_core::{Error, ErrorKind};
-
-/// What is kept of an error of the server: its SQLSTATE and, where it cannot quote a value, its primary message. Details and
-/// hints may repeat a row and are dropped.
-#[derive(Debug)]
-struct ServerError {
-    code: String,
-    message: Option<String>,
-}
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.message {
-            Some(message) => write!(f, "SQLSTATE {}: {message}", self.code),
-            None => write!(f, "SQLSTATE {}", self.code),
-        }
-    }
-}
-
-impl StdError for ServerError {}
+use omni_box_sql::{KeptError, cause};
+use sqlx::error::DatabaseError;
 
 /// Turns a native error into ours; `doing` is the verb, as in "cannot {doing}".
 pub(crate) fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
     move |error| {
         let kind = kind(&error);
         let hint = if kind == ErrorKind::Misconfigured { " (run PgStore::migrate first?)" } else { "" };
-        Error::new(kind, format!("cannot {doing}{hint}")).with_source(cause(error))
+        Error::new(kind, format!("cannot {doing}{hint}")).with_source(cause(error, keep))
     }
 }
 
 /// What kind of failure a native error is.
 pub(crate) fn kind(error: &sqlx::Error) -> ErrorKind {
-    match error {
-        sqlx::Error::Database(error) => error.code().map_or(ErrorKind::Internal, |code| kind_of_state(&code)),
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::BeginFailed => ErrorKind::Unavailable,
-        sqlx::Error::PoolClosed => ErrorKind::Closed,
-        sqlx::Error::Configuration(_) => ErrorKind::Misconfigured,
-        sqlx::Error::RowNotFound => ErrorKind::NotFound,
-        _ => ErrorKind::Internal,
-    }
+    omni_box_sql::kind(error, |error| error.code().map_or(ErrorKind::Internal, |code| kind_of_state(&code)))
 }
 
 fn kind_of_state(code: &str) -> ErrorKind {
@@ -71,19 +39,12 @@ fn kind_of_state(code: &str) -> ErrorKind {
     }
 }
 
-/// The cause, without what may repeat a payload.
-fn cause(error: sqlx::Error) -> Box<dyn StdError + Send + Sync> {
-    match error {
-        sqlx::Error::Database(error) => {
-            let code = error.code().unwrap_or_default().into_owned();
-            // data errors and errors raised by functions of the application quote values in the primary message
-            let is_quiet = matches!(
-                code.get(..2),
-                Some("08" | "23" | "25" | "28" | "3F" | "40" | "53" | "55" | "57" | "58")
-            ) || matches!(code.as_str(), "42501" | "42P01" | "42703");
-            let message = is_quiet.then(|| error.message().to_owned());
-            Box::new(ServerError { code, message })
-        }
-        other => Box::new(other),
-    }
+/// Data errors and errors raised by functions of the application quote values in the primary message.
+fn keep(error: &dyn DatabaseError) -> KeptError {
+    let code = error.code().unwrap_or_default();
+    let is_quiet =
+        matches!(code.get(..2), Some("08" | "23" | "25" | "28" | "3F" | "40" | "53" | "55" | "57" | "58"))
+            || matches!(&*code, "42501" | "42P01" | "42703");
+    let message = is_quiet.then(|| error.message().to_owned());
+    KeptError { code: format!("SQLSTATE {code}"), message }
 }

@@ -9,16 +9,17 @@ use omni_box_core::{
     PartitionEnd, QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, TopicPartition,
     WorkerId,
 };
-use omni_box_sql::known_message;
+use omni_box_sql::{Outcome, known_message};
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::PgStore;
 use crate::error::failed;
-use crate::lanes::{Outcome, retry_columns, uuids};
+use crate::lanes::uuids;
 use crate::outbox::require_transaction;
 use crate::row::Reader;
+use crate::store::interval;
 
 impl InboxRepository for PgStore {
     async fn receive(&self, conn: &mut PgConnection, events: &[InboxEvent]) -> Result<Vec<Received>> {
@@ -52,13 +53,13 @@ impl InboxRepository for PgStore {
                 .map_err(failed("complete messages"))?;
         }
         if !failures.is_empty() {
-            let outcomes: Vec<Outcome> = failures.iter().map(|(_, failure)| retry_columns(failure)).collect();
+            let outcomes: Vec<Outcome> = failures.iter().map(|(_, failure)| Outcome::from(failure)).collect();
             sqlx::query(self.queries.inbox_fail.sql())
                 .bind(failures.iter().map(|(id, _)| id.as_uuid()).collect::<Vec<_>>())
                 .bind(outcomes.iter().map(|outcome| outcome.charge).collect::<Vec<_>>())
                 .bind(failures.iter().map(|(_, failure)| failure.error()).collect::<Vec<_>>())
                 .bind(outcomes.iter().map(|outcome| outcome.kind).collect::<Vec<_>>())
-                .bind(outcomes.into_iter().map(|outcome| outcome.delay).collect::<Vec<_>>())
+                .bind(outcomes.iter().map(|outcome| interval(outcome.delay)).collect::<Vec<_>>())
                 .execute(conn)
                 .await
                 .map_err(failed("record failures of messages"))?;
@@ -200,7 +201,7 @@ impl EventRepository<InboxEvent> for PgStore {
     }
 
     async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
-        let Outcome { charge, kind, delay } = retry_columns(failure);
+        let Outcome { charge, kind, delay } = Outcome::from(failure);
         let mut session = self.session().await?;
         let done = sqlx::query(self.queries.inbox_fail_claimed.sql())
             .bind(id.as_uuid())
@@ -208,7 +209,7 @@ impl EventRepository<InboxEvent> for PgStore {
             .bind(charge)
             .bind(failure.error())
             .bind(kind)
-            .bind(delay)
+            .bind(interval(delay))
             .execute(&mut *session)
             .await
             .map_err(failed("record a failure"))?;

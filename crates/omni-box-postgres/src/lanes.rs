@@ -4,12 +4,11 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Activity, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
-    Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled,
+    Activity, EventId, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare, Lease,
+    LeaseRequest, OrderedLanes, OwnerId, Result, Settled,
 };
-use omni_box_sql::{Query, lane_event, lane_id};
+use omni_box_sql::{Outcome, Query, fair_share, lane_event, lane_id};
 use sqlx::PgConnection;
-use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
 use crate::PgStore;
@@ -127,7 +126,7 @@ impl PgStore {
                 .map_err(failed("renew leases"))?;
         let mut leases: Vec<Lease> =
             held.into_iter().zip(epochs).map(|(lane, epoch)| Lease { lane: lane_id(lane), epoch }).collect();
-        let fair_share = lanes.max(0).cast_unsigned().div_ceil(alive.max(1).cast_unsigned()) as usize;
+        let fair_share = fair_share(lanes, alive);
         let mut taken = Vec::new();
         if leases.len() < fair_share {
             let rows: Vec<(i16, i64)> = sqlx::query_as(self.queries.lanes_claim.sql())
@@ -246,13 +245,13 @@ impl PgStore {
     }
 
     async fn hold(&self, conn: &mut PgConnection, mine: &[i16], holds: &[LaneHold]) -> Result<()> {
-        let outcomes: Vec<Outcome> = holds.iter().map(|hold| retry_columns(&hold.failure)).collect();
+        let outcomes: Vec<Outcome> = holds.iter().map(|hold| Outcome::from(&hold.failure)).collect();
         sqlx::query(self.queries.lanes_hold.sql())
             .bind(holds.iter().map(|hold| hold.id.as_uuid()).collect::<Vec<_>>())
             .bind(outcomes.iter().map(|outcome| outcome.charge).collect::<Vec<_>>())
             .bind(holds.iter().map(|hold| hold.failure.error()).collect::<Vec<_>>())
             .bind(outcomes.iter().map(|outcome| outcome.kind).collect::<Vec<_>>())
-            .bind(outcomes.into_iter().map(|outcome| outcome.delay).collect::<Vec<_>>())
+            .bind(outcomes.iter().map(|outcome| interval(outcome.delay)).collect::<Vec<_>>())
             .bind(
                 holds
                     .iter()
@@ -277,24 +276,6 @@ impl PgStore {
             .map_err(failed("release held keys"))?;
         Ok(())
     }
-}
-
-/// A failure as statements take it.
-pub(crate) struct Outcome {
-    /// What is added to the attempts.
-    pub(crate) charge: i32,
-    /// 0: tried again after `delay`; 1: when an operator says so; 2: never.
-    pub(crate) kind: i32,
-    pub(crate) delay: PgInterval,
-}
-
-pub(crate) fn retry_columns(failure: &Failure) -> Outcome {
-    let (kind, delay) = match failure.retry {
-        Retry::After(delay) => (0, interval(delay)),
-        Retry::OnRequest => (1, PgInterval::default()),
-        Retry::Never => (2, PgInterval::default()),
-    };
-    Outcome { charge: failure.attempt.charge(), kind, delay }
 }
 
 pub(crate) fn uuids(ids: &[EventId]) -> Vec<Uuid> {

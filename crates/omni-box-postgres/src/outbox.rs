@@ -5,19 +5,19 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Error, ErrorKind,
-    Event, EventId, EventRepository, Failure, FetchFilters, LaneId, LifecycleRecord, OrderedLanes,
-    OutboxEvent, OutboxRepository, Result, RetentionPolicies, Wakeup,
+    Event, EventId, EventRepository, Failure, FetchFilters, LaneId, OrderedLanes, OutboxEvent,
+    OutboxRepository, Result, RetentionPolicies, Wakeup,
 };
-use omni_box_sql::{Columns, by_mode, check_drained, delivery_mode};
+use omni_box_sql::{Columns, Outcome, by_mode, check_drained, delivery_mode, stored};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, Executor, PgConnection};
 
 use crate::PgStore;
 use crate::error::failed;
-use crate::lanes::{Outcome, retry_columns};
 use crate::migrate::MIGRATIONS;
 use crate::query::Queries;
 use crate::row::Reader;
+use crate::store::interval;
 
 impl EventRepository<OutboxEvent> for PgStore {
     async fn create(&self, conn: &mut PgConnection, event: &OutboxEvent) -> Result<Created<OutboxEvent>> {
@@ -34,12 +34,12 @@ impl EventRepository<OutboxEvent> for PgStore {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let stored = self.insert(conn, events).await?;
-        let existing = self.existing(conn, events, &stored).await?;
+        let new = self.insert(conn, events).await?;
+        let existing = self.existing(conn, events, &new).await?;
         events
             .iter()
-            .map(|event| match stored.get(&event.id()) {
-                Some(times) => Ok(Created::New(times.apply(event))),
+            .map(|event| match new.get(&event.id()) {
+                Some(times) => Ok(Created::New(stored(event, times.scheduled_at, times.created_at))),
                 None => existing_of(event, &existing),
             })
             .collect()
@@ -86,7 +86,7 @@ impl EventRepository<OutboxEvent> for PgStore {
     }
 
     async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
-        let Outcome { charge, kind, delay } = retry_columns(failure);
+        let Outcome { charge, kind, delay } = Outcome::from(failure);
         let mut session = self.session().await?;
         let done = sqlx::query(self.queries.outbox_fail_claimed.sql())
             .bind(id.as_uuid())
@@ -94,7 +94,7 @@ impl EventRepository<OutboxEvent> for PgStore {
             .bind(charge)
             .bind(failure.error())
             .bind(kind)
-            .bind(delay)
+            .bind(interval(delay))
             .execute(&mut *session)
             .await
             .map_err(failed("record a failure"))?;
@@ -204,11 +204,11 @@ impl PgStore {
         &self,
         conn: &mut PgConnection,
         events: &[OutboxEvent],
-        stored: &HashMap<EventId, StoredTimes>,
+        new: &HashMap<EventId, StoredTimes>,
     ) -> Result<HashMap<String, OutboxEvent>> {
         let keys: Vec<&str> = events
             .iter()
-            .filter(|event| !stored.contains_key(&event.id()))
+            .filter(|event| !new.contains_key(&event.id()))
             .filter_map(|event| event.content().idempotency_key.as_deref())
             .collect();
         if keys.is_empty() {
@@ -232,14 +232,6 @@ impl PgStore {
 struct StoredTimes {
     scheduled_at: DateTime<Utc>,
     created_at: DateTime<Utc>,
-}
-
-impl StoredTimes {
-    fn apply(&self, event: &OutboxEvent) -> OutboxEvent {
-        let mut life = LifecycleRecord::stored(event.lifecycle(), self.created_at);
-        life.scheduled_at = Some(self.scheduled_at);
-        OutboxEvent::restore(event.record().clone(), life.into())
-    }
 }
 
 fn existing_of(event: &OutboxEvent, existing: &HashMap<String, OutboxEvent>) -> Result<Created<OutboxEvent>> {

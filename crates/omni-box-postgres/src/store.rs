@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{ErrorKind, Result, Store};
+use omni_box_sql::micros;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::types::PgInterval;
 use sqlx::{PgConnection, PgPool, Postgres};
@@ -180,7 +181,5 @@ impl DerefMut for Session {
 
 /// A length of time as the server has it; what is longer than a century is cut to it.
 pub(crate) fn interval(duration: Duration) -> PgInterval {
-    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-    let microseconds = i64::try_from(duration.min(CENTURY).as_micros()).unwrap_or(i64::MAX);
-    PgInterval { months: 0, days: 0, microseconds }
+    PgInterval { months: 0, days: 0, microseconds: micros(duration) }
 }

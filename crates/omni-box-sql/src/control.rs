@@ -8,8 +8,8 @@ use crate::{Dialect, Migrations, Table};
 /// The delivery mode, from the columns `delivery_mode` and `schema_version` of the control row, if there is one.
 ///
 /// # Errors
-/// [`Misconfigured`](ErrorKind::Misconfigured) when there is no row, or its version is not the one the program needs; an error of core
-/// when the mode is not known.
+/// [`Misconfigured`](ErrorKind::Misconfigured) when there is no row, or its version is not the one the program needs;
+/// [`Invalid`](ErrorKind::Invalid) when the mode is not known.
 pub fn delivery_mode(
     dialect: &(impl Dialect + ?Sized),
     migrations: &Migrations,

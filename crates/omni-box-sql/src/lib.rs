@@ -1,8 +1,16 @@
-//! What stores of omni-box on SQL databases share, whatever the database: the names of the tables, and SQL in templates that are
-//! rendered with them.
+//! What stores of omni-box on SQL databases share, whatever the database.
 //!
-//! `omni-box-postgres` and `omni-box-sqlite` are built on it, and a store on another SQL database may be. It depends on no driver. Users
-//! of a store do not need it: what they meet of it, the store exports.
+//! `omni-box-postgres` and `omni-box-sqlite` are built on it, and a store on another SQL database may be. It is on sqlx, and on no driver
+//! of it. Users of a store do not need it: what they meet of it, the store exports.
+//!
+//! - [`Table`] and [`TableNames`]: the tables, and what they are called. [`Dialect`] and [`render`]: SQL in templates.
+//! - [`queries!`] and [`Query`]: the statements of a store, one in a file each. They are each store's own, and so are the calls that run
+//!   them: what parameters look like, and which transaction they need, differs from database to database.
+//! - [`Columns`]: events read back, by [`outbox_event`], [`inbox_event`] and others. [`Outcome`], [`micros`], [`fair_share`] and [`stored`]: what goes the
+//!   other way.
+//! - [`Migrations`] and their ledger; [`ExpectedTable`] and [`SchemaDifference`]: whether a schema is what a program needs.
+//! - [`delivery_mode`], [`by_mode`], [`check_drained`]: the control row.
+//! - [`kind`], [`cause`] and [`KeptError`]: native errors, classified, and without what may repeat a payload.
 //!
 //! A store's settings implement [`Dialect`]: what its SQL looks like.
 //!
@@ -37,7 +45,9 @@
 
 mod control;
 mod dialect;
+mod error;
 mod migration;
+mod parameter;
 mod query;
 mod row;
 mod schema;
@@ -45,11 +55,12 @@ mod table;
 
 pub use control::{by_mode, check_drained, delivery_mode};
 pub use dialect::{Dialect, render};
+pub use error::{KeptError, cause, kind};
 pub use migration::{Migration, Migrations};
+pub use parameter::{Outcome, fair_share, micros, moment, stored};
 pub use query::Query;
 pub use row::{
-    Columns, inbox_columns, inbox_event, known_message, lane_event, lane_id, moment, outbox_columns,
-    outbox_event,
+    Columns, inbox_columns, inbox_event, known_message, lane_event, lane_id, outbox_columns, outbox_event,
 };
 pub use schema::{ExpectedTable, SchemaDifference};
 pub use table::{Table, TableNames, check_name};

@@ -188,9 +188,3 @@ fn shared<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<(Uuid, EventContent, L
 fn owned<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<Option<String>> {
     Ok(row.optional_text()?.map(str::to_owned))
 }
-
-/// A point in time from its microseconds since 1970; those that chrono cannot hold become the nearest it can.
-pub fn moment(micros: i64) -> DateTime<Utc> {
-    let bound = if micros < 0 { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC };
-    DateTime::from_timestamp_micros(micros).unwrap_or(bound)
-}

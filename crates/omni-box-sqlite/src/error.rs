@@ -1,9 +1,8 @@
 //! Native errors, classified where they are seen.
 
-use std::error::Error as StdError;
-use std::fmt;
-
 use omni_box_core::{Error, ErrorKind};
+use omni_box_sql::{KeptError, cause};
+use sqlx::error::DatabaseError;
 
 /// Result codes, the low byte of extended ones. <https://www.sqlite.org/rescode.html>
 mod code {
@@ -30,43 +29,16 @@ mod code {
     pub(super) const CONSTRAINT_TRIGGER: i32 = 1811;
 }
 
-/// What is kept of an error of SQLite: its extended result code and, where it cannot quote a value, its message.
-#[derive(Debug)]
-struct EngineError {
-    code: i32,
-    message: Option<String>,
-}
-
-impl fmt::Display for EngineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.message {
-            Some(message) => write!(f, "SQLite error {}: {message}", self.code),
-            None => write!(f, "SQLite error {}", self.code),
-        }
-    }
-}
-
-impl StdError for EngineError {}
-
 /// Turns a native error into ours; `doing` is the verb, as in "cannot {doing}".
 pub(crate) fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
-    move |error| Error::new(kind(&error), format!("cannot {doing}{}", hint(&error))).with_source(cause(error))
+    move |error| {
+        Error::new(kind(&error), format!("cannot {doing}{}", hint(&error))).with_source(cause(error, keep))
+    }
 }
 
 /// What kind of failure a native error is.
 pub(crate) fn kind(error: &sqlx::Error) -> ErrorKind {
-    match error {
-        sqlx::Error::Database(error) => kind_of_code(code_of(error.as_ref()), error.message()),
-        sqlx::Error::Io(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::BeginFailed => ErrorKind::Unavailable,
-        sqlx::Error::PoolClosed => ErrorKind::Closed,
-        sqlx::Error::Configuration(_) => ErrorKind::Misconfigured,
-        sqlx::Error::RowNotFound => ErrorKind::NotFound,
-        _ => ErrorKind::Internal,
-    }
+    omni_box_sql::kind(error, |error| kind_of_code(code_of(error), error.message()))
 }
 
 fn kind_of_code(extended: i32, message: &str) -> ErrorKind {
@@ -116,22 +88,16 @@ fn hint(error: &sqlx::Error) -> &'static str {
     }
 }
 
-/// The cause, without what may repeat a payload.
-fn cause(error: sqlx::Error) -> Box<dyn StdError + Send + Sync> {
-    match error {
-        sqlx::Error::Database(error) => {
-            let code = code_of(error.as_ref());
-            // the text that an application's trigger raises may be anything
-            let is_quiet = code != code::CONSTRAINT_TRIGGER;
-            let message = is_quiet.then(|| error.message().to_owned());
-            Box::new(EngineError { code, message })
-        }
-        other => Box::new(other),
-    }
+/// The text that an application's trigger raises may be anything.
+fn keep(error: &dyn DatabaseError) -> KeptError {
+    let code = code_of(error);
+    let is_quiet = code != code::CONSTRAINT_TRIGGER;
+    let message = is_quiet.then(|| error.message().to_owned());
+    KeptError { code: format!("SQLite error {code}"), message }
 }
 
 /// The extended result code.
-pub(crate) fn code_of(error: &dyn sqlx::error::DatabaseError) -> i32 {
+pub(crate) fn code_of(error: &dyn DatabaseError) -> i32 {
     error.code().and_then(|code| code.parse().ok()).unwrap_or(code::ERROR)
 }
 

@@ -7,13 +7,12 @@ use omni_box_core::{
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
     QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, Store, TopicPartition, WorkerId,
 };
-use omni_box_sql::known_message;
+use omni_box_sql::{Outcome, known_message, micros};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
 use crate::error::failed;
-use crate::lanes::{Outcome, retry_columns};
 use crate::query::{array, ids};
 use crate::row::Reader;
 use crate::transaction::require_transaction;
@@ -282,13 +281,13 @@ impl SqliteStore {
         failure: &Failure,
         token: Option<&ClaimToken>,
     ) -> Result<bool> {
-        let Outcome { charge, kind, delay } = retry_columns(failure);
+        let Outcome { charge, kind, delay } = Outcome::from(failure);
         let done = sqlx::query(self.queries.inbox_fail.sql())
             .bind(id.to_string())
             .bind(charge)
             .bind(failure.error())
             .bind(kind)
-            .bind(delay)
+            .bind(micros(delay))
             .bind(token.map(ClaimToken::as_str))
             .execute(conn)
             .await

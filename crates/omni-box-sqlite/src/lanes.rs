@@ -4,15 +4,15 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Activity, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
-    Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Retry, Settled, Store,
+    Activity, EventId, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare, Lease,
+    LeaseRequest, OrderedLanes, OwnerId, Result, Settled, Store,
 };
-use omni_box_sql::{Query, lane_event, lane_id};
+use omni_box_sql::{Outcome, Query, fair_share, lane_event, lane_id, micros};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
 use crate::error::failed;
-use crate::query::{array, ids, micros};
+use crate::query::{array, ids};
 use crate::row::Reader;
 
 #[async_trait]
@@ -137,7 +137,7 @@ impl SqliteStore {
             .fetch_all(&mut *conn)
             .await
             .map_err(failed("renew leases"))?;
-        let fair_share = lanes.max(0).cast_unsigned().div_ceil(alive.max(1).cast_unsigned()) as usize;
+        let fair_share = fair_share(lanes, alive);
         let mut leases: Vec<Lease> = renewed.into_iter().map(lease).collect();
         if leases.len() < fair_share {
             let rows: Vec<(i64, i64)> = sqlx::query_as(self.queries.lanes_claim.sql())
@@ -246,13 +246,13 @@ impl SqliteStore {
     }
 
     async fn hold(&self, conn: &mut SqliteConnection, hold: &LaneHold, lanes: &str) -> Result<()> {
-        let Outcome { charge, kind, delay } = retry_columns(&hold.failure);
+        let Outcome { charge, kind, delay } = Outcome::from(&hold.failure);
         sqlx::query(self.queries.lanes_hold.sql())
             .bind(hold.id.to_string())
             .bind(charge)
             .bind(hold.failure.error())
             .bind(kind)
-            .bind(delay)
+            .bind(micros(delay))
             .bind(hold.attempts_made)
             .bind(lanes)
             .execute(conn)
@@ -271,25 +271,6 @@ impl SqliteStore {
             .map_err(failed("release a held key"))?;
         Ok(())
     }
-}
-
-/// A failure as statements take it.
-pub(crate) struct Outcome {
-    /// What is added to the attempts.
-    pub(crate) charge: i32,
-    /// 0: tried again after `delay`; 1: when an operator says so; 2: never.
-    pub(crate) kind: i32,
-    /// In microseconds.
-    pub(crate) delay: i64,
-}
-
-pub(crate) fn retry_columns(failure: &Failure) -> Outcome {
-    let (kind, delay) = match failure.retry {
-        Retry::After(delay) => (0, micros(delay)),
-        Retry::OnRequest => (1, 0),
-        Retry::Never => (2, 0),
-    };
-    Outcome { charge: failure.attempt.charge(), kind, delay }
 }
 
 /// Takes the first of each lane, then the second of each, while the bytes last; at least one.

@@ -7,13 +7,13 @@ use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, DistributedLocking, Event, EventId, FetchFilters, InboxEvent,
     OutboxEvent, Result, Store,
 };
-use omni_box_sql::Query;
+use omni_box_sql::{Query, micros};
 use uuid::Uuid;
 
 use crate::error::failed;
 use crate::inbox::inbox_events;
 use crate::outbox::outbox_events;
-use crate::query::{array, ids, micros};
+use crate::query::{array, ids};
 use crate::{SqliteStore, outbox};
 
 impl SqliteStore {

@@ -2,17 +2,16 @@
 
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Event, EventId,
-    EventRepository, Failure, FetchFilters, LifecycleRecord, OrderedLanes, OutboxEvent, OutboxRepository,
-    Result, RetentionPolicies, Store, Wakeup,
+    EventRepository, Failure, FetchFilters, OrderedLanes, OutboxEvent, OutboxRepository, Result,
+    RetentionPolicies, Store, Wakeup,
 };
-use omni_box_sql::{by_mode, check_drained, delivery_mode, moment};
+use omni_box_sql::{Outcome, by_mode, check_drained, delivery_mode, micros, moment, stored};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor, SqliteConnection};
 use uuid::Uuid;
 
 use crate::SqliteStore;
 use crate::error::failed;
-use crate::lanes::{Outcome, retry_columns};
 use crate::migrate::MIGRATIONS;
 use crate::query::{Queries, array};
 use crate::row::Reader;
@@ -79,7 +78,7 @@ impl EventRepository<OutboxEvent> for SqliteStore {
     }
 
     async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
-        let Outcome { charge, kind, delay } = retry_columns(failure);
+        let Outcome { charge, kind, delay } = Outcome::from(failure);
         let mut tx = self.begin().await?;
         let done = sqlx::query(self.queries.outbox_fail_claimed.sql())
             .bind(id.to_string())
@@ -87,7 +86,7 @@ impl EventRepository<OutboxEvent> for SqliteStore {
             .bind(charge)
             .bind(failure.error())
             .bind(kind)
-            .bind(delay)
+            .bind(micros(delay))
             .execute(&mut *tx)
             .await
             .map_err(failed("record a failure"))?;
@@ -153,7 +152,7 @@ impl SqliteStore {
 
     async fn insert(&self, conn: &mut SqliteConnection, event: &OutboxEvent) -> Result<Created<OutboxEvent>> {
         let content = event.content();
-        let stored: Option<(i64, i64)> = sqlx::query_as(self.queries.outbox_create.sql())
+        let times: Option<(i64, i64)> = sqlx::query_as(self.queries.outbox_create.sql())
             .bind(event.id().to_string())
             .bind(event.event_type())
             .bind(event.aggregate_type())
@@ -172,8 +171,10 @@ impl SqliteStore {
             .fetch_optional(&mut *conn)
             .await
             .map_err(failed("store an event"))?;
-        match stored {
-            Some((scheduled_at, created_at)) => Ok(Created::New(with_times(event, scheduled_at, created_at))),
+        match times {
+            Some((scheduled_at, created_at)) => {
+                Ok(Created::New(stored(event, moment(scheduled_at), moment(created_at))))
+            }
             None => self.existing(conn, event).await,
         }
     }
@@ -191,13 +192,6 @@ impl SqliteStore {
             .map_err(failed("look an idempotency key up"))?;
         Ok(Created::Existing(outbox_event(&row)?))
     }
-}
-
-/// The event with what the database's clock said when it was stored.
-fn with_times(event: &OutboxEvent, scheduled_at: i64, created_at: i64) -> OutboxEvent {
-    let mut life = LifecycleRecord::stored(event.lifecycle(), moment(created_at));
-    life.scheduled_at = Some(moment(scheduled_at));
-    OutboxEvent::restore(event.record().clone(), life.into())
 }
 
 /// Topics, types and ids of aggregates as statements take them.

@@ -1,7 +1,5 @@
 //! The statements, with their table names put in once, and what they take.
 
-use std::time::Duration;
-
 use omni_box_core::EventId;
 
 omni_box_sql::queries! {
@@ -74,10 +72,4 @@ pub(crate) fn ids(ids: &[EventId]) -> String {
 /// Values as the JSON array that statements take.
 pub(crate) fn array<V: Into<serde_json::Value>>(values: impl IntoIterator<Item = V>) -> String {
     values.into_iter().map(Into::into).collect::<serde_json::Value>().to_string()
-}
-
-/// A length of time as statements take it, in microseconds; what is longer than a century is cut to it.
-pub(crate) fn micros(duration: Duration) -> i64 {
-    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-    i64::try_from(duration.min(CENTURY).as_micros()).unwrap_or(i64::MAX)
 }

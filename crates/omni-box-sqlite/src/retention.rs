@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{BatchSize, InboxEvent, OutboxEvent, Result, RetentionPolicies, Store};
-use omni_box_sql::Query;
+use omni_box_sql::{Query, micros};
 
 use crate::SqliteStore;
 use crate::error::failed;
-use crate::query::micros;
 
 impl SqliteStore {
     async fn release_stale(&self, query: &Query, older_than: Duration) -> Result<u64> {

@@ -4,7 +4,9 @@
 
 mod control;
 mod dialect;
+mod error;
 mod migration;
+mod parameter;
 mod query;
 mod row;
 mod table;
