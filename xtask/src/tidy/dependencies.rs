@@ -11,34 +11,67 @@ const ADAPTERS: [&str; 4] = ["omni-box-kafka", "omni-box-postgres", "omni-box-pr
 /// What an adapter may not know, besides the other adapters.
 const ABOVE_ADAPTERS: [&str; 2] = ["omni-box", "omni-box-pipeline"];
 
-/// What is made for those who write stores and brokers: it ships with the core alone.
-const TESTKIT: &str = "omni-box-testkit";
-
 const CORE: &str = "omni-box-core";
+/// What is made for those who write stores and brokers.
+const TESTKIT: &str = "omni-box-testkit";
+/// What stores on SQL databases share.
+const SQL: &str = "omni-box-sql";
+
+/// Which crates of the workspace these ship with: the adapters, and what is made for those who write others.
+const SHIPS_WITH: [(&str, &[&str]); 6] = [
+    ("omni-box-kafka", &[CORE]),
+    ("omni-box-postgres", &[CORE, SQL]),
+    ("omni-box-prometheus", &[CORE]),
+    (SQL, &[CORE]),
+    ("omni-box-sqlite", &[CORE, SQL]),
+    (TESTKIT, &[CORE]),
+];
+
+/// Features of sqlx that bring a driver, and crates that are one; with everything that starts with the name and a dash.
+const DRIVERS: [&str; 7] =
+    ["all-databases", "mysql", "postgres", "sqlite", "sqlx-mysql", "sqlx-postgres", "sqlx-sqlite"];
+
 /// What must never come with the core; with everything that starts with the name and a dash.
 const FOREIGN_TO_CORE: [&str; 4] = ["sqlx", "rdkafka", "prometheus", "opentelemetry"];
 
-/// Checks the adapters' own dependencies of every kind, and all that the core brings along.
+/// Checks the own dependencies of the adapters and of what is made for them, and all that the core brings along.
 pub(super) fn check(metadata: &Metadata, findings: &mut Findings) {
     for package in metadata.workspace_packages() {
-        let name = package.name.as_str();
-        if !ADAPTERS.contains(&name) {
-            continue;
-        }
-        let allowed =
-            |other: &str| other == name || !ADAPTERS.iter().chain(&ABOVE_ADAPTERS).any(|c| *c == other);
-        let others: BTreeSet<&str> = package.dependencies.iter().map(|d| d.name.as_str()).collect();
-        for other in others.into_iter().filter(|other| !allowed(other)) {
-            findings.errors.push(format!("{name} is an adapter and must not depend on {other}"));
+        let Some((name, with)) = SHIPS_WITH.iter().find(|(name, _)| package.name == *name) else { continue };
+        let forbidden: BTreeSet<&str> = package
+            .dependencies
+            .iter()
+            .filter(|d| d.name.starts_with("omni-box") && d.name != *name)
+            .filter(|d| match d.kind {
+                // the test kit's own tests are free
+                DependencyKind::Development => *name != TESTKIT && is_beside_or_above(&d.name),
+                _ => !with.contains(&d.name.as_str()),
+            })
+            .map(|d| d.name.as_str())
+            .collect();
+        for other in forbidden {
+            findings.errors.push(format!("{name} must not depend on {other}"));
         }
     }
-    for package in metadata.workspace_packages().iter().filter(|package| package.name == TESTKIT) {
-        let shipped = package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal);
-        for other in shipped.filter(|d| d.name.starts_with("omni-box") && d.name != CORE) {
-            findings.errors.push(format!("{TESTKIT} must not depend on {}", other.name));
-        }
-    }
+    check_sql(metadata, findings);
     check_core(metadata, findings);
+}
+
+fn is_beside_or_above(name: &str) -> bool {
+    ADAPTERS.iter().chain(&ABOVE_ADAPTERS).any(|other| *other == name)
+}
+
+/// What all SQL stores share must not bring the driver of one to another.
+fn check_sql(metadata: &Metadata, findings: &mut Findings) {
+    for package in metadata.workspace_packages().into_iter().filter(|package| package.name == SQL) {
+        for dependency in &package.dependencies {
+            let features = dependency.features.iter().filter(|_| is_family(&dependency.name, "sqlx"));
+            let brought = std::iter::once(&dependency.name).chain(features);
+            for driver in brought.filter(|name| DRIVERS.iter().any(|driver| is_family(name, driver))) {
+                findings.errors.push(format!("{SQL} must not bring a driver: {driver}"));
+            }
+        }
+    }
 }
 
 fn check_core(metadata: &Metadata, findings: &mut Findings) {
@@ -81,16 +114,24 @@ mod tests {
 
     use super::*;
 
-    /// A workspace of all packages named on a left side; `dependencies` are (from, to, kind).
+    /// A workspace of all packages named on a left side; `dependencies` are (from, to, kind), or (from, to/feature, kind).
     fn errors(dependencies: &[(&str, &str, Option<&str>)]) -> Vec<String> {
         let id = |name: &str| format!("path+file:///w/{name}#0.1.0");
-        let mut names: BTreeSet<&str> = dependencies.iter().flat_map(|(from, to, _)| [*from, *to]).collect();
+        let dependencies: Vec<_> = dependencies
+            .iter()
+            .map(|(from, to, kind)| {
+                let (to, feature) =
+                    to.split_once('/').map_or((*to, None), |(to, feature)| (to, Some(feature)));
+                (*from, to, Vec::from_iter(feature), *kind)
+            })
+            .collect();
+        let mut names: BTreeSet<&str> = dependencies.iter().flat_map(|(from, to, ..)| [*from, *to]).collect();
         names.insert(CORE);
         let of = |name: &str| dependencies.iter().filter(move |(from, ..)| *from == name).collect::<Vec<_>>();
         let package = |name: &&str| {
-            let direct: Vec<Value> = of(name).into_iter().map(|(_, to, kind)| json!({
+            let direct: Vec<Value> = of(name).into_iter().map(|(_, to, features, kind)| json!({
                 "name": to, "source": null, "req": "*", "kind": kind, "rename": null, "optional": false,
-                "uses_default_features": true, "features": [], "target": null, "registry": null,
+                "uses_default_features": true, "features": features, "target": null, "registry": null,
             })).collect();
             json!({
                 "name": name, "version": "0.1.0", "id": id(name), "license": null, "license_file": null,
@@ -102,10 +143,10 @@ mod tests {
             })
         };
         let node = |name: &&str| {
-            let deps: Vec<Value> = of(name).into_iter().map(|(_, to, kind)| json!({
+            let deps: Vec<Value> = of(name).into_iter().map(|(_, to, _, kind)| json!({
                 "name": to.replace('-', "_"), "pkg": id(to), "dep_kinds": [{ "kind": kind, "target": null }],
             })).collect();
-            let ids: Vec<String> = of(name).into_iter().map(|(_, to, _)| id(to)).collect();
+            let ids: Vec<String> = of(name).into_iter().map(|(_, to, ..)| id(to)).collect();
             json!({ "id": id(name), "dependencies": ids, "deps": deps, "features": [] })
         };
         let members: Vec<String> =
@@ -129,6 +170,10 @@ mod tests {
             ("omni-box-kafka", "rdkafka", None),
             ("omni-box-kafka", "omni-box-harness", Some("dev")),
             ("omni-box", "omni-box-kafka", None),
+            ("omni-box-postgres", "omni-box-sql", None),
+            ("omni-box-postgres", "sqlx/postgres", None),
+            ("omni-box-sql", "omni-box-core", None),
+            ("omni-box-sql", "sqlx/json", None),
             ("omni-box-core", "serde", None),
             ("omni-box-core", "sqlx", Some("dev")),
         ];
@@ -138,11 +183,41 @@ mod tests {
     #[test]
     fn adapters_know_neither_each_other_nor_what_is_above_them() {
         let one = |to, kind| errors(&[("omni-box-postgres", to, kind)]).join("\n");
-        let text = "omni-box-postgres is an adapter and must not depend on omni-box";
+        let text = "omni-box-postgres must not depend on omni-box";
         assert_eq!(one("omni-box-kafka", None), format!("{text}-kafka"));
         assert_eq!(one("omni-box-kafka", Some("dev")), format!("{text}-kafka"));
         assert_eq!(one("omni-box-pipeline", Some("build")), format!("{text}-pipeline"));
         assert_eq!(one("omni-box", None), text);
+    }
+
+    #[test]
+    fn adapters_ship_with_the_core_and_those_on_sql_with_what_they_share() {
+        assert_eq!(
+            errors(&[("omni-box-kafka", SQL, None), ("omni-box-sqlite", TESTKIT, None)]),
+            [
+                "omni-box-kafka must not depend on omni-box-sql",
+                "omni-box-sqlite must not depend on omni-box-testkit"
+            ]
+        );
+        assert_eq!(
+            errors(&[(SQL, "omni-box-sqlite", Some("dev")), (SQL, TESTKIT, None)]),
+            [
+                "omni-box-sql must not depend on omni-box-sqlite",
+                "omni-box-sql must not depend on omni-box-testkit"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_sql_stores_share_brings_no_driver() {
+        for (dependency, driver) in [
+            ("sqlx/postgres", "postgres"),
+            ("sqlx/sqlite-bundled", "sqlite-bundled"),
+            ("sqlx-mysql", "sqlx-mysql"),
+        ] {
+            let text = format!("omni-box-sql must not bring a driver: {driver}");
+            assert_eq!(errors(&[(SQL, dependency, None)]), [text]);
+        }
     }
 
     #[test]
