@@ -280,7 +280,9 @@ impl<S: InboxRepository> Partition<S> {
     }
 
     async fn handle(&mut self, group: Vec<usize>) {
-        if self.careful > 0 && group.iter().any(|&at| self.window.get(at).event().is_some()) {
+        // what is started stays so until its attempt has an outcome: an outage in between costs no other attempt
+        let is_unstarted = |item: &Item| item.event().is_some() && !item.is_started;
+        if self.careful > 0 && group.iter().any(|&at| is_unstarted(self.window.get(at))) {
             match self.work(group.clone(), Task::Start).await[..] {
                 [Fate::Started] => self.careful -= 1,
                 [Fate::Later] => {}

@@ -36,6 +36,10 @@ impl Handler {
     {
         Self { act: Arc::new(move |id, call| act(id, call).boxed()), calls: Arc::default() }
     }
+
+    pub(crate) fn calls(&self, id: &str) -> u32 {
+        self.calls.lock().unwrap().get(id).copied().unwrap_or(0)
+    }
 }
 
 #[async_trait]

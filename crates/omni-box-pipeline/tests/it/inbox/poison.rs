@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use omni_box_core::HandlerOutcome;
+use omni_box_core::{Error, ErrorKind, EventStatus, HandlerOutcome};
 use omni_box_harness::eventually;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::service::{Effects, LONG, Service, broken};
+use super::memory::{Handler, Memory};
+use super::service::{Effects, LONG, Running, Service, broken};
 
 #[tokio::test]
 async fn a_message_that_ends_the_process_is_failed_after_its_attempts() {
@@ -83,4 +84,40 @@ async fn a_good_end_is_known_to_be_good() {
     }
     assert_eq!(service.count("select sum(attempts_made)::bigint from inbox_events").await, 0);
     service.database.close().await.unwrap();
+}
+
+/// After an unclean end, `m` meets the database's failures in so many calls; returns its row and the calls.
+async fn after_an_unclean_end(kind: ErrorKind, failures: u32) -> (Option<(EventStatus, u32)>, u32) {
+    let memory = Memory::new();
+    let handler = Handler::new(move |id, call| async move {
+        match id.as_str() {
+            "m" if call <= failures => Err(Error::new(kind, "as the test wants it").into()),
+            _ => Ok(HandlerOutcome::Completed),
+        }
+    });
+    let running = Running::new(memory.builder(&handler));
+    memory.broker.send(0, "before", "k", json!({}));
+    memory.drained().await;
+    running.crash().await;
+    memory.broker.send(0, "m", "k", json!({}));
+    let running = Running::new(memory.builder(&handler));
+    memory.drained().await;
+    running.stop().await;
+    (memory.row("m"), handler.calls("m"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_of_the_database_after_an_unclean_end_cost_no_attempts() {
+    for kind in [ErrorKind::Unavailable, ErrorKind::Contention] {
+        let (row, calls) = after_an_unclean_end(kind, 4).await;
+        assert_eq!(row, Some((EventStatus::Completed, 1)), "{kind:?}: the attempt that succeeded");
+        assert_eq!(calls, 5, "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_of_the_database_that_follow_one_message_after_an_unclean_end_are_its_own_in_the_end() {
+    let (row, calls) = after_an_unclean_end(ErrorKind::Unavailable, u32::MAX).await;
+    assert_eq!(row, Some((EventStatus::Failed, 6)));
+    assert_eq!(calls, 30, "five for each attempt");
 }
