@@ -44,9 +44,10 @@ impl<S: InboxRepository> Engine<S> {
         self.handler.is_none() || on_persist
     }
 
-    /// Whether a message that failed for good keeps its offset back.
+    /// Whether a message that failed for good keeps its offset back; one that is acknowledged when it is stored has none to keep.
     pub(super) fn holds_failed(&self) -> bool {
-        self.strategy == AckStrategy::ExactlyOnceInbox && self.on_failed == OnFailed::Hold
+        let is_exactly_once = self.strategy == AckStrategy::ExactlyOnceInbox;
+        is_exactly_once && !self.persists_first() && self.on_failed == OnFailed::Hold
     }
 
     /// Most messages in one transaction.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use omni_box_core::{Attempt, ConsumerGroup, HandlerOutcome};
+use omni_box_core::{Attempt, ConsumerGroup, EventStatus, HandlerError, HandlerOutcome};
 use omni_box_harness::eventually;
 use omni_box_pipeline::{CommitOffsetPolicy, InboxConsumerRunner, InboxOutcome, OnFailed};
 use serde_json::json;
@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::broker::Broker;
+use super::memory::{Handler, Memory};
 use super::service::{Effects, LONG, Running, Service, broken};
 
 #[tokio::test]
@@ -152,6 +153,29 @@ async fn a_held_message_keeps_its_offset_until_it_is_requeued() {
     running.stop().await;
     assert_eq!(service.count("select count(*) from effects").await, 3);
     service.database.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_message_that_is_acknowledged_when_it_is_stored_holds_nothing() {
+    let memory = Memory::new();
+    let handler = Handler::new(|id, _| async move {
+        if id == "m" { Err(HandlerError::permanent("never")) } else { Ok(HandlerOutcome::Completed) }
+    });
+    let run = || {
+        let builder = memory.builder(&handler).commit_offset_policy(CommitOffsetPolicy::OnPersist);
+        Running::new(builder.exactly_once_commit_on_failed(OnFailed::Hold))
+    };
+    memory.broker.send(0, "m", "k", json!({"n": 0}));
+    let running = run();
+    eventually(LONG, async || memory.row("m") == Some((EventStatus::Failed, 1))).await;
+    running.stop().await;
+    // as after a crash between the rows and their offsets
+    memory.broker.rewind();
+    memory.broker.send(0, "same-key", "k", json!({"n": 1}));
+    let running = run();
+    memory.drained().await;
+    eventually(LONG, async || memory.row("same-key") == Some((EventStatus::Completed, 0))).await;
+    running.stop().await;
 }
 
 #[tokio::test]
