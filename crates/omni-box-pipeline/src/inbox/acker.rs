@@ -34,7 +34,7 @@ impl Acker {
         let _ = self.commands.send(Command::Done(offsets));
     }
 
-    /// Waits for everything handed over so far; `false` when the broker did not take it and never will from here.
+    /// Waits until the broker was asked to take everything handed over so far; `false` when it did not, though it may be asked again.
     pub(super) async fn flush(&self) -> bool {
         let (answer, answered) = oneshot::channel();
         let _ = self.commands.send(Command::Flush(answer));
@@ -49,6 +49,22 @@ impl Acker {
     }
 }
 
+/// What was handed over and not tried yet.
+#[derive(Default)]
+struct Untried {
+    offsets: Vec<i64>,
+    waiting: Vec<oneshot::Sender<bool>>,
+}
+
+impl Untried {
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Done(done) => self.offsets.extend(done),
+            Command::Flush(answer) => self.waiting.push(answer),
+        }
+    }
+}
+
 async fn run(
     ack: Arc<dyn AckHandle>,
     metrics: Arc<dyn InboxMetrics>,
@@ -58,51 +74,46 @@ async fn run(
         .unwrap_or_default();
     let mut gate = Gate::new("offset commit", policy);
     while let Some(command) = commands.recv().await {
-        let mut offsets = Vec::new();
-        let mut waiting = Vec::new();
-        let mut take = |command| match command {
-            Command::Done(done) => offsets.extend(done),
-            Command::Flush(answer) => waiting.push(answer),
-        };
-        take(command);
-        while let Ok(command) = commands.try_recv() {
-            take(command);
-        }
-        let committed = commit(ack.as_ref(), metrics.as_ref(), offsets, &mut gate, &commands).await;
-        for answer in waiting {
-            // whoever asked may have stopped waiting
-            let _ = answer.send(committed);
-        }
+        commit(ack.as_ref(), metrics.as_ref(), command, &mut gate, &mut commands).await;
     }
 }
 
+/// Commits what `command` and those behind it hand over, until the broker has all of it or never will.
 async fn commit(
     ack: &dyn AckHandle,
     metrics: &dyn InboxMetrics,
-    mut offsets: Vec<i64>,
+    command: Command,
     gate: &mut Gate,
-    commands: &mpsc::UnboundedReceiver<Command>,
-) -> bool {
-    let messages = offsets.len();
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+) {
+    let mut untried = Untried::default();
+    untried.take(command);
+    let mut messages = 0;
     loop {
-        let error = match ack.commit(&offsets).await {
-            Ok(()) => {
-                gate.open();
-                metrics.messages_committed(messages);
-                return true;
-            }
-            Err(error) => error,
+        while let Ok(command) = commands.try_recv() {
+            untried.take(command);
+        }
+        // the handle keeps the marks of a commit that failed, so each offset is given to it once
+        let Untried { offsets, waiting } = std::mem::take(&mut untried);
+        messages += offsets.len();
+        let committed = ack.commit(&offsets).await;
+        for answer in waiting {
+            // whoever asked may have stopped waiting
+            let _ = answer.send(committed.is_ok());
+        }
+        let Err(error) = committed else {
+            gate.open();
+            metrics.messages_committed(messages);
+            return;
         };
         if error.kind() == ErrorKind::Closed {
-            return false;
+            return;
         }
         metrics.commit_failed();
         let delay = gate.close(&error);
         if commands.is_closed() || error.class() == FailureClass::Permanent {
-            return false;
+            return;
         }
-        // the handle keeps the marks, so trying again needs no offsets
-        offsets.clear();
         tokio::time::sleep(delay).await;
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use omni_box_core::{Attempt, ConsumerGroup, EventStatus, HandlerError, HandlerOutcome};
 use omni_box_harness::eventually;
-use omni_box_pipeline::{CommitOffsetPolicy, InboxConsumerRunner, InboxOutcome, OnFailed};
+use omni_box_pipeline::{AckStrategy, CommitOffsetPolicy, InboxConsumerRunner, InboxOutcome, OnFailed};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -176,6 +176,40 @@ async fn a_failed_message_that_is_acknowledged_when_it_is_stored_holds_nothing()
     memory.drained().await;
     eventually(LONG, async || memory.row("same-key") == Some((EventStatus::Completed, 0))).await;
     running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_message_is_answered_for_while_the_broker_refuses_its_offset() {
+    for strategy in [AckStrategy::AtMostOnce, AckStrategy::ExactlyOnceInbox] {
+        let memory = Memory::new();
+        let handler = Handler::new(|_, _| async { Ok(HandlerOutcome::Completed) });
+        let mut runner = memory.builder(&handler).ack_strategy(strategy).build().unwrap();
+        let mut one = async || {
+            let one = runner.process_one(Instant::now() + LONG);
+            let answer = tokio::time::timeout(2 * LONG, one).await;
+            let answer = answer.unwrap_or_else(|_| panic!("{strategy:?}: an answer")).unwrap();
+            answer.map(|result| (result.message_id, result.outcome, result.committed))
+        };
+        memory.broker.refuse_commits();
+        for id in ["m0", "m1"] {
+            memory.broker.send(0, id, "k", json!({}));
+        }
+        if strategy == AckStrategy::AtMostOnce {
+            assert_eq!(one().await, None, "its offset comes first");
+            assert_eq!(handler.calls("m0"), 0);
+        } else {
+            assert_eq!(one().await, Some(("m0".to_owned(), InboxOutcome::Completed, false)));
+            assert_eq!(one().await, Some(("m1".to_owned(), InboxOutcome::Completed, false)));
+            assert_eq!(memory.broker.committed(0), 0);
+        }
+        memory.broker.accept_commits();
+        if strategy == AckStrategy::AtMostOnce {
+            assert_eq!(one().await, Some(("m0".to_owned(), InboxOutcome::Completed, true)));
+            assert_eq!(one().await, Some(("m1".to_owned(), InboxOutcome::Completed, true)));
+        }
+        memory.drained().await;
+        runner.stop().await.unwrap();
+    }
 }
 
 #[tokio::test]
