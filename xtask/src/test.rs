@@ -1,5 +1,7 @@
 //! `cargo xtask test`: every test, with the servers they need.
 
+mod side_by_side;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -48,11 +50,14 @@ pub(crate) async fn run_tests(command: Command) -> Result<ExitCode> {
 fn without_servers(arguments: &[String]) -> Result<ExitCode> {
     let skipped = root().join("target/skipped-tests.txt");
     std::fs::write(&skipped, "").with_context(|| format!("cannot write {}", skipped.display()))?;
-    let outcome = cargo_test(arguments, |test| {
+    if !build_programs()? {
+        return Ok(ExitCode::FAILURE);
+    }
+    let outcome = side_by_side::run(&selection(arguments), arguments, |test| {
         test.env_remove(DATABASE_URL).env_remove(KAFKA_BROKERS).env_remove(REQUIRE).env(SKIPPED, &skipped);
-        // these tests mostly wait: a first consume from the mock cluster takes three seconds
+        // many of these tests wait: a first consume from the mock cluster takes three seconds
         if std::env::var_os(TEST_THREADS).is_none() {
-            test.env(TEST_THREADS, "12");
+            test.env(TEST_THREADS, "16");
         }
     });
     print!("{}", left_out(&std::fs::read_to_string(&skipped)?));
@@ -75,16 +80,24 @@ fn left_out(skipped: &str) -> String {
     text
 }
 
+/// Tests start programs of other packages, which `cargo test` alone would not build.
+fn build_programs() -> Result<bool> {
+    Ok(run(&mut cargo(&["build", "--workspace", "--all-features", "--bins"]))?.success())
+}
+
+/// All features of all packages, or of those that the arguments name.
+fn selection(arguments: &[String]) -> Vec<&'static str> {
+    let named =
+        arguments.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"));
+    let whole = (!named).then_some("--workspace");
+    ["test", "--all-features"].into_iter().chain(whole).collect()
+}
+
 fn cargo_test(arguments: &[String], prepare: impl FnOnce(&mut std::process::Command)) -> Result<ExitCode> {
-    // Tests start programs of other packages, which `cargo test` alone would not build.
-    let built = run(&mut cargo(&["build", "--workspace", "--all-features", "--bins"]))?;
-    if !built.success() {
+    if !build_programs()? {
         return Ok(ExitCode::FAILURE);
     }
-    let mut test = cargo(&["test", "--all-features"]);
-    if !arguments.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package")) {
-        test.arg("--workspace");
-    }
+    let mut test = cargo(&selection(arguments));
     test.args(arguments);
     prepare(&mut test);
     let code = run(&mut test)?.code().and_then(|code| u8::try_from(code).ok());
