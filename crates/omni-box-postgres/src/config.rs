@@ -172,13 +172,10 @@ impl PgConfigBuilder {
 fn check_length(what: &str, name: &str) -> Result<()> {
     let length = name.len();
     if length > NAME_BYTES {
-        return Err(misconfigured(format!("the name of {what} has {length} bytes, needs 1 to {NAME_BYTES}")));
+        let message = format!("the name of {what} has {length} bytes, needs 1 to {NAME_BYTES}");
+        return Err(Error::new(ErrorKind::Misconfigured, message));
     }
     Ok(())
-}
-
-fn misconfigured(message: String) -> Error {
-    Error::new(ErrorKind::Misconfigured, message)
 }
 
 /// FNV-1a, 64 bits: names on the server derive from it, so it must never change.

@@ -8,7 +8,7 @@ use omni_box_core::{
     Event, EventId, EventRepository, Failure, FetchFilters, LaneId, OrderedLanes, OutboxEvent,
     OutboxRepository, Result, RetentionPolicies, Wakeup,
 };
-use omni_box_sql::{Columns, Outcome, by_mode, check_drained, delivery_mode, stored};
+use omni_box_sql::{Columns, Outcome, by_mode, check_drained, delivery_mode, no_transaction, stored};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -258,10 +258,7 @@ pub(crate) async fn require_transaction(conn: &mut PgConnection) -> Result<()> {
         Err(sqlx::Error::Database(error))
             if error.code().is_some_and(|code| code == NO_ACTIVE_TRANSACTION) =>
         {
-            Err(Error::new(
-                ErrorKind::NoTransaction,
-                "the connection has no open transaction: begin one, and pass `&mut *tx`",
-            ))
+            Err(no_transaction())
         }
         Err(error) => Err(failed("find out whether a transaction is open")(error)),
     }

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use omni_box_core::ErrorKind;
+use omni_box_core::{Error, ErrorKind};
 use sqlx::error::DatabaseError;
 
 /// What is kept of an error of the database itself. Details and hints may repeat a row, and so may some messages: they are dropped.
@@ -52,4 +52,10 @@ pub fn cause(
         sqlx::Error::Database(error) => Box::new(keep(error.as_ref())),
         other => Box::new(other),
     }
+}
+
+/// What a caller is told whose connection would commit each statement by itself.
+pub fn no_transaction() -> Error {
+    let message = "the connection has no open transaction: begin one, and pass `&mut *tx`";
+    Error::new(ErrorKind::NoTransaction, message)
 }

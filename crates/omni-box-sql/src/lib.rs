@@ -10,7 +10,7 @@
 //!   other way.
 //! - [`Migrations`] and their ledger; [`ExpectedTable`] and [`SchemaDifference`]: whether a schema is what a program needs.
 //! - [`delivery_mode`], [`by_mode`], [`check_drained`]: the control row.
-//! - [`kind`], [`cause`] and [`KeptError`]: native errors, classified, and without what may repeat a payload.
+//! - [`kind`], [`cause`] and [`KeptError`]: native errors, classified, and without what may repeat a payload; [`no_transaction`].
 //!
 //! A store's settings implement [`Dialect`]: what its SQL looks like.
 //!
@@ -55,7 +55,7 @@ mod table;
 
 pub use control::{by_mode, check_drained, delivery_mode};
 pub use dialect::{Dialect, render};
-pub use error::{KeptError, cause, kind};
+pub use error::{KeptError, cause, kind, no_transaction};
 pub use migration::{Migration, Migrations};
 pub use parameter::{Outcome, fair_share, micros, moment, stored};
 pub use query::Query;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
+use omni_box_sql::no_transaction;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteTransactionManager;
 use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr, Sqlite, SqliteConnection, SqlitePool};
@@ -199,10 +200,7 @@ pub(crate) async fn require_transaction(conn: &mut SqliteConnection) -> Result<(
         Err(error) => Err(failed(doing)(error)),
         Ok(probe) => {
             probe.rollback().await.map_err(failed(doing))?;
-            Err(Error::new(
-                ErrorKind::NoTransaction,
-                "the connection has no open transaction: begin one, and pass `&mut *tx`",
-            ))
+            Err(no_transaction())
         }
     }
 }

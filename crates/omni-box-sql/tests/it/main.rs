@@ -7,6 +7,7 @@ mod dialect;
 mod error;
 mod migration;
 mod parameter;
+mod public_types;
 mod query;
 mod row;
 mod table;
