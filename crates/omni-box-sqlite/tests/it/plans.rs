@@ -84,7 +84,7 @@ fn is_small(line: &str) -> bool {
 }
 
 async fn fill(db: &Database) {
-    let numbers = "with recursive n (i) as (select 1 union all select i + 1 from n where i < 20000)";
+    let numbers = "with recursive n (i) as (select 1 union all select i + 1 from n where i < 5000)";
     let payload = "json_object('a', hex(zeroblob(100)))";
     for (columns, values) in [
         ("", ""),
@@ -95,7 +95,7 @@ async fn fill(db: &Database) {
     ] {
         db.execute(&format!(
             "insert into outbox_events (event_type, topic, partition_key, payload{columns})
-             {numbers} select 't', 'orders', 'k' || i % 5000, {payload}{values} from n"
+             {numbers} select 't', 'orders', 'k' || i % 1250, {payload}{values} from n"
         ))
         .await;
     }
