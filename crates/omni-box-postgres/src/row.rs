@@ -1,5 +1,7 @@
 //! Rows of PostgreSQL, column by column.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use omni_box_sql::{Columns, moment};
 use sqlx::error::BoxDynError;
@@ -69,12 +71,12 @@ impl<'r> Reader<'r> {
 }
 
 impl<'r> Columns<'r> for Reader<'r> {
-    fn text(&mut self) -> sqlx::Result<&'r str> {
-        self.next()
+    fn text(&mut self) -> sqlx::Result<Cow<'r, str>> {
+        self.next().map(Cow::Borrowed)
     }
 
-    fn optional_text(&mut self) -> sqlx::Result<Option<&'r str>> {
-        self.next()
+    fn optional_text(&mut self) -> sqlx::Result<Option<Cow<'r, str>>> {
+        Ok(self.next::<Option<&str>>()?.map(Cow::Borrowed))
     }
 
     fn integer(&mut self) -> sqlx::Result<i64> {

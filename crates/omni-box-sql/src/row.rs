@@ -1,5 +1,6 @@
 //! Rows read back. They are trusted: one bad row must never block a fetch, so whatever cannot be kept is replaced.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -16,11 +17,11 @@ use crate::Dialect;
 /// - A method fails when the column is null, unless it is one of the optional ones, and when it has another type.
 /// - What the type of the column can hold, but the Rust type cannot (`infinity`), becomes the nearest that it can.
 pub trait Columns<'r> {
-    /// Text that is looked at, or copied, by the caller.
-    fn text(&mut self) -> sqlx::Result<&'r str>;
+    /// Text. Where a foreign writer has left bytes that are none, they are replaced.
+    fn text(&mut self) -> sqlx::Result<Cow<'r, str>>;
 
     /// Text, or null.
-    fn optional_text(&mut self) -> sqlx::Result<Option<&'r str>>;
+    fn optional_text(&mut self) -> sqlx::Result<Option<Cow<'r, str>>>;
 
     /// An integer of whatever width the column has.
     fn integer(&mut self) -> sqlx::Result<i64>;
@@ -80,7 +81,7 @@ pub fn outbox_event<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<OutboxEvent>
         content,
         aggregate_type: owned(row)?,
         aggregate_id: row.optional_uuid()?,
-        topic: row.text()?.to_owned(),
+        topic: row.text()?.into_owned(),
         partition_key: owned(row)?,
     };
     Ok(OutboxEvent::restore(record, lifecycle))
@@ -111,15 +112,15 @@ pub fn lane_id(number: impl Into<i64>) -> LaneId {
 /// When the row has other columns.
 pub fn inbox_event<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<InboxEvent> {
     let (id, content, lifecycle) = shared(row)?;
-    let message_id = row.text()?.to_owned();
-    let consumer_group = ConsumerGroup::from_stored(row.text()?);
-    let source = row.text()?.to_owned();
+    let message_id = row.text()?.into_owned();
+    let consumer_group = ConsumerGroup::from_stored(&row.text()?);
+    let source = row.text()?.into_owned();
     let partition_key = owned(row)?;
     let (topic, partition, offset) = (row.optional_text()?, row.optional_integer()?, row.optional_integer()?);
     let partition = partition.and_then(|number| i32::try_from(number).ok());
     let position = match (topic, partition, offset) {
         (Some(topic), Some(partition), Some(offset)) => {
-            Some(SourcePosition { topic: topic.to_owned(), partition, offset })
+            Some(SourcePosition { topic: topic.into_owned(), partition, offset })
         }
         _ => None,
     };
@@ -153,9 +154,9 @@ pub fn known_message<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<(InboxEvent
 fn shared<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<(Uuid, EventContent, Lifecycle)> {
     let id = row.uuid()?;
     let content = EventContent {
-        event_type: row.text()?.to_owned(),
-        payload: Payload::from_stored(row.text()?),
-        headers: row.optional_text()?.map(Headers::from_stored).unwrap_or_default(),
+        event_type: row.text()?.into_owned(),
+        payload: Payload::from_stored(row.text()?.as_ref()),
+        headers: row.optional_text()?.map(|json| Headers::from_stored(&json)).unwrap_or_default(),
         trace_id: owned(row)?,
         correlation_id: owned(row)?,
         causation_id: owned(row)?,
@@ -186,5 +187,5 @@ fn shared<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<(Uuid, EventContent, L
 }
 
 fn owned<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<Option<String>> {
-    Ok(row.optional_text()?.map(str::to_owned))
+    Ok(row.optional_text()?.map(Cow::into_owned))
 }

@@ -1,10 +1,28 @@
 //! Rows of SQLite, column by column.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use omni_box_sql::{Columns, moment};
-use sqlx::sqlite::SqliteRow;
+use sqlx::error::BoxDynError;
+use sqlx::sqlite::{SqliteRow, SqliteTypeInfo, SqliteValueRef};
 use sqlx::{Decode, Row, Sqlite, Type};
 use uuid::Uuid;
+
+/// Text. SQLite does not look whether it is any: `cast(x'ff' as text)` goes into a strict table.
+struct Text<'r>(Cow<'r, str>);
+
+impl Type<Sqlite> for Text<'_> {
+    fn type_info() -> SqliteTypeInfo {
+        <str as Type<Sqlite>>::type_info()
+    }
+}
+
+impl<'r> Decode<'r, Sqlite> for Text<'r> {
+    fn decode(value: SqliteValueRef<'r>) -> Result<Self, BoxDynError> {
+        <&[u8] as Decode<'r, Sqlite>>::decode(value).map(|bytes| Self(String::from_utf8_lossy(bytes)))
+    }
+}
 
 /// Reads the columns of a row one after the other.
 pub(crate) struct Reader<'r> {
@@ -24,12 +42,12 @@ impl<'r> Reader<'r> {
 }
 
 impl<'r> Columns<'r> for Reader<'r> {
-    fn text(&mut self) -> sqlx::Result<&'r str> {
-        self.next()
+    fn text(&mut self) -> sqlx::Result<Cow<'r, str>> {
+        Ok(self.next::<Text<'r>>()?.0)
     }
 
-    fn optional_text(&mut self) -> sqlx::Result<Option<&'r str>> {
-        self.next()
+    fn optional_text(&mut self) -> sqlx::Result<Option<Cow<'r, str>>> {
+        Ok(self.next::<Option<Text<'r>>>()?.map(|text| text.0))
     }
 
     fn integer(&mut self) -> sqlx::Result<i64> {

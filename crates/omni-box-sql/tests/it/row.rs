@@ -1,5 +1,6 @@
 //! Events read from the rows of a database that has text, integers and bytes alone.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -44,8 +45,8 @@ impl Row {
     }
 }
 
-fn text(value: Value) -> Option<&'static str> {
-    if let Text(text) = value { Some(text) } else { None }
+fn text(value: Value) -> Option<Cow<'static, str>> {
+    if let Text(text) = value { Some(text.into()) } else { None }
 }
 
 fn integer(value: Value) -> Option<i64> {
@@ -53,11 +54,11 @@ fn integer(value: Value) -> Option<i64> {
 }
 
 impl Columns<'static> for Row {
-    fn text(&mut self) -> sqlx::Result<&'static str> {
+    fn text(&mut self) -> sqlx::Result<Cow<'static, str>> {
         self.next(text)
     }
 
-    fn optional_text(&mut self) -> sqlx::Result<Option<&'static str>> {
+    fn optional_text(&mut self) -> sqlx::Result<Option<Cow<'static, str>>> {
         self.optional(text)
     }
 

@@ -1,6 +1,9 @@
 //! Migrations: once, by whoever comes first, whatever the tables are called.
 
-use omni_box_core::{ErrorKind, EventRepository, OutboxRepository, Store};
+use omni_box_core::{
+    BatchSize, ErrorKind, Event, EventRepository, FetchFilters, InboxEvent, OutboxEvent, OutboxRepository,
+    Store,
+};
 use omni_box_sqlite::{SchemaDifference, SqliteConfig, SqliteStore, Table};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, SqlitePool};
@@ -149,9 +152,8 @@ async fn a_foreign_writer_names_only_what_it_has() {
         .await
         .unwrap();
     assert_eq!(lanes.len(), 1, "a key belongs to one lane, whoever writes");
-    let fetch = EventRepository::<omni_box_core::InboxEvent>::fetch_pending;
-    let filters = omni_box_core::FetchFilters::new();
-    let inbox = fetch(&db.store, omni_box_core::BatchSize::new(10).unwrap(), &filters).await.unwrap();
+    let (limit, filters) = (BatchSize::new(10).unwrap(), FetchFilters::new());
+    let inbox = EventRepository::<InboxEvent>::fetch_pending(&db.store, limit, &filters).await.unwrap();
     assert_eq!(inbox.len(), 1);
     for bad in [
         "insert into outbox_events (id, event_type, topic, payload) values ('7', 't', 'orders', '{}')",
@@ -161,6 +163,24 @@ async fn a_foreign_writer_names_only_what_it_has() {
     ] {
         sqlx::raw_sql(bad).execute(db.store.pool()).await.unwrap_err();
     }
+}
+
+/// One bad row blocks no fetch.
+#[tokio::test]
+async fn text_of_a_foreign_writer_that_is_none_can_be_read() {
+    let db = Database::create().await;
+    db.execute(
+        "insert into outbox_events (event_type, topic, payload, last_error) values (cast(x'6f80' as text), 'orders', '{}', cast(x'80' as text));
+         insert into inbox_events (message_id, consumer_group, event_type, source, payload) values (cast(x'6d80' as text), 'g', 't', 's', '{}')",
+    )
+    .await;
+    db.enqueue(&[event("a")]).await;
+    let (limit, filters) = (BatchSize::new(10).unwrap(), FetchFilters::new());
+    let outbox = EventRepository::<OutboxEvent>::fetch_pending(&db.store, limit, &filters).await.unwrap();
+    assert_eq!(outbox.len(), 2);
+    assert_eq!((outbox[0].event_type(), outbox[0].lifecycle().last_error()), ("o\u{fffd}", Some("\u{fffd}")));
+    let inbox = EventRepository::<InboxEvent>::fetch_pending(&db.store, limit, &filters).await.unwrap();
+    assert_eq!(inbox[0].message_id(), "m\u{fffd}");
 }
 
 #[tokio::test]
