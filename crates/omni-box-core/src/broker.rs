@@ -80,7 +80,8 @@ pub trait EventPublisher: Send + Sync + 'static {
     /// Asks the broker whether it can be used.
     ///
     /// # Errors
-    /// Of infrastructure class while it cannot; any other error ends the relay.
+    /// While it cannot. The relay waits and asks again, unless waiting cannot help: [`Fatal`](crate::ErrorKind::Fatal) and errors of
+    /// permanent class end it.
     async fn check(&self) -> Result<()>;
 }
 

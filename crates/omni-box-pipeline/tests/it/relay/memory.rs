@@ -71,11 +71,15 @@ impl Memory {
         begun.elapsed()
     }
 
-    /// Whether every event waits as if nobody had tried: claimed by nobody, no attempt spent.
+    /// Whether every event that is not completed waits as if nobody had tried: claimed by nobody, no attempt spent.
     pub(super) fn is_untouched(&self) -> bool {
         let untouched = |event: &OutboxEvent| {
             let life = event.lifecycle();
-            life.status() == EventStatus::Pending && life.attempts_made() == 0 && life.lock().is_none()
+            match life.status() {
+                EventStatus::Completed => true,
+                EventStatus::Pending => life.attempts_made() == 0 && life.lock().is_none(),
+                EventStatus::Failed => false,
+            }
         };
         self.store.outbox_events().iter().all(untouched)
     }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod claims;
+mod fatal;
 mod memory;
 mod run;
 mod unavailable;
