@@ -89,8 +89,9 @@ async fn a_cancelled_batch_is_released_without_an_attempt() -> Result<()> {
         let outbox = OutboxPublisher::builder(world.store.clone(), nowhere).build()?;
         let shutdown = CancellationToken::new();
         shutdown.cancel();
+        // more than one for each lane, since both keys may be in the same
         let (worker, size, filters) =
-            (WorkerId::new("worker")?, BatchSize::new(10)?, FetchFilters::default());
+            (WorkerId::new("worker")?, BatchSize::new(100)?, FetchFilters::default());
         let result = outbox.publish_batch(&worker, size, &filters, &shutdown).await?;
         assert_eq!((result.released_event_ids.len(), result.processed_event_ids.len()), (2, 0));
         assert_eq!(world.count("status = 'pending' and attempts_made = 0 and locked_by is null").await, 2);
