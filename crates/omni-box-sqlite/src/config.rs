@@ -100,8 +100,8 @@ impl SqliteConfigBuilder {
         self
     }
 
-    /// How long the write lock is waited for; 5 s. The lease TTL of relays on the same file must be longer than this and the handlers'
-    /// timeout together.
+    /// How long the write lock is waited for; 5 s. The lease TTL of relays on the same file must be longer than this, the handlers'
+    /// timeout and a second together, as the crate's page says.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.config.busy_timeout = timeout;
         self

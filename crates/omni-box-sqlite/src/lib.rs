@@ -32,9 +32,10 @@
 //!
 //! - Begin your own transactions with `begin immediate` too. One that reads first and writes later fails with `Contention` as
 //!   soon as somebody else has written in between.
-//! - A handler holds the lock until its transaction ends. A relay renews its leases when it gets the lock, so
-//!   **lease TTL > handler timeout + busy timeout**, and the busy timeout is best as long as the handlers' timeout, or the call fails
-//!   where waiting would have done. The store warns where it sees the three and they disagree.
+//! - A handler holds the lock until its transaction ends. The inbox runner lets handlers share one for a second, and then waits for the
+//!   one that runs. A relay renews its leases when it gets the lock, so **lease TTL > handler timeout + 1 s + busy timeout**, and the busy
+//!   timeout is best as long as the handlers' timeout and that second, or the call fails where waiting would have done. The store warns
+//!   where it sees the times and they disagree.
 //! - A process that is stopped (SIGSTOP, a debugger) inside a transaction keeps the lock until it goes on or ends. No server can take
 //!   it away.
 //!

@@ -212,17 +212,21 @@ async fn set_wal(options: &SqliteConnectOptions) -> sqlx::Result<String> {
     Ok(mode)
 }
 
-/// Compares what this process has seen: a handler that holds the write lock for its whole time must not cost a relay its lanes.
+/// For how long other handlers may have run in a transaction before its last one begins: see [`Store::begin_handling`].
+const SHARED_TIME: Duration = Duration::from_secs(1);
+
+/// Compares what this process has seen: handlers that hold the write lock for their whole time must not cost a relay its lanes.
 #[derive(Debug, Default)]
 struct LeaseCheck {
-    /// The longest timeout of handlers, in milliseconds.
+    /// The longest time of handlers in a transaction, in milliseconds.
     handling: AtomicU64,
     has_warned: AtomicBool,
 }
 
 impl LeaseCheck {
     fn handling(&self, timeout: Duration) {
-        self.handling.fetch_max(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let longest = timeout.saturating_add(SHARED_TIME).as_millis();
+        self.handling.fetch_max(u64::try_from(longest).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn check(&self, ttl: Duration, busy_timeout: Duration) {
@@ -232,9 +236,9 @@ impl LeaseCheck {
         }
         tracing::warn!(
             ?ttl,
-            handler_timeout = ?handling,
+            handlers = ?handling,
             ?busy_timeout,
-            "the lease TTL is not longer than handler timeout and busy timeout together: while a handler holds the write lock, \
+            "the lease TTL is not longer than handler timeout, 1 s and busy timeout together: while handlers hold the write lock, \
              leases may expire and lanes change hands; give relays a longer TTL, or handlers less time"
         );
     }

@@ -53,8 +53,9 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// When the connection is broken; the transaction is rolled back all the same.
     fn rollback(&self, tx: Self::Tx) -> impl Future<Output = Result<()>> + Send;
 
-    /// Opens a transaction for handlers of which each may take `timeout`: the database should end a statement, and a
-    /// transaction that has become idle, on its own when its time is over, since a frozen process cannot.
+    /// Opens a transaction for handlers of which each may take `timeout`, and none begins when the first began a second ago: the
+    /// database should end a statement, and a transaction that has become idle, on its own when its time is over, since a frozen process
+    /// cannot.
     ///
     /// # Errors
     /// As [`begin`](Self::begin).

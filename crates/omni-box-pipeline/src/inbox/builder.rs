@@ -11,6 +11,7 @@ use omni_box_core::{
 use tokio::sync::Semaphore;
 
 use super::engine::Engine;
+use super::group::GROUP_TIME;
 use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
 use super::runner::InboxConsumerRunner;
 use crate::gate::Gate;
@@ -138,7 +139,8 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         self
     }
 
-    /// Most messages in one transaction, 1 to 60; 60 by default. A store without savepoints always takes one.
+    /// Most messages in one transaction, 1 to 60; 60 by default. A store without savepoints always takes one. Of slow handlers fewer share
+    /// one: none begins in a transaction whose first began a second ago, so that it lasts a second longer than `process_timeout` at most.
     #[must_use]
     pub fn group_size(mut self, messages: usize) -> Self {
         self.group_size = messages;
@@ -152,7 +154,9 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         self
     }
 
-    /// How long running groups may take to end when the runner is stopped; 45 s by default, and longer than a handler's time.
+    /// How long running groups may take to end when the runner is stopped; 45 s by default, and more than a second longer than
+    /// `process_timeout`, since that is how long a [group](Self::group_size) may last. The consumer's own drain deadline, for partitions that
+    /// are revoked, should be as long.
     #[must_use]
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
         self.drain_deadline = deadline;
@@ -206,9 +210,9 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         if self.process_timeout.is_zero() {
             return Err(misconfigured("process_timeout is zero"));
         }
-        if self.process_timeout >= self.drain_deadline {
+        if self.process_timeout.saturating_add(GROUP_TIME) >= self.drain_deadline {
             return Err(misconfigured(format!(
-                "process_timeout {:?} must be shorter than drain_deadline {:?}",
+                "process_timeout {:?} must be more than {GROUP_TIME:?} shorter than drain_deadline {:?}",
                 self.process_timeout, self.drain_deadline
             )));
         }

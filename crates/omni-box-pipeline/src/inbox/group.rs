@@ -7,6 +7,7 @@ use omni_box_core::{
     Attempt, Error, ErrorKind, Event, Failure, InboxEvent, InboxRepository, InboxSettlement,
     QuarantinedMessage, Received, Retry,
 };
+use tokio::time::Instant;
 
 use super::engine::Engine;
 use super::handling::{Handled, Mark, handle, set_mark};
@@ -15,6 +16,12 @@ use super::outcome::InboxOutcome;
 use super::policy::AckStrategy;
 use super::setback::{Setback, Stage};
 use super::window::{Body, Item, Key};
+
+/// No handler begins any more in a transaction whose first one began this long ago. What a group saves is the time to commit, of which
+/// little is left then; what it costs grows: locks are held, and everything is done again if it fails.
+///
+/// [`Store::begin_handling`](omni_box_core::Store::begin_handling) tells stores.
+pub(super) const GROUP_TIME: Duration = Duration::from_secs(1);
 
 /// What is done with messages that are pending and due.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +94,8 @@ struct Group<'a, S: InboxRepository> {
     /// Keys of which a message of this group has to wait.
     blocked: HashSet<&'a Key>,
     mark: Mark,
+    /// When the first handler began.
+    begun: Option<Instant>,
 }
 
 impl<'a, S: InboxRepository> Group<'a, S> {
@@ -100,7 +109,13 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             quarantine: Vec::new(),
             blocked: HashSet::new(),
             mark: Mark::Unset,
+            begun: None,
         }
+    }
+
+    /// Whether the rest of the group is for a later one.
+    fn is_over(&self) -> bool {
+        self.begun.is_some_and(|begun| begun.elapsed() >= GROUP_TIME)
     }
 
     async fn run(mut self, conn: &mut S::Conn) -> Result<Vec<Fate>, Setback> {
@@ -146,6 +161,9 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         let items = self.items;
         let with_event = items.iter().enumerate().filter(|(_, item)| item.event().is_some());
         for ((position, item), (event, known)) in with_event.zip(events.iter().zip(&received)) {
+            if self.is_over() {
+                break;
+            }
             let is_handled = !matches!(self.task, Task::Persist | Task::Start);
             if is_handled && self.blocked.contains(&item.key) {
                 continue;
@@ -251,6 +269,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             let error = Error::new(ErrorKind::Internal, "a runner without a handler was to handle a message");
             return Err(Setback::refused(error, Stage::Effect));
         };
+        self.begun.get_or_insert_with(Instant::now);
         handle(self.engine, handler, conn, &mut self.mark, position, row).await
     }
 

@@ -5,6 +5,7 @@
 mod broker;
 mod failures;
 mod faults;
+mod group;
 mod kafka;
 mod lifecycle;
 mod load;

@@ -89,6 +89,12 @@ impl Memory {
         Some((row.lifecycle().status(), row.lifecycle().attempts_made()))
     }
 
+    /// How many messages have taken effect.
+    pub(crate) fn completed(&self) -> usize {
+        let rows = self.store.inner().inbox_events();
+        rows.iter().filter(|row| row.lifecycle().status() == EventStatus::Completed).count()
+    }
+
     /// How often workers have looked whether their partition is still theirs, as they do whenever they look for work.
     pub(crate) fn looks(&self) -> usize {
         self.looks.load(Ordering::SeqCst)
