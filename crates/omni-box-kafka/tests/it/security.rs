@@ -43,7 +43,8 @@ async fn is_refused(publisher: &KafkaEventPublisher, topic: &str, kind: ErrorKin
         let refused = publisher.check().await.unwrap_err();
         assert_eq!(refused.kind(), kind, "{refused:?}");
         let text = refused.chain();
-        assert!(text.to_lowercase().contains(because), "{text}");
+        // the broker's answer may come before or after it hangs up: "SSL handshake failed", or "in state SSL_HANDSHAKE"
+        assert!(text.to_lowercase().replace('_', " ").contains(because), "{text}");
         assert!(!text.contains("-secret"), "{text}");
     }
 }
