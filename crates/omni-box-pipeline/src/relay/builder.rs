@@ -176,7 +176,7 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
     }
 
     /// How long a lease lives without a heartbeat, which comes four times as often; 10 s by default. `kill -9` costs at most
-    /// this long.
+    /// this long, and so does a call of the database that is never answered.
     pub fn lease_ttl(self, ttl: Duration) -> Self {
         self.set(|settings| settings.lease_ttl = ttl)
     }

@@ -4,6 +4,7 @@
 //! events through the same books ([`flight`]) and judge failures in the same place ([`verdict`]).
 
 mod builder;
+mod deadline;
 mod engine;
 mod flight;
 #[cfg(test)]

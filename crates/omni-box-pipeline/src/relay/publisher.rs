@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::builder::{Publisher, Settings};
+use super::deadline::within;
 use super::flight::Flight;
 use super::lanes::OwnedLanes;
 use super::verdict::RejectionPolicy;
@@ -151,7 +152,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
     /// is nothing to do now. One call runs at a time; another waits.
     ///
     /// # Errors
-    /// When the database fails, or [`Unsupported`](ErrorKind::Unsupported) for filters in mode `lanes`. A broker that cannot be used is no error: the batch comes
+    /// When the database fails, or a call of it takes longer than the lease lives, or [`Unsupported`](ErrorKind::Unsupported) for filters in mode `lanes`. A broker that cannot be used is no error: the batch comes
     /// back as released.
     ///
     /// # Cancel safety
@@ -180,7 +181,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         shutdown: &CancellationToken,
     ) -> Result<(BatchProcessingResult, Option<Error>)> {
         let mut owned = self.owned.lock().await;
-        match self.store.delivery_mode().await? {
+        match within(self.settings.lease_ttl, self.store.delivery_mode()).await? {
             DeliveryMode::Lanes if !filters.is_empty() => Err(Error::new(
                 ErrorKind::Unsupported,
                 "filters need the delivery mode rows; in mode lanes everything due is published",
@@ -202,7 +203,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let mut owned = self.owned.lock().await;
         owned.clear();
         match self.store.lanes() {
-            Some(lanes) => lanes.leave(self.owner).await,
+            Some(lanes) => within(self.settings.lease_ttl, lanes.leave(self.owner)).await,
             None => Ok(()),
         }
     }
@@ -220,11 +221,11 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let ttl = self.settings.lease_ttl;
         let asked = Instant::now();
         let request = LeaseRequest { owner: self.owner, worker: worker.clone(), ttl };
-        owned.renewed(&lanes.lease(&request).await?, asked, ttl);
+        owned.renewed(&within(ttl, lanes.lease(&request)).await?, asked, ttl);
         // nothing is in flight between calls, so what is above the fair share can go at once
         let surplus = owned.drained(|_| 0);
         if !surplus.is_empty() {
-            lanes.release(self.owner, &surplus).await?;
+            within(ttl, lanes.release(self.owner, &surplus)).await?;
             surplus.iter().for_each(|lease| owned.remove(lease.lane));
         }
 
@@ -232,7 +233,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         if plan.is_empty() {
             return Ok(Default::default());
         }
-        let mut events = lanes.fetch(&plan, &[], self.settings.max_batch_bytes).await?;
+        let mut events = within(ttl, lanes.fetch(&plan, &[], self.settings.max_batch_bytes)).await?;
         owned.fetched(&plan, &events);
         events.truncate(batch_size.get() as usize);
         if events.is_empty() {
@@ -250,7 +251,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
 
         let (settlement, _) = flight.take_settlement();
         if !settlement.is_empty() {
-            let settled = lanes.settle(self.owner, &owned.leases(), &settlement).await?;
+            let leases = owned.leases();
+            let settled = within(ttl, lanes.settle(self.owner, &leases, &settlement)).await?;
             settled.lost.iter().for_each(|lane| owned.remove(*lane));
         }
         result.skipped_event_ids = settlement.followers;
@@ -339,7 +341,7 @@ pub(super) async fn delivery_mode<S: OutboxRepository>(
 ) -> Result<Option<DeliveryMode>> {
     let mut gate = Gate::new("database", settings.outage_retry);
     loop {
-        match store.delivery_mode().await {
+        match within(settings.lease_ttl, store.delivery_mode()).await {
             Ok(mode) => {
                 gate.open();
                 return Ok(Some(mode));

@@ -1,8 +1,9 @@
 //! Leases: renewed, announced, given back, lost.
 
-use omni_box_core::{Error, ErrorKind, LaneId, LeaseRequest, OutboxRepository};
-use tokio::time::{Instant, timeout};
+use omni_box_core::{LaneId, LeaseRequest, OutboxRepository};
+use tokio::time::Instant;
 
+use super::super::deadline::within;
 use super::{Broker, Engine, LeaseAnswer, lanes};
 
 impl<S: OutboxRepository> Engine<S> {
@@ -10,10 +11,10 @@ impl<S: OutboxRepository> Engine<S> {
         if self.leasing.is_some() {
             return None;
         }
-        let ready = self.database_retry;
+        let (ready, ttl) = (self.database_retry, self.settings.lease_ttl);
         // while the broker is tried, leases are needed
         let gave_up = !matches!(self.broker, Broker::Open)
-            && self.broker_gate.closed_for().is_some_and(|closed| closed > self.settings.lease_ttl);
+            && self.broker_gate.closed_for().is_some_and(|closed| closed > ttl);
         let has_started =
             !matches!(self.broker, Broker::Checking | Broker::Closed(_)) || !self.owned.is_empty();
         if gave_up {
@@ -30,8 +31,9 @@ impl<S: OutboxRepository> Engine<S> {
             // nothing more is read or sent by them, whenever the broker comes back
             self.owned.expire();
             let (store, owner) = (self.store.clone(), self.owner);
-            self.leasing =
-                Some(Box::pin(async move { LeaseAnswer::Left { result: lanes(&store).leave(owner).await } }));
+            self.leasing = Some(Box::pin(async move {
+                LeaseAnswer::Left { result: within(ttl, lanes(&store).leave(owner)).await }
+            }));
             return None;
         }
         if !has_started {
@@ -49,7 +51,7 @@ impl<S: OutboxRepository> Engine<S> {
             if let Some(activity) = self.pace.announcement(now) {
                 let (store, owner, leases) = (self.store.clone(), self.owner, self.owned.leases());
                 self.leasing = Some(Box::pin(async move {
-                    let result = lanes(&store).announce(owner, &leases, activity).await;
+                    let result = within(ttl, lanes(&store).announce(owner, &leases, activity)).await;
                     LeaseAnswer::Announced { activity, result }
                 }));
                 return None;
@@ -60,7 +62,7 @@ impl<S: OutboxRepository> Engine<S> {
                 if !drained.is_empty() {
                     let (store, owner) = (self.store.clone(), self.owner);
                     self.leasing = Some(Box::pin(async move {
-                        let result = lanes(&store).release(owner, &drained).await;
+                        let result = within(ttl, lanes(&store).release(owner, &drained)).await;
                         LeaseAnswer::Released { leases: drained, result }
                     }));
                     return None;
@@ -80,13 +82,7 @@ impl<S: OutboxRepository> Engine<S> {
         };
         let store = self.store.clone();
         self.leasing = Some(Box::pin(async move {
-            // an answer that comes after the lease has run out is no use
-            let share = match timeout(request.ttl, lanes(&store).lease(&request)).await {
-                Ok(share) => share,
-                Err(_) => {
-                    Err(Error::new(ErrorKind::Unavailable, "renewing leases took longer than they live"))
-                }
-            };
+            let share = within(request.ttl, lanes(&store).lease(&request)).await;
             LeaseAnswer::Renewed { asked: now, share }
         }));
     }

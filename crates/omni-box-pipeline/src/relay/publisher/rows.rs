@@ -11,6 +11,7 @@ use omni_box_core::{
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::super::deadline::within;
 use super::super::verdict::Verdict;
 use super::{BatchProcessingResult, OutboxPublisher, cancelled, late};
 
@@ -23,8 +24,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         shutdown: &CancellationToken,
     ) -> Result<(BatchProcessingResult, Option<Error>)> {
         let token = ClaimToken::new(worker, self.owner);
-        let asked = Instant::now();
-        let events = self.claim(&token, batch_size, filters).await?;
+        let (asked, ttl) = (Instant::now(), self.settings.lease_ttl);
+        let events = within(ttl, self.claim(&token, batch_size, filters)).await?;
         let mut result = BatchProcessingResult::default();
         if events.is_empty() {
             return Ok((result, None));
@@ -32,14 +33,14 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         self.settings.metrics.batch_locked(events.len());
         let events: HashMap<EventId, Arc<OutboxEvent>> =
             events.into_iter().map(|event| (event.id(), Arc::new(event))).collect();
-        let deadline = (asked + self.publish_timeout).min(asked + self.settings.lease_ttl);
+        let deadline = (asked + self.publish_timeout).min(asked + ttl);
         let (mut open, unavailable) =
             self.send_rows(&events, deadline, shutdown, &token, &mut result).await?;
 
         let completed = std::mem::take(&mut result.processed_event_ids);
-        result.processed_event_ids = self.complete(&token, &completed).await?;
+        result.processed_event_ids = within(ttl, self.complete(&token, &completed)).await?;
         open.extend(completed.into_iter().filter(|id| !result.processed_event_ids.contains(id)));
-        self.release(&token, &open, unavailable.as_ref()).await?;
+        within(ttl, self.release(&token, &open, unavailable.as_ref())).await?;
         result.released_event_ids = open;
         Ok((result, unavailable))
     }
@@ -85,7 +86,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                 }
                 Verdict::Failed(failure) => {
                     let is_final = failure.retry == Retry::Never;
-                    let recorded = self.store.mark_failed(report.id, token, &failure).await?;
+                    let mark = self.store.mark_failed(report.id, token, &failure);
+                    let recorded = within(self.settings.lease_ttl, mark).await?;
                     (if is_final { "failed" } else { "retried" }, recorded)
                 }
             };

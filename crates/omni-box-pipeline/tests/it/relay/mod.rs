@@ -5,6 +5,7 @@ mod claims;
 mod fatal;
 mod memory;
 mod run;
+mod silence;
 mod unavailable;
 
 use std::collections::HashMap;

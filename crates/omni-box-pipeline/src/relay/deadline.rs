@@ -1,0 +1,15 @@
+//! Every call has an end: a peer that dies in silence never answers.
+
+use std::future::Future;
+use std::time::Duration;
+
+use omni_box_core::{Error, ErrorKind, Result};
+use tokio::time::timeout;
+
+/// Waits for an answer as long as a lease lives. A call that is given up may have taken effect, or may do so yet: all that are
+/// made here may be repeated, and check the lease or the claim.
+pub(super) async fn within<T>(ttl: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(ttl, call).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Unavailable, format!("no answer for {ttl:?}, as long as a lease lives")))
+    })
+}
