@@ -70,7 +70,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             sent = timeout_at(deadline, sending) => sent.map_err(|_| late()).err(),
             () = shutdown.cancelled() => Some(cancelled()),
         };
-        if unavailable.is_some() {
+        let was_purged = unavailable.is_some();
+        if was_purged {
             publisher.purge().await;
             while let Ok(report) = reports.try_recv() {
                 arrived.push(report);
@@ -96,6 +97,10 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                 open.retain(|id| *id != report.id);
                 result.list(status).push(report.id);
             }
+        }
+        if unavailable.is_some() && !was_purged {
+            // it takes nothing more until then, and nobody else will ask it to
+            publisher.purge().await;
         }
         Ok((open, unavailable))
     }

@@ -1,6 +1,7 @@
 //! The relay and the guide's publisher, from a table to a topic.
 
 mod batch;
+mod calls;
 mod claims;
 mod fatal;
 mod memory;
