@@ -235,6 +235,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         }
         let mut events = within(ttl, lanes.fetch(&plan, &[], self.settings.max_batch_bytes)).await?;
         owned.fetched(&plan, &events);
+        // the limits of the lanes are rounded up: the oldest go, of whichever lane, so that none is left behind
+        events.sort_by_key(|event| event.seq);
         events.truncate(batch_size.get() as usize);
         if events.is_empty() {
             return Ok(Default::default());

@@ -36,3 +36,25 @@ async fn a_failure_of_the_broker_ends_with_its_call() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_lane_waits_until_those_before_it_are_empty() -> Result<()> {
+    // both leave a remainder: the sixteen lanes cannot have equal parts of a batch
+    for (size, most_calls) in [(5, 32), (100, 4)] {
+        let memory = Memory::new(DeliveryMode::Lanes);
+        let outbox = outbox(&memory);
+        let keys: Vec<String> = (0..64).map(|number| format!("key-{number}")).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        for _round in 0..16 {
+            memory.enqueue(&keys).await?;
+        }
+        let mut oldest: Vec<EventId> = memory.store.outbox_events().iter().take(64).map(Event::id).collect();
+        for _call in 0..most_calls {
+            let published = call(&outbox, size).await?.processed_event_ids;
+            assert_eq!(published.len(), size as usize);
+            oldest.retain(|id| !published.contains(id));
+        }
+        assert_eq!(oldest.len(), 0, "old events that wait after {most_calls} calls of {size}");
+    }
+    Ok(())
+}
