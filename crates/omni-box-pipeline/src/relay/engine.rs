@@ -194,8 +194,8 @@ impl<S: OutboxRepository> Engine<S> {
         match event {
             Event::Cancelled => self.stop(self.settings.drain_deadline, Ok(())),
             Event::Fetched(fetched) => self.take_fetched(fetched, now),
-            Event::Submitted | Event::Tick => {}
-            Event::Reported => self.take_reports(now),
+            Event::Tick => {}
+            Event::Submitted | Event::Reported => self.take_reports(now),
             Event::Settled(written) => self.take_written(written, now),
             Event::Lease(answer) => self.take_lease(answer, now),
             Event::Broker(result) => self.take_broker(result, now),

@@ -83,7 +83,15 @@ impl<S: OutboxRepository> Engine<S> {
         }
     }
 
+    /// Takes in every report that is there. What a submission has reported by its end counts before anything else is sent: a
+    /// key that it stopped may have more that is ready.
     pub(super) fn take_reports(&mut self, now: Instant) {
+        while let Ok(report) = self.reports.try_recv() {
+            self.inbox.push(report);
+        }
+        if self.inbox.is_empty() {
+            return;
+        }
         self.last_progress = now;
         for report in std::mem::take(&mut self.inbox) {
             if let Some(error) = self.note(report) {

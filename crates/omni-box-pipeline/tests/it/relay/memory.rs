@@ -1,6 +1,8 @@
 //! A relay between the test kit's store and broker, in tokio's paused time.
 
-use omni_box_core::{DeliveryMode, EventStatus, Jitter, OutboxRepository, RawEventConverter, RetryPolicy};
+use omni_box_core::{
+    DeliveryMode, EventStatus, InboundMessage, Jitter, OutboxRepository, RawEventConverter, RetryPolicy,
+};
 use omni_box_pipeline::OutboxRelayBuilder;
 use omni_box_testkit::{FaultPlan, FaultyPublisher, MemoryBroker, MemoryPublisher, MemoryStore};
 use tokio::time::{Instant, timeout};
@@ -51,6 +53,12 @@ impl Memory {
 
     pub(super) fn published(&self) -> usize {
         self.broker.records(TOPIC).len()
+    }
+
+    /// What is on the topic, in the order of each key.
+    pub(super) fn published_ids(&self) -> Vec<String> {
+        let id = |record: &InboundMessage| record.header("event_id").map(str::to_owned);
+        self.broker.records(TOPIC).iter().filter_map(id).collect()
     }
 
     /// Waits until so many events are published once and completed, and says how long that took.

@@ -7,6 +7,7 @@ mod fatal;
 mod memory;
 mod run;
 mod silence;
+mod topics;
 mod unavailable;
 
 use std::collections::HashMap;
