@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::{Error, Event, OutboxEvent, Result};
+use crate::{Error, Event, FailureClass, OutboxEvent, Result};
 
 /// Version that an envelope carries when the event has none.
 const DEFAULT_SCHEMA_VERSION: &str = "1.0.0";
@@ -24,12 +24,26 @@ impl<'a> Encoded<'a> {
     pub fn new(body: impl Into<Cow<'a, [u8]>>) -> Self {
         Self { body: body.into(), headers: Vec::new() }
     }
+
+    /// Encodes an event, as every publisher does.
+    ///
+    /// # Errors
+    /// The converter's, of permanent class whatever it returned: one of another class becomes [`Invalid`](crate::ErrorKind::Invalid) and
+    /// keeps its cause. Retried, it would let the event's followers overtake it, or be taken for an outage of the broker.
+    pub fn of(event: &'a OutboxEvent, converter: &dyn EventConverter) -> Result<Self> {
+        converter.convert(event).map_err(|error| match error.class() {
+            FailureClass::Permanent => error,
+            FailureClass::Event | FailureClass::Infrastructure => {
+                Error::invalid("event cannot be encoded").with_source(error)
+            }
+        })
+    }
 }
 
 /// Decides the body of a published message.
 ///
 /// - The same event gives the same bytes every time: a repeat on the topic must be recognisable as one.
-/// - An error is permanent: the event is failed, not retried.
+/// - An error is permanent, whatever its class: the event is failed, not retried. Publishers call [`Encoded::of`], which sees to it.
 pub trait EventConverter: Send + Sync + 'static {
     /// Encodes an event.
     ///

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::Utc;
 use omni_box_core::{
-    Error, ErrorKind, Event as _, EventConverter, EventPublisher, FailureClass, InFlight, OutboxEvent,
-    Reporter, Result,
+    Encoded, Error, ErrorKind, Event as _, EventConverter, EventPublisher, FailureClass, InFlight,
+    OutboxEvent, Reporter, Result,
 };
 use reqwest::{Client, Method, StatusCode, Url, redirect};
 use tokio::sync::Semaphore;
@@ -124,7 +124,7 @@ impl Webhook {
     }
 
     async fn post(&self, event: &OutboxEvent) -> Result<()> {
-        let body = self.converter.convert(event)?.body.into_owned();
+        let body = Encoded::of(event, &*self.converter)?.body.into_owned();
         let mut url = self.endpoint.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push(event.topic());

@@ -1,8 +1,11 @@
 //! The exact bytes of each converter, and the headers of every message.
 
+use std::error::Error as _;
+
 use omni_box_core::{
-    Encoded, EnvelopeEventConverter, Event, EventContent, EventConverter, EventId, Lifecycle, OutboxEvent,
-    OutboxRecord, Payload, RawEventConverter, SchemaVersionedConverter, message_headers,
+    Encoded, EnvelopeEventConverter, Error, ErrorKind, Event, EventContent, EventConverter, EventId,
+    FailureClass, Lifecycle, OutboxEvent, OutboxRecord, Payload, RawEventConverter, Result,
+    SchemaVersionedConverter, message_headers,
 };
 use uuid::Uuid;
 
@@ -83,4 +86,36 @@ fn absent_fields_have_no_header() {
     let event = event(false);
     let keys: Vec<&str> = message_headers(&event).into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, ["event_id", "event_type"]);
+}
+
+struct Failing(ErrorKind);
+
+impl EventConverter for Failing {
+    fn convert<'a>(&self, _event: &'a OutboxEvent) -> Result<Encoded<'a>> {
+        Err(Error::new(self.0, "no schema is registered"))
+    }
+}
+
+#[test]
+fn an_error_of_a_converter_is_permanent_whatever_its_class() {
+    let check = |returned, reported, text| {
+        let event = event(false);
+        let error = Encoded::of(&event, &Failing(returned)).unwrap_err();
+        assert_eq!((error.kind(), error.class()), (reported, FailureClass::Permanent), "{returned:?}");
+        assert_eq!(error.chain(), text);
+        error
+    };
+    let own = "no schema is registered";
+    for kind in [ErrorKind::Invalid, ErrorKind::TooLarge, ErrorKind::Misconfigured] {
+        assert!(check(kind, kind, own).source().is_none());
+    }
+    let wrapped = "event cannot be encoded: no schema is registered";
+    for kind in
+        [ErrorKind::NotFound, ErrorKind::Internal, ErrorKind::Unavailable, ErrorKind::TopicUnavailable]
+    {
+        let error = check(kind, ErrorKind::Invalid, wrapped);
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<Error>());
+        assert_eq!(cause.map(Error::kind), Some(kind), "the cause is kept");
+    }
+    assert_eq!(Encoded::of(&event(false), &RawEventConverter).unwrap().body, PAYLOAD.as_bytes());
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Error, ErrorKind, Event, EventConverter, EventPublisher, FailureClass, InFlight, OutboxEvent, Reporter,
-    Result,
+    Encoded, Error, ErrorKind, Event, EventConverter, EventPublisher, FailureClass, InFlight, OutboxEvent,
+    Reporter, Result,
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, PurgeConfig};
@@ -159,7 +159,7 @@ impl KafkaEventPublisher {
         reporter: &Reporter,
     ) -> Result<()> {
         let topic = self.topics.get(event.topic())?;
-        let encoded = self.converter.convert(event)?;
+        let encoded = Encoded::of(event, &*self.converter)?;
         let (headers, bytes) = record::frame(event, &encoded);
         check_fits(event, &topic, bytes)?;
         let context = producer.context();

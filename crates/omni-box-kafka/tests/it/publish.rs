@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use omni_box_core::{
-    Encoded, EnvelopeEventConverter, ErrorKind, Event, EventConverter, EventPublisher, NewOutboxEvent,
+    Encoded, EnvelopeEventConverter, Error, ErrorKind, Event, EventConverter, EventPublisher, NewOutboxEvent,
     OmniBoxDomainService, OutboxEvent, RawEventConverter, SchemaVersionedConverter,
 };
 use omni_box_kafka::{KafkaEventPublisher, KafkaPublisherConfig};
@@ -244,4 +244,37 @@ async fn a_record_that_only_the_broker_refuses_fails_alone() {
     assert!(waiting.is_empty());
     let keys: Vec<_> = read(&brokers, &compacted).await.into_iter().map(|read| read.key.unwrap()).collect();
     assert_eq!(keys, (0..20).filter(|n| *n != 7).map(|n| format!("k{n}")).collect::<Vec<_>>());
+}
+
+/// Cannot encode `n` below 5: returns an error of another kind for each.
+struct Picky;
+
+const UNENCODABLE: [ErrorKind; 5] = [
+    ErrorKind::Decode,
+    ErrorKind::NotFound,
+    ErrorKind::Internal,
+    ErrorKind::Unavailable,
+    ErrorKind::TopicUnavailable,
+];
+
+impl EventConverter for Picky {
+    fn convert<'a>(&self, event: &'a OutboxEvent) -> omni_box_core::Result<Encoded<'a>> {
+        let value: serde_json::Value = event.payload().deserialize()?;
+        match UNENCODABLE.get(value["n"].as_u64().unwrap() as usize) {
+            Some(kind) => Err(Error::new(*kind, "no schema is registered")),
+            None => RawEventConverter.convert(event),
+        }
+    }
+}
+
+/// Retried, it would be overtaken by what follows in the same call; and it is no outage.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_encoded_is_failed_and_stops_nobody() {
+    let Some(brokers) = brokers() else { return };
+    let topic = topic(&brokers, "unencodable", 1, &[]).await;
+    let publisher = KafkaEventPublisher::from_config(KafkaPublisherConfig::new(&brokers), Picky).unwrap();
+    let results = publish(&publisher, (0..7).map(|n| event(&topic, Some("k"), n)).collect()).await;
+    let invalid = Some(ErrorKind::Invalid);
+    assert_eq!(kinds(&results), [Some(ErrorKind::Decode), invalid, invalid, invalid, invalid, None, None]);
+    assert_eq!(read(&brokers, &topic).await.len(), 2);
 }

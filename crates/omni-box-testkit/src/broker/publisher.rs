@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Error, ErrorKind, Event, EventConverter, EventPublisher, InFlight, OutboxEvent, Reporter, Result,
-    message_headers,
+    Encoded, Error, ErrorKind, Event, EventConverter, EventPublisher, InFlight, OutboxEvent, Reporter,
+    Result, message_headers,
 };
 
 use super::queue::{Queue, Waiting};
@@ -49,7 +49,7 @@ impl MemoryPublisher {
     }
 
     fn encode(&self, event: &OutboxEvent) -> Result<NewMessage> {
-        let encoded = self.converter.convert(event)?;
+        let encoded = Encoded::of(event, &*self.converter)?;
         let mut message = NewMessage::to(event.topic()).value(&encoded.body);
         for (name, value) in message_headers(event) {
             message = message.header(name, value.as_bytes());

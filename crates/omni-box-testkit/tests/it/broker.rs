@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use omni_box_core::{
-    AssignedPartition, ConsumerGroup, EnvelopeEventConverter, ErrorKind, EventConsumer, EventId,
-    EventPublisher, InboundMessage, RawEventConverter, Reporter,
+    AssignedPartition, ConsumerGroup, Encoded, EnvelopeEventConverter, Error, ErrorKind, EventConsumer,
+    EventConverter, EventId, EventPublisher, InboundMessage, OutboxEvent, RawEventConverter, Reporter,
+    Result,
 };
 use omni_box_testkit::conformance::{ConsumerFixture, Outages, PublisherFixture};
 use omni_box_testkit::{
@@ -400,4 +401,27 @@ async fn messages_carry_what_the_converter_and_the_event_say() {
     publisher.submit(vec![event("orders", None)], &reporter).await;
     reports.recv().await.unwrap().result.unwrap();
     assert_eq!(broker.records("orders").len(), 2);
+}
+
+/// Cannot encode anything, and says so with an error of this kind.
+struct Failing(ErrorKind);
+
+impl EventConverter for Failing {
+    fn convert<'a>(&self, _event: &'a OutboxEvent) -> Result<Encoded<'a>> {
+        Err(Error::new(self.0, "no schema is registered"))
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_encoded_is_failed_for_good() {
+    let broker = broker(1);
+    for (returned, reported) in [
+        (ErrorKind::Decode, ErrorKind::Decode),
+        (ErrorKind::NotFound, ErrorKind::Invalid),
+        (ErrorKind::Unavailable, ErrorKind::Invalid),
+    ] {
+        let (reporter, mut reports) = Reporter::channel();
+        broker.publisher(Failing(returned)).submit(vec![event("orders", Some("key"))], &reporter).await;
+        assert_eq!(reports.recv().await.unwrap().result.unwrap_err().kind(), reported);
+    }
 }

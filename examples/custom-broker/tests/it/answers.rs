@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use custom_broker::{Signer, WebhookConfig, WebhookPublisher};
 use omni_box_core::{
-    EnvelopeEventConverter, Error, ErrorKind, Event as _, EventPublisher, FailureClass, NewOutboxEvent,
-    OmniBoxDomainService, OutboxEvent, RawEventConverter, Reporter,
+    Encoded, EnvelopeEventConverter, Error, ErrorKind, Event as _, EventConverter, EventPublisher,
+    FailureClass, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, RawEventConverter, Reporter,
 };
 
 use super::receiver::{CONCURRENCY, Receiver, SECRET, TIMEOUT};
@@ -184,5 +184,25 @@ fn settings_that_cannot_work_are_refused() {
         };
         let error = WebhookPublisher::new(config, EnvelopeEventConverter).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    }
+}
+
+/// Cannot encode anything, and takes it for an outage.
+struct Failing;
+
+impl EventConverter for Failing {
+    fn convert<'a>(&self, _event: &'a OutboxEvent) -> Result<Encoded<'a>, Error> {
+        Err(Error::new(ErrorKind::Unavailable, "no schema is registered"))
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_encoded_is_no_outage() {
+    let receiver = Receiver::start().await;
+    let publisher = receiver.publisher_with(SECRET, Failing);
+    for _ in 0..2 {
+        let error = publish(&publisher, event("orders")).await.unwrap_err();
+        assert_eq!(error.chain(), "event cannot be encoded: no schema is registered");
+        assert_eq!(error.class(), FailureClass::Permanent);
     }
 }
