@@ -51,6 +51,8 @@ enum Broker {
     Open,
     /// Everything in flight is being given up; then it is closed until this time, or open.
     Purging(Option<Instant>),
+    /// The same since this time, as nothing was acknowledged any more; it is asked first whether the fault is its own.
+    Stalled(Instant),
     /// Is asked again at this time.
     Closed(Instant),
     Checking,

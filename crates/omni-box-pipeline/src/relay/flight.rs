@@ -110,6 +110,12 @@ impl Flight {
         self.sent
     }
 
+    /// Those that were handed to the publisher by a time and are not reported.
+    pub(super) fn sent_by(&self, time: Instant) -> Vec<EventId> {
+        let is_old = |entry: &Entry| matches!(entry.state, State::Sent(sent_at) if sent_at <= time);
+        self.entries.iter().filter(|(_, entry)| is_old(entry)).map(|(id, _)| *id).collect()
+    }
+
     /// Events of a lane in flight.
     pub(super) fn of_lane(&self, lane: LaneId) -> usize {
         self.per_lane.get(&lane).copied().unwrap_or(0)

@@ -3,6 +3,7 @@
 use omni_box_core::{DeliveryReport, Error, ErrorKind, Event as _, OutboxRepository, Reporter, Result};
 use tokio::time::Instant;
 
+use super::super::deadline::within;
 use super::super::verdict::ends_relay;
 use super::{Broker, Engine, FAREWELL};
 
@@ -19,9 +20,7 @@ impl<S: OutboxRepository> Engine<S> {
             Broker::Open if self.flight.sent() > 0 => {
                 let stalled = self.last_progress + self.settings.lease_ttl;
                 if now >= stalled {
-                    let ttl = self.settings.lease_ttl;
-                    let error = format!("the broker acknowledged nothing for {ttl:?}");
-                    self.close_broker(&Error::new(ErrorKind::Unavailable, error), now);
+                    self.give_up_stalled(now);
                     return None;
                 }
                 Some(stalled)
@@ -48,24 +47,63 @@ impl<S: OutboxRepository> Engine<S> {
         }));
     }
 
+    /// Gives up everything in flight, as nothing of it was acknowledged for long, once it is known whose fault that is.
+    fn give_up_stalled(&mut self, now: Instant) {
+        self.broker = Broker::Stalled(now);
+        self.submitting = None;
+        let (publisher, ttl) = (self.publisher.clone(), self.settings.lease_ttl);
+        self.recovering = Some(Box::pin(async move {
+            let answer = within(ttl, publisher.check()).await;
+            publisher.purge().await;
+            answer
+        }));
+    }
+
+    /// The broker is well, so the topics are not: what they have had for long is held, as if they were missing.
+    fn blame_topics(&mut self, stalled: Instant) {
+        let ttl = self.settings.lease_ttl;
+        for id in self.flight.sent_by(stalled - ttl / 2) {
+            let text = format!("the broker answers, but nothing was acknowledged for {ttl:?}");
+            self.note(DeliveryReport { id, result: Err(Error::new(ErrorKind::TopicUnavailable, text)) });
+        }
+    }
+
+    fn forget_unreported(&mut self) {
+        self.flight.reset(self.fetches);
+        for lane in std::mem::take(&mut self.lost) {
+            self.flight.forget_lane(lane);
+        }
+    }
+
     pub(super) fn take_broker(&mut self, result: Result<()>, now: Instant) {
         match (self.broker, result) {
             (Broker::Purging(retry), _) => {
                 self.take_last_reports();
-                self.flight.reset(self.fetches);
-                for lane in std::mem::take(&mut self.lost) {
-                    self.flight.forget_lane(lane);
-                }
+                self.forget_unreported();
                 self.broker = retry.map_or(Broker::Open, Broker::Closed);
                 self.pace.woken(now);
             }
+            (Broker::Stalled(since), answer) => {
+                self.take_last_reports();
+                if answer.is_ok() {
+                    self.blame_topics(since);
+                }
+                self.forget_unreported();
+                self.take_answer(answer, now);
+            }
+            (_, answer) => self.take_answer(answer, now),
+        }
+    }
+
+    fn take_answer(&mut self, answer: Result<()>, now: Instant) {
+        match answer {
             // a trial: the gate opens when the broker takes something
-            (_, Ok(())) => {
+            Ok(()) => {
                 self.broker = Broker::Open;
                 self.pace.woken(now);
             }
-            (_, Err(error)) if ends_relay(&error) => self.stop(FAREWELL, Err(error)),
-            (_, Err(error)) => self.broker = Broker::Closed(now + self.broker_gate.close(&error)),
+            Err(error) if ends_relay(&error) => self.stop(FAREWELL, Err(error)),
+            Err(error) => self.broker = Broker::Closed(now + self.broker_gate.close(&error)),
         }
     }
 

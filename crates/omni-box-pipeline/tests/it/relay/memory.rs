@@ -1,22 +1,20 @@
 //! A relay between the test kit's store and broker, in tokio's paused time.
 
-use omni_box_core::{
-    DeliveryMode, EventStatus, InboundMessage, Jitter, OutboxRepository, RawEventConverter, RetryPolicy,
-};
+use omni_box_core::{DeliveryMode, EventStatus, Jitter, OutboxRepository, RawEventConverter, RetryPolicy};
 use omni_box_pipeline::OutboxRelayBuilder;
 use omni_box_testkit::{FaultPlan, FaultyPublisher, MemoryBroker, MemoryPublisher, MemoryStore};
 use tokio::time::{Instant, timeout};
 
 use super::*;
 
-const TOPIC: &str = "orders";
+pub(super) const TOPIC: &str = "orders";
 /// The longest wait between two tries, which is half of it at least once it is reached.
 pub(super) const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// The table and the topic of a test, and what fails on the way to the topic.
 pub(super) struct Memory {
     pub(super) store: MemoryStore,
-    broker: MemoryBroker,
+    pub(super) broker: MemoryBroker,
     pub(super) plan: FaultPlan,
 }
 
@@ -42,9 +40,13 @@ impl Memory {
     }
 
     pub(super) async fn enqueue(&self, keys: &[&str]) -> Result<()> {
+        self.enqueue_to(TOPIC, keys).await
+    }
+
+    pub(super) async fn enqueue_to(&self, topic: &str, keys: &[&str]) -> Result<()> {
         let mut tx = self.store.begin().await?;
         for key in keys {
-            let event = NewOutboxEvent::new("order.placed", TOPIC, &serde_json::json!({"key": key}));
+            let event = NewOutboxEvent::new("order.placed", topic, &serde_json::json!({"key": key}));
             let event = OmniBoxDomainService::default().create_outbox_event(event.partition_key(*key))?;
             self.store.create(&mut tx, &event).await?;
         }
@@ -55,10 +57,17 @@ impl Memory {
         self.broker.records(TOPIC).len()
     }
 
-    /// What is on the topic, in the order of each key.
-    pub(super) fn published_ids(&self) -> Vec<String> {
-        let id = |record: &InboundMessage| record.header("event_id").map(str::to_owned);
-        self.broker.records(TOPIC).iter().filter_map(id).collect()
+    /// Whether everything that was enqueued for a topic is on it, once and in the order of its key.
+    pub(super) fn is_in_order(&self, topic: &str) -> bool {
+        let events = self.store.outbox_events().into_iter();
+        let enqueued = ids_by_key(&events.filter(|event| event.topic() == topic).collect::<Vec<_>>());
+        let mut published: HashMap<String, Vec<EventId>> = HashMap::new();
+        for record in self.broker.records(topic) {
+            let id = record.header("event_id").and_then(|id| uuid::Uuid::parse_str(id).ok()).expect("an id");
+            let key = String::from_utf8_lossy(&record.key.expect("a key")).into_owned();
+            published.entry(key).or_default().push(id.into());
+        }
+        published == enqueued
     }
 
     /// Waits until so many events are published once and completed, and says how long that took.

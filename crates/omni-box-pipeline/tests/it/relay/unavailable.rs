@@ -99,3 +99,22 @@ async fn an_outage_through_which_nothing_waited_is_forgiven_too() -> Result<()> 
     }
     Ok(())
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_silent_altogether_holds_no_key() -> Result<()> {
+    for mode in MODES {
+        let memory = Memory::new(mode);
+        let mut running = start(memory.relay(memory.store.clone()));
+        memory.enqueue(&KEYS).await?;
+        memory.completed(3).await;
+        memory.broker.cut();
+        memory.enqueue(&KEYS).await?;
+        timeout(Duration::from_secs(60), &mut running.task).await.expect_err("the relay goes on");
+        let events = memory.store.outbox_events();
+        assert!(events.iter().all(|event| event.lifecycle().last_error().is_none()), "mode {mode}");
+        memory.broker.restore();
+        memory.completed(6).await;
+        running.stop().await?;
+    }
+    Ok(())
+}
