@@ -7,7 +7,7 @@ use omni_box_core::{
     Activity, EventId, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare, Lease,
     LeaseRequest, OrderedLanes, OwnerId, Result, Settled,
 };
-use omni_box_sql::{Outcome, Query, fair_share, lane_event, lane_id};
+use omni_box_sql::{Outcome, Query, check_lanes, fair_share, lane_event, lane_id};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -137,6 +137,14 @@ impl PgStore {
                 .fetch_all(&mut *tx)
                 .await
                 .map_err(failed("take lanes"))?;
+            if !rows.is_empty() {
+                // the change of the mode locks every lane before the mode: neither waits for the other
+                let mode: Option<String> = sqlx::query_scalar(self.queries.control_lock_mode.sql())
+                    .fetch_optional(&mut *tx)
+                    .await
+                    .map_err(failed("read the delivery mode"))?;
+                check_lanes(mode.as_deref())?;
+            }
             taken.extend(rows.into_iter().map(|(lane, epoch)| Lease { lane: lane_id(lane), epoch }));
         }
         tx.commit_checked().await?;

@@ -1,6 +1,8 @@
 //! The statements, with their table names put in once.
 
 omni_box_sql::queries! {
+    control_free_lanes = "control/free_lanes.sql",
+    control_lock_mode = "control/lock_mode.sql",
     control_mode = "control/mode.sql",
     control_no_rows_indexes = "control/no_rows_indexes.sql",
     control_rows_indexes = "control/rows_indexes.sql",

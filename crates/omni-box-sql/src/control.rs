@@ -40,6 +40,22 @@ pub fn by_mode<T>(mode: DeliveryMode, lanes: T, rows: T) -> Result<T> {
     }
 }
 
+/// Lets lanes be taken only in the mode `lanes`. A relay reads the mode once, at its start: one that has no lanes does not notice that it changes.
+///
+/// # Errors
+/// [`Misconfigured`](ErrorKind::Misconfigured) in any other mode.
+pub fn check_lanes(mode: Option<&str>) -> Result<()> {
+    match mode {
+        Some(mode) if mode == DeliveryMode::Lanes.as_str() => Ok(()),
+        Some(mode) => Err(misconfigured(format!(
+            "lanes cannot be taken, the table's delivery mode is {mode} now: start this relay again"
+        ))),
+        None => Err(misconfigured(
+            "lanes cannot be taken, the table has no delivery mode: run the store's `migrate`".into(),
+        )),
+    }
+}
+
 /// Lets the delivery mode be changed only under nobody's hands: no lane is leased, no pending event claimed.
 ///
 /// # Errors

@@ -9,7 +9,7 @@
 //! - [`Columns`]: events read back, by [`outbox_event`], [`inbox_event`] and others. [`Outcome`], [`micros`], [`fair_share`] and [`stored`]: what goes the
 //!   other way.
 //! - [`Migrations`] and their ledger; [`ExpectedTable`] and [`SchemaDifference`]: whether a schema is what a program needs.
-//! - [`delivery_mode`], [`by_mode`], [`check_drained`]: the control row.
+//! - [`delivery_mode`], [`by_mode`], [`check_drained`], [`check_lanes`]: the control row.
 //! - [`kind`], [`cause`] and [`KeptError`]: native errors, classified, and without what may repeat a payload; [`no_transaction`].
 //!
 //! A store's settings implement [`Dialect`]: what its SQL looks like.
@@ -53,7 +53,7 @@ mod row;
 mod schema;
 mod table;
 
-pub use control::{by_mode, check_drained, delivery_mode};
+pub use control::{by_mode, check_drained, check_lanes, delivery_mode};
 pub use dialect::{Dialect, render};
 pub use error::{KeptError, cause, kind, no_transaction};
 pub use migration::{Migration, Migrations};

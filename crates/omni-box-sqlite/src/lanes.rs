@@ -7,7 +7,7 @@ use omni_box_core::{
     Activity, EventId, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare, Lease,
     LeaseRequest, OrderedLanes, OwnerId, Result, Settled, Store,
 };
-use omni_box_sql::{Outcome, Query, fair_share, lane_event, lane_id, micros};
+use omni_box_sql::{Outcome, Query, check_lanes, fair_share, lane_event, lane_id, micros};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
@@ -148,6 +148,13 @@ impl SqliteStore {
                 .fetch_all(&mut *conn)
                 .await
                 .map_err(failed("take lanes"))?;
+            if !rows.is_empty() {
+                let mode: Option<(String, i64)> = sqlx::query_as(self.queries.control_mode.sql())
+                    .fetch_optional(&mut *conn)
+                    .await
+                    .map_err(failed("read the delivery mode"))?;
+                check_lanes(mode.as_ref().map(|(mode, _)| mode.as_str()))?;
+            }
             let taken: Vec<Lease> = rows.into_iter().map(lease).collect();
             sqlx::query(self.queries.lanes_release_orphans.sql())
                 .bind(array(taken.iter().map(|lease| lease.lane.number())))

@@ -141,6 +141,10 @@ impl SqliteStore {
             .await
             .map_err(failed("look for relays at work"))?;
         check_drained(leased, claimed)?;
+        sqlx::query(self.queries.control_free_lanes.sql())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("end leases that ran out"))?;
         sqlx::query(self.queries.control_set_mode.sql())
             .bind(mode.as_str())
             .execute(&mut *tx)

@@ -3,6 +3,7 @@
 use omni_box_core::EventId;
 
 omni_box_sql::queries! {
+    control_free_lanes = "control/free_lanes.sql",
     control_mode = "control/mode.sql",
     control_no_rows_indexes = "control/no_rows_indexes.sql",
     control_rows_indexes = "control/rows_indexes.sql",

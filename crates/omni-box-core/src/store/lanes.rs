@@ -140,6 +140,11 @@ pub trait OrderedLanes: Send + Sync {
     /// - A lane that is taken gets a higher epoch, also by the owner that had it last; a lease that is renewed keeps its own.
     /// - A lane is never taken from an owner whose lease has not expired.
     /// - A lease that another owner took is not in the answer.
+    /// - Lanes are leased only while the table's mode is [`Lanes`](super::DeliveryMode::Lanes), which is read in the transaction that takes
+    ///   them, such that it cannot change before the commit: a relay reads it once, at its start. A change of the mode ends all leases.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](crate::ErrorKind::Misconfigured) in another mode: nothing was taken, and the relay ends.
     async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare>;
 
     /// Gives lanes back at once; those not held by this owner under this epoch are left alone.

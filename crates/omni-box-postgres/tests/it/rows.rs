@@ -7,8 +7,10 @@ use omni_box_core::{
     BatchSize, ClaimToken, DeliveryMode, ErrorKind, Event, EventId, EventRepository, FetchFilters,
     OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, WorkerId,
 };
+use omni_box_postgres::{PgConfig, PgStore};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use crate::database::{Database, event, request, run};
+use crate::database::{Database, event, eventually, request, run};
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -39,6 +41,43 @@ async fn two_claimers_at_once_share_without_waiting() {
         assert_eq!(claimed, events[50..150].iter().map(Event::id).collect::<Vec<_>>());
     })
     .await;
+}
+
+/// A take-over and a change of the mode do not pass each other, under whatever isolation the transactions have.
+#[tokio::test]
+async fn lanes_are_not_taken_while_the_mode_changes() {
+    async fn check(isolation: &'static str, expected: ErrorKind) {
+        run(async |db: Arc<Database>| {
+            let mut change = db.pool.begin().await.unwrap();
+            sqlx::query("update omni_box_control set delivery_mode = 'rows'")
+                .execute(&mut *change)
+                .await
+                .unwrap();
+            let options = PgConnectOptions::clone(&db.pool.connect_options());
+            let isolated = options.options([("default_transaction_isolation", isolation)]);
+            let pool = PgPoolOptions::new().connect_with(isolated).await.unwrap();
+            let store = PgStore::new(pool, PgConfig::default());
+            let owner = OwnerId::generate();
+            let leasing = tokio::spawn(async move { store.lease(&request(owner, TTL)).await });
+            eventually("the lease waits for the change of the mode", async || {
+                let waits = "select exists (select from pg_locks where not granted
+                    and locktype in ('tuple', 'transactionid')
+                    and pid in (select pid from pg_stat_activity where datname = current_database()))";
+                db.scalar::<bool>(waits).await.then_some(())
+            })
+            .await;
+            change.commit().await.unwrap();
+            let error = leasing.await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), expected, "{error:?}");
+            let free = "select count(*) from outbox_lanes where owner is null";
+            assert_eq!(db.scalar::<i64>(free).await, 16);
+            let error = db.store.lease(&request(owner, TTL)).await.unwrap_err();
+            assert!(error.to_string().contains("delivery mode is rows now"), "{error}");
+        })
+        .await;
+    }
+    check("read committed", ErrorKind::Misconfigured).await;
+    check("repeatable read", ErrorKind::Contention).await;
 }
 
 #[tokio::test]

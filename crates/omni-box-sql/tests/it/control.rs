@@ -1,7 +1,7 @@
 //! The control row, and what may be made of it.
 
 use omni_box_core::{DeliveryMode, ErrorKind};
-use omni_box_sql::{Migration, Migrations, by_mode, check_drained, delivery_mode};
+use omni_box_sql::{Migration, Migrations, by_mode, check_drained, check_lanes, delivery_mode};
 
 use crate::dialect::MySql;
 
@@ -34,5 +34,20 @@ fn the_mode_is_changed_to_one_that_there_is_under_nobodys_hands() {
     check_drained(0, 0).unwrap();
     for (leased, claimed) in [(1, 0), (0, 1)] {
         assert_eq!(check_drained(leased, claimed).unwrap_err().kind(), ErrorKind::Misconfigured);
+    }
+}
+
+#[test]
+fn lanes_are_taken_in_their_own_mode() {
+    check_lanes(Some("lanes")).unwrap();
+    for (mode, says) in [
+        (
+            Some("rows"),
+            "lanes cannot be taken, the table's delivery mode is rows now: start this relay again",
+        ),
+        (None, "lanes cannot be taken, the table has no delivery mode: run the store's `migrate`"),
+    ] {
+        let error = check_lanes(mode).unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Misconfigured, says));
     }
 }

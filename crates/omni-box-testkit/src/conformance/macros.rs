@@ -141,6 +141,7 @@ macro_rules! lanes_conformance {
             a_released_lane_is_free_at_once
             a_release_leaves_the_leases_of_others_alone
             who_leaves_is_not_counted_any_more
+            no_lane_is_taken_in_another_mode
         }
         $crate::__conformance_cases! { StoreFixture, $fixture, [], in (lanes::fetch):
             each_lane_is_read_in_order

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use omni_box_core::{
-    Activity, EventId, LaneEvent, LaneId, LaneRead, LaneSettlement, LaneShare, Lease, LeaseRequest,
-    OrderedLanes, OutboxRecord, OwnerId, Result, Settled,
+    Activity, DeliveryMode, Error, ErrorKind, EventId, LaneEvent, LaneId, LaneRead, LaneSettlement,
+    LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxRecord, OwnerId, Result, Settled,
 };
 
 use super::MemoryStore;
@@ -60,7 +60,7 @@ impl Lane {
         self.owner == Some(owner) && self.lease() == *lease
     }
 
-    fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         (self.owner, self.leased_until) = (None, None);
     }
 }
@@ -128,6 +128,13 @@ impl Table<OutboxRow> {
 impl OrderedLanes for MemoryStore {
     async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare> {
         let (mut state, now) = (self.shared.state(), self.shared.now());
+        if state.mode != DeliveryMode::Lanes {
+            let error = format!(
+                "lanes cannot be taken, the delivery mode is {} now: start this relay again",
+                state.mode
+            );
+            return Err(Error::new(ErrorKind::Misconfigured, error));
+        }
         Ok(state.share(request, now))
     }
 

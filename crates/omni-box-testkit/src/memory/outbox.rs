@@ -14,6 +14,7 @@ use omni_box_core::{
 use tokio::sync::watch;
 
 pub(super) use self::row::OutboxRow;
+use super::lanes::Lane;
 use super::state::{Shared, State};
 use super::table::Row;
 use super::{MemoryConn, MemoryStore};
@@ -104,6 +105,8 @@ impl MemoryStore {
             );
             return Err(Error::new(ErrorKind::Misconfigured, error));
         }
+        // leases that have run out end: an owner that hung must not renew them in another mode
+        state.lanes.iter_mut().for_each(Lane::give_back);
         state.mode = mode;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use omni_box_core::{DeliveryMode, LaneId, OutboxRepository};
+use omni_box_core::{DeliveryMode, ErrorKind, LaneId, OutboxRepository};
 
 use super::{Relay, lanes_of};
 use crate::conformance::StoreFixture;
@@ -190,5 +190,34 @@ where
     assert_eq!(lanes_of(&other.leases), lanes_of(&relay.leases), "who leaves gives every lane back, at once");
     for (new, old) in other.leases.iter().zip(&relay.leases) {
         assert!(new.epoch > old.epoch, "lane {} changed its owner: its epoch must rise", new.lane);
+    }
+}
+
+/// `lease`: takes lanes in the mode `lanes` only. A relay without leases does not notice the change of the mode, nor does one whose leases
+/// ran out while it hung.
+pub async fn no_lane_is_taken_in_another_mode<F>(fixture: F)
+where
+    F: StoreFixture<Store: OutboxRepository>,
+{
+    let mut hung = Relay::first(&fixture).await;
+    let before = hung.leases.clone();
+    let without = Relay::start(&fixture).await;
+    without.leave().await;
+    fixture.advance(TTL * 2).await;
+    fixture.set_mode(DeliveryMode::Rows).await;
+    for (relay, what) in [(&without, "a relay without leases"), (&hung, "a relay whose leases ran out")] {
+        match relay.ask().await {
+            Ok(share) => panic!("{what} gets {} lanes in the mode rows", share.leases.len()),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Misconfigured, "{what} ends with its call: {error:?}");
+            }
+        }
+    }
+    // this is refused while a lane is leased
+    fixture.set_mode(DeliveryMode::Lanes).await;
+    hung.lease().await;
+    assert_eq!(lanes_of(&hung.leases), lanes_of(&before), "every lane was free, and may be taken again");
+    for (new, old) in hung.leases.iter().zip(&before) {
+        assert!(new.epoch > old.epoch, "lane {} had no owner in between: its epoch must rise", new.lane);
     }
 }

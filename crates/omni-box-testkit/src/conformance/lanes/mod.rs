@@ -7,8 +7,8 @@ pub mod settle;
 
 use omni_box_core::{
     Attempt, DeliveryMode, Event, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead,
-    LaneSettlement, Lease, LeaseRequest, OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, Retry,
-    Settled, WorkerId,
+    LaneSettlement, LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxEvent, OutboxRepository, OwnerId,
+    Result, Retry, Settled, WorkerId,
 };
 
 use super::StoreFixture;
@@ -50,11 +50,15 @@ impl<S: OutboxRepository> Relay<S> {
         self.table.store.lanes().expect("a store that is tested for lanes has them")
     }
 
-    async fn lease(&mut self) {
+    /// Asks for its share, and does not take note of it.
+    async fn ask(&self) -> Result<LaneShare> {
         // every replica has one label
         let worker = WorkerId::new("publisher-1").expect("a valid name");
-        let request = LeaseRequest { owner: self.owner, worker, ttl: TTL };
-        let share = retried("lease lanes", async || self.lanes().lease(&request).await).await;
+        self.lanes().lease(&LeaseRequest { owner: self.owner, worker, ttl: TTL }).await
+    }
+
+    async fn lease(&mut self) {
+        let share = retried("lease lanes", async || self.ask().await).await;
         self.leases = share.leases;
         self.leases.sort_by_key(|lease| lease.lane);
         self.fair_share = share.fair_share;

@@ -109,6 +109,9 @@ flaws! { Fixture:
     AReleaseKeepsTheLanes => lanes::lease::a_released_lane_is_free_at_once;
     ReleasesTheLanesOfOthers => lanes::lease::a_release_leaves_the_leases_of_others_alone;
     WhoLeavesKeepsTheLanes => lanes::lease::who_leaves_is_not_counted_any_more;
+    TakesLanesInAnyMode => lanes::lease::no_lane_is_taken_in_another_mode;
+    /// A relay that comes back after its leases ran out renews them, whatever the mode is by then.
+    RenewsLanesInAnyMode => lanes::lease::no_lane_is_taken_in_another_mode;
 
     // what an owner reads
     FetchesLanesBackwards => lanes::fetch::each_lane_is_read_in_order;
