@@ -19,16 +19,19 @@ use crate::store::interval;
 
 #[async_trait]
 impl OrderedLanes for PgStore {
+    /// One transaction, and a durable one: an epoch must not fall back when the server crashes. What waits for nobody in a lane is released
+    /// by whoever takes it: were that a transaction of its own, its failure would leave it to the next owner.
     async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare> {
-        let share = self.take_share(request).await?;
-        if !share.taken.is_empty() {
-            self.guarded(&self.queries.lanes_release_orphans, request.owner, &share.taken).await?;
-        }
-        Ok(share.share)
+        let mut tx = self.begin_brief().await?;
+        let share = self.take_share(&mut tx, request).await?;
+        tx.commit_checked().await?;
+        Ok(share)
     }
 
     async fn release(&self, owner: OwnerId, leases: &[Lease]) -> Result<()> {
-        self.guarded(&self.queries.lanes_release, owner, leases).await?;
+        let mut session = self.session().await?;
+        self.guarded(&mut session, &self.queries.lanes_release, owner, leases).await?;
+        session.finish().await?;
         self.notify().await
     }
 
@@ -97,74 +100,70 @@ impl OrderedLanes for PgStore {
     }
 }
 
-/// What a request for leases brought.
-struct Share {
-    share: LaneShare,
-    /// Those of the leases that are new.
-    taken: Vec<Lease>,
-}
-
 impl PgStore {
-    /// One transaction, and a durable one: an epoch must not fall back when the server crashes.
-    async fn take_share(&self, request: &LeaseRequest) -> Result<Share> {
+    async fn take_share(&self, conn: &mut PgConnection, request: &LeaseRequest) -> Result<LaneShare> {
         let owner = request.owner.as_uuid();
         let ttl = interval(request.ttl);
-        let mut tx = self.begin_brief().await?;
         sqlx::query(self.queries.lanes_alive.sql())
             .bind(owner)
             .bind(request.worker.as_str())
             .bind(ttl)
-            .execute(&mut *tx)
+            .execute(&mut *conn)
             .await
             .map_err(failed("say that a relay is alive"))?;
         let (alive, lanes, held, epochs): (i64, i64, Vec<i16>, Vec<i64>) =
             sqlx::query_as(self.queries.lanes_renew.sql())
                 .bind(owner)
                 .bind(ttl)
-                .fetch_one(&mut *tx)
+                .fetch_one(&mut *conn)
                 .await
                 .map_err(failed("renew leases"))?;
         let mut leases: Vec<Lease> =
             held.into_iter().zip(epochs).map(|(lane, epoch)| Lease { lane: lane_id(lane), epoch }).collect();
         let fair_share = fair_share(lanes, alive);
-        let mut taken = Vec::new();
         if leases.len() < fair_share {
             let rows: Vec<(i16, i64)> = sqlx::query_as(self.queries.lanes_claim.sql())
                 .bind(owner)
                 .bind(request.worker.as_str())
                 .bind(ttl)
                 .bind((fair_share - leases.len()) as i64)
-                .fetch_all(&mut *tx)
+                .fetch_all(&mut *conn)
                 .await
                 .map_err(failed("take lanes"))?;
-            if !rows.is_empty() {
+            let taken: Vec<Lease> =
+                rows.into_iter().map(|(lane, epoch)| Lease { lane: lane_id(lane), epoch }).collect();
+            if !taken.is_empty() {
                 // the change of the mode locks every lane before the mode: neither waits for the other
                 let mode: Option<String> = sqlx::query_scalar(self.queries.control_lock_mode.sql())
-                    .fetch_optional(&mut *tx)
+                    .fetch_optional(&mut *conn)
                     .await
                     .map_err(failed("read the delivery mode"))?;
                 check_lanes(mode.as_deref())?;
+                self.guarded(conn, &self.queries.lanes_release_orphans, request.owner, &taken).await?;
             }
-            taken.extend(rows.into_iter().map(|(lane, epoch)| Lease { lane: lane_id(lane), epoch }));
+            leases.extend(taken);
         }
-        tx.commit_checked().await?;
-        leases.extend(&taken);
         leases.sort_by_key(|lease| lease.lane);
-        Ok(Share { share: LaneShare { leases, fair_share }, taken })
+        Ok(LaneShare { leases, fair_share })
     }
 
     /// Runs a statement whose parameters are the owner and its leases.
-    async fn guarded(&self, query: &Query, owner: OwnerId, leases: &[Lease]) -> Result<()> {
+    async fn guarded(
+        &self,
+        conn: &mut PgConnection,
+        query: &Query,
+        owner: OwnerId,
+        leases: &[Lease],
+    ) -> Result<()> {
         let (lanes, epochs) = columns(leases);
-        let mut session = self.session().await?;
         sqlx::query(query.sql())
             .bind(owner.as_uuid())
             .bind(lanes)
             .bind(epochs)
-            .execute(&mut *session)
+            .execute(conn)
             .await
             .map_err(failed("change lanes"))?;
-        session.finish().await
+        Ok(())
     }
 
     async fn complete(&self, owner: OwnerId, leases: &[Lease], ids: &[EventId]) -> Result<Settled> {

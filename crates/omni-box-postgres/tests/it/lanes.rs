@@ -153,3 +153,28 @@ async fn a_bad_row_does_not_block_a_fetch() {
     })
     .await;
 }
+
+/// Whoever takes a lane releases what waits for nobody in it. If that fails nothing was taken, so that the next call does it.
+#[tokio::test]
+async fn a_take_over_that_fails_is_made_again_as_a_whole() {
+    run(async |db: Arc<Database>| {
+        let orphan = event("a");
+        db.enqueue(std::slice::from_ref(&orphan)).await;
+        db.execute(
+            "update outbox_events set held = true;
+             create function refuse() returns trigger language plpgsql as
+                 $$ begin raise exception 'not now' using errcode = 'query_canceled'; end $$;
+             create trigger refuse before update on outbox_events for each row execute function refuse()",
+        )
+        .await;
+        let owner = OwnerId::generate();
+        db.store.lease(&request(owner, LONG)).await.unwrap_err();
+        db.execute("drop trigger refuse on outbox_events").await;
+        let leases = db.store.lease(&request(owner, LONG)).await.unwrap().leases;
+        let relay = Relay { db: Arc::clone(&db), owner, leases };
+        let fetched = relay.fetch().await;
+        assert_eq!(ids(&fetched), [orphan.id()]);
+        assert!(!fetched[0].is_behind_head);
+    })
+    .await;
+}
