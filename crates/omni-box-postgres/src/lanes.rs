@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Activity, EventId, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare, Lease,
-    LeaseRequest, OrderedLanes, OwnerId, Result, Settled,
+    Activity, ErrorKind, EventId, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
+    Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Settled,
 };
 use omni_box_sql::{Outcome, Query, check_lanes, fair_share, lane_event, lane_id};
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use uuid::Uuid;
 
 use crate::PgStore;
@@ -139,12 +139,38 @@ impl PgStore {
                     .await
                     .map_err(failed("read the delivery mode"))?;
                 check_lanes(mode.as_deref())?;
-                self.guarded(conn, &self.queries.lanes_release_orphans, request.owner, &taken).await?;
+                self.release_orphans(conn, request, &taken).await?;
             }
             leases.extend(taken);
         }
         leases.sort_by_key(|lease| lease.lane);
         Ok(LaneShare { leases, fair_share })
+    }
+
+    /// Releases what waits for nobody in lanes that are being taken, for half a lease at most: where more keys wait than can be looked at in
+    /// that time, the lanes come first.
+    async fn release_orphans(
+        &self,
+        conn: &mut PgConnection,
+        request: &LeaseRequest,
+        taken: &[Lease],
+    ) -> Result<()> {
+        let half = i32::try_from(request.ttl.as_millis() / 2).unwrap_or(i32::MAX).max(1);
+        let bound = format!("savepoint omni_box; set local statement_timeout = {half}");
+        conn.execute(sqlx::raw_sql(AssertSqlSafe(bound))).await.map_err(failed("bound a statement"))?;
+        match self.guarded(conn, &self.queries.lanes_release_orphans, request.owner, taken).await {
+            Err(error) if error.kind() == ErrorKind::Timeout => {
+                tracing::warn!(
+                    lanes = taken.len(),
+                    "events whose key's head is gone were not looked for, too many keys wait; the next owner of these lanes will"
+                );
+                conn.execute("rollback to savepoint omni_box")
+                    .await
+                    .map_err(failed("roll back a statement"))?;
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Runs a statement whose parameters are the owner and its leases.
