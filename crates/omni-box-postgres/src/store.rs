@@ -18,7 +18,8 @@ use crate::notify::Bell;
 use crate::query::Queries;
 use crate::{PgConfig, PgTx};
 
-/// What runs at the beginning of every transaction that the engine opens: set a role, a tenant, an isolation level.
+/// What runs at the beginning of every transaction that the engine opens: set a role, a tenant, a search path. It is too late for an isolation
+/// level, which is the connection's `default_transaction_isolation`.
 pub type BeginHook = dyn for<'a> Fn(&'a mut PgConnection) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>
     + Send
     + Sync;
