@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::builder::{Publisher, Settings};
-use super::deadline::within;
+use super::deadline::{of_batch, within};
 use super::flight::Flight;
 use super::lanes::OwnedLanes;
 use super::verdict::RejectionPolicy;
@@ -233,7 +233,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         if plan.is_empty() {
             return Ok(Default::default());
         }
-        let mut events = within(ttl, lanes.fetch(&plan, &[], self.settings.max_batch_bytes)).await?;
+        let fetch = lanes.fetch(&plan, &[], self.settings.max_batch_bytes);
+        let mut events = within(of_batch(ttl), fetch).await?;
         owned.fetched(&plan, &events);
         // the limits of the lanes are rounded up: the oldest go, of whichever lane, so that none is left behind
         events.sort_by_key(|event| event.seq);
@@ -254,7 +255,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let (settlement, _) = flight.take_settlement();
         if !settlement.is_empty() {
             let leases = owned.leases();
-            let settled = within(ttl, lanes.settle(self.owner, &leases, &settlement)).await?;
+            let settled = within(of_batch(ttl), lanes.settle(self.owner, &leases, &settlement)).await?;
             settled.lost.iter().for_each(|lane| owned.remove(*lane));
         }
         result.skipped_event_ids = settlement.followers;

@@ -11,7 +11,7 @@ use omni_box_core::{
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::super::deadline::within;
+use super::super::deadline::{of_batch, within};
 use super::super::verdict::Verdict;
 use super::{BatchProcessingResult, OutboxPublisher, cancelled, late};
 
@@ -25,7 +25,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
     ) -> Result<(BatchProcessingResult, Option<Error>)> {
         let token = ClaimToken::new(worker, self.owner);
         let (asked, ttl) = (Instant::now(), self.settings.lease_ttl);
-        let events = within(ttl, self.claim(&token, batch_size, filters)).await?;
+        let events = within(of_batch(ttl), self.claim(&token, batch_size, filters)).await?;
         let mut result = BatchProcessingResult::default();
         if events.is_empty() {
             return Ok((result, None));
@@ -38,9 +38,9 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             self.send_rows(&events, deadline, shutdown, &token, &mut result).await?;
 
         let completed = std::mem::take(&mut result.processed_event_ids);
-        result.processed_event_ids = within(ttl, self.complete(&token, &completed)).await?;
+        result.processed_event_ids = within(of_batch(ttl), self.complete(&token, &completed)).await?;
         open.extend(completed.into_iter().filter(|id| !result.processed_event_ids.contains(id)));
-        within(ttl, self.release(&token, &open, unavailable.as_ref())).await?;
+        within(of_batch(ttl), self.release(&token, &open, unavailable.as_ref())).await?;
         result.released_event_ids = open;
         Ok((result, unavailable))
     }
@@ -88,7 +88,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                 Verdict::Failed(failure) => {
                     let is_final = failure.retry == Retry::Never;
                     let mark = self.store.mark_failed(report.id, token, &failure);
-                    let recorded = within(self.settings.lease_ttl, mark).await?;
+                    let recorded = within(of_batch(self.settings.lease_ttl), mark).await?;
                     (if is_final { "failed" } else { "retried" }, recorded)
                 }
             };

@@ -106,3 +106,19 @@ async fn ends_nothing_for_ever_in_mode_rows() -> Result<()> {
     }
     Ok(())
 }
+
+/// Were it given up, it would be made again for ever.
+#[tokio::test(start_paused = true)]
+async fn is_not_a_database_that_takes_longer_than_a_lease() -> Result<()> {
+    let memory = Memory::new(DeliveryMode::Lanes);
+    for operation in [Operation::FetchLanes, Operation::SettleLanes] {
+        memory.plan.on(operation).always().delay(Duration::from_secs(20));
+    }
+    memory.enqueue(&["a", "b"]).await?;
+    let relay = memory.relay(Faulty::new(memory.store.clone(), &memory.plan));
+    let running = start(relay.lease_ttl(Duration::from_secs(10)));
+    let took = memory.completed(2).await;
+    assert!(took <= Duration::from_secs(60), "{took:?} for two statements of 20 s");
+    running.stop().await?;
+    Ok(())
+}
