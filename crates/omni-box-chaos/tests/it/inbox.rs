@@ -45,6 +45,28 @@ impl Shipping {
         self.world.settled().await;
     }
 
+    /// While a writer goes on, kills one of two consumers in each turn and replaces it; then waits until everything is handled.
+    async fn survives_kills(&self, turns: usize, of_consumers: &str, of_writer: &str) -> Result<()> {
+        let mut consumers = Vec::new();
+        for name in ["c0", "c1"] {
+            consumers.push(self.consumer(name, of_consumers).await?);
+        }
+        let writer = format!("writer --topic {} {of_writer}", self.orders);
+        let mut writer = self.world.start("writer", &writer).await?;
+        for turn in 0..turns {
+            self.progress(200).await?;
+            let victim = &mut consumers[turn % 2];
+            victim.kill().await?;
+            *victim = self.consumer(&format!("c{turn}-again"), of_consumers).await?;
+        }
+        writer.stop().await?;
+        self.settled().await;
+        for consumer in &mut consumers {
+            consumer.stop().await?;
+        }
+        Ok(())
+    }
+
     fn expectation(&self) -> InboxExpectation {
         InboxExpectation {
             group: self.group.clone(),
@@ -71,23 +93,7 @@ async fn consumers_are_killed_under_load() -> Result<()> {
     let Some(shipping) = Shipping::new("consumers_are_killed").await? else { return Ok(()) };
     let world = &shipping.world;
     let _relay = world.start("r0", "relay").await?;
-    let mut consumers = Vec::new();
-    for name in ["c0", "c1"] {
-        consumers.push(shipping.consumer(name, "").await?);
-    }
-    let writer = format!("writer --topic {} --tasks 4 --pause-ms 10", shipping.orders);
-    let mut writer = world.start("writer", &writer).await?;
-    for turn in 0..5 {
-        shipping.progress(200).await?;
-        let victim = &mut consumers[turn % 2];
-        victim.kill().await?;
-        *victim = shipping.consumer(&format!("c{turn}-again"), "").await?;
-    }
-    writer.stop().await?;
-    shipping.settled().await;
-    for consumer in &mut consumers {
-        consumer.stop().await?;
-    }
+    shipping.survives_kills(5, "", "--tasks 4 --pause-ms 10").await?;
     let verdict = world.judged_with(shipping.expectation()).await?;
     ensure!(verdict.effects > 1_000, "too little happened: {verdict}");
     Ok(())
@@ -235,24 +241,7 @@ async fn consumers_are_killed_while_keys_wait() -> Result<()> {
     let Some(shipping) = Shipping::new("killed_while_keys_wait").await? else { return Ok(()) };
     let world = &shipping.world;
     let _relay = world.start("r0", "relay").await?;
-    let put_off = "--put-off-percent 10";
-    let mut consumers = Vec::new();
-    for name in ["c0", "c1"] {
-        consumers.push(shipping.consumer(name, put_off).await?);
-    }
-    let writer = format!("writer --topic {} --keys 40 --tasks 1 --pause-ms 20", shipping.orders);
-    let mut writer = world.start("writer", &writer).await?;
-    for turn in 0..4 {
-        shipping.progress(200).await?;
-        let victim = &mut consumers[turn % 2];
-        victim.kill().await?;
-        *victim = shipping.consumer(&format!("c{turn}-again"), put_off).await?;
-    }
-    writer.stop().await?;
-    shipping.settled().await;
-    for consumer in &mut consumers {
-        consumer.stop().await?;
-    }
+    shipping.survives_kills(4, "--put-off-percent 10", "--keys 40 --tasks 1 --pause-ms 20").await?;
     world.judged_with(shipping.expectation()).await?;
     Ok(())
 }
