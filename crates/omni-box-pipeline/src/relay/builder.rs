@@ -14,6 +14,9 @@ use super::engine::Engine;
 use super::verdict::{Judge, RejectionPolicy};
 use super::{publisher, rows};
 
+/// A lease may be shorter than a statement takes on a busy database, and one that was given up would be made again for ever.
+const SHORTEST_BATCH_DEADLINE: Duration = Duration::from_secs(30);
+
 /// Settings shared by the relay and the publisher.
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -49,6 +52,11 @@ impl Settings {
     /// How often leases are renewed.
     pub(super) fn heartbeat(&self) -> Duration {
         self.lease_ttl / 4
+    }
+
+    /// How long reading or writing a batch may take.
+    pub(super) fn batch_deadline(&self) -> Duration {
+        self.lease_ttl.max(SHORTEST_BATCH_DEADLINE)
     }
 
     /// What the relay needs.

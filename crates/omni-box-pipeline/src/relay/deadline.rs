@@ -6,15 +6,6 @@ use std::time::Duration;
 use omni_box_core::{Error, ErrorKind, Result};
 use tokio::time::timeout;
 
-/// How long a batch may be read or written at least: a lease may be shorter than a statement takes on a busy database, and one that
-/// was given up would be made again for ever.
-const BATCH: Duration = Duration::from_secs(30);
-
-/// How long a batch is read or written.
-pub(super) fn of_batch(lease_ttl: Duration) -> Duration {
-    lease_ttl.max(BATCH)
-}
-
 /// Waits for an answer until a deadline has passed. A call that is given up may have taken effect, or may do so yet: all that are
 /// made here may be repeated, and check the lease or the claim.
 pub(super) async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::builder::{Publisher, Settings};
-use super::deadline::{of_batch, within};
+use super::deadline::within;
 use super::flight::Flight;
 use super::lanes::OwnedLanes;
 use super::verdict::RejectionPolicy;
@@ -111,15 +111,8 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
     pub fn build(self) -> Result<OutboxPublisher<S>> {
         let settings = self.settings?;
         settings.check_lease()?;
-        Ok(OutboxPublisher {
-            store: self.store,
-            publisher: self.publisher,
-            settings,
-            publish_timeout: self.publish_timeout,
-            owner: OwnerId::generate(),
-            owned: Mutex::default(),
-            stale_due: Mutex::default(),
-        })
+        let publisher = OutboxPublisher::from_settings(self.store, self.publisher, settings);
+        Ok(OutboxPublisher { publish_timeout: self.publish_timeout, ..publisher })
     }
 }
 
@@ -135,14 +128,12 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
     }
 
     pub(super) fn from_settings(store: S, publisher: Publisher, settings: Settings) -> Self {
-        let owner = OwnerId::generate();
-        let publish_timeout = settings.lease_ttl;
         Self {
             store,
             publisher,
+            publish_timeout: settings.lease_ttl,
             settings,
-            publish_timeout,
-            owner,
+            owner: OwnerId::generate(),
             owned: Mutex::default(),
             stale_due: Mutex::default(),
         }
@@ -152,8 +143,9 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
     /// is nothing to do now. One call runs at a time; another waits.
     ///
     /// # Errors
-    /// When the database fails, or a call of it takes longer than the lease lives, or [`Unsupported`](ErrorKind::Unsupported) for filters in mode `lanes`. A broker that cannot be used is no error: the batch comes
-    /// back as released.
+    /// When the database fails, or does not answer in time: longer than the lease lives, reading or writing a batch 30 s if a lease is
+    /// shorter. [`Unsupported`](ErrorKind::Unsupported) for filters in mode `lanes`. A broker that cannot be used is no error: the batch
+    /// comes back as released.
     ///
     /// # Cancel safety
     /// Cancelling `shutdown` releases what is not acknowledged. When the future is dropped, events may be published without
@@ -234,7 +226,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             return Ok(Default::default());
         }
         let fetch = lanes.fetch(&plan, &[], self.settings.max_batch_bytes);
-        let mut events = within(of_batch(ttl), fetch).await?;
+        let mut events = within(self.settings.batch_deadline(), fetch).await?;
         owned.fetched(&plan, &events);
         // the limits of the lanes are rounded up: the oldest go, of whichever lane, so that none is left behind
         events.sort_by_key(|event| event.seq);
@@ -255,7 +247,9 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let (settlement, _) = flight.take_settlement();
         if !settlement.is_empty() {
             let leases = owned.leases();
-            let settled = within(of_batch(ttl), lanes.settle(self.owner, &leases, &settlement)).await?;
+            let settled =
+                within(self.settings.batch_deadline(), lanes.settle(self.owner, &leases, &settlement))
+                    .await?;
             settled.lost.iter().for_each(|lane| owned.remove(*lane));
         }
         result.skipped_event_ids = settlement.followers;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use omni_box_core::{Lease, OutboxRepository, Settled};
 use tokio::time::Instant;
 
-use super::super::deadline::{of_batch, within};
+use super::super::deadline::within;
 use super::{BATCHES_IN_FLIGHT, Broker, Engine, Fetched, SETTLE_LINGER, Written, lanes};
 
 impl<S: OutboxRepository> Engine<S> {
@@ -30,7 +30,7 @@ impl<S: OutboxRepository> Engine<S> {
         self.fetches += 1;
         let number = self.fetches;
         let (store, in_flight) = (self.store.clone(), self.flight.ids());
-        let (max_bytes, deadline) = (self.settings.max_batch_bytes, of_batch(self.settings.lease_ttl));
+        let (max_bytes, deadline) = (self.settings.max_batch_bytes, self.settings.batch_deadline());
         self.fetching = Some(Box::pin(async move {
             let events = within(deadline, lanes(&store).fetch(&plan, &in_flight, max_bytes)).await;
             Fetched { number, plan, events }
@@ -108,7 +108,7 @@ impl<S: OutboxRepository> Engine<S> {
                 .filter_map(|lane| self.owned.lease(lane))
                 .collect();
             let (store, owner) = (self.store.clone(), self.owner);
-            let deadline = of_batch(self.settings.lease_ttl);
+            let deadline = self.settings.batch_deadline();
             self.settling = Some(Box::pin(async move {
                 let result = within(deadline, lanes(&store).settle(owner, &leases, &settlement)).await;
                 Written { settlement, lanes: lane_ids, result }

@@ -11,7 +11,7 @@ use omni_box_core::{
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::super::deadline::{of_batch, within};
+use super::super::deadline::within;
 use super::super::verdict::Verdict;
 use super::{BatchProcessingResult, OutboxPublisher, cancelled, late};
 
@@ -24,8 +24,9 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         shutdown: &CancellationToken,
     ) -> Result<(BatchProcessingResult, Option<Error>)> {
         let token = ClaimToken::new(worker, self.owner);
-        let (asked, ttl) = (Instant::now(), self.settings.lease_ttl);
-        let events = within(of_batch(ttl), self.claim(&token, batch_size, filters)).await?;
+        let asked = Instant::now();
+        let answered_in = self.settings.batch_deadline();
+        let events = within(answered_in, self.claim(&token, batch_size, filters)).await?;
         let mut result = BatchProcessingResult::default();
         if events.is_empty() {
             return Ok((result, None));
@@ -33,14 +34,14 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         self.settings.metrics.batch_locked(events.len());
         let events: HashMap<EventId, Arc<OutboxEvent>> =
             events.into_iter().map(|event| (event.id(), Arc::new(event))).collect();
-        let deadline = (asked + self.publish_timeout).min(asked + ttl);
+        let deadline = (asked + self.publish_timeout).min(asked + self.settings.lease_ttl);
         let (mut open, unavailable) =
             self.send_rows(&events, deadline, shutdown, &token, &mut result).await?;
 
         let completed = std::mem::take(&mut result.processed_event_ids);
-        result.processed_event_ids = within(of_batch(ttl), self.complete(&token, &completed)).await?;
+        result.processed_event_ids = within(answered_in, self.complete(&token, &completed)).await?;
         open.extend(completed.into_iter().filter(|id| !result.processed_event_ids.contains(id)));
-        within(of_batch(ttl), self.release(&token, &open, unavailable.as_ref())).await?;
+        within(answered_in, self.release(&token, &open, unavailable.as_ref())).await?;
         result.released_event_ids = open;
         Ok((result, unavailable))
     }
@@ -88,7 +89,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                 Verdict::Failed(failure) => {
                     let is_final = failure.retry == Retry::Never;
                     let mark = self.store.mark_failed(report.id, token, &failure);
-                    let recorded = within(of_batch(self.settings.lease_ttl), mark).await?;
+                    let recorded = within(self.settings.batch_deadline(), mark).await?;
                     (if is_final { "failed" } else { "retried" }, recorded)
                 }
             };
@@ -139,7 +140,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                 }
             }
             None if due.is_none() => tracing::warn!(
-                "the store offers neither locking nor retention: unless it ends old claims by itself, what a worker has claimed                  when it dies is never published"
+                "the store offers neither locking nor retention: unless it ends old claims by itself, what a worker has claimed \
+                 when it dies is never published"
             ),
             None => {}
         }
