@@ -123,12 +123,8 @@ impl Handler {
 }
 
 fn put_off() -> HandlerOutcome {
-    HandlerOutcome::Retry {
-        reason: "put off".into(),
-        attempt: Attempt::Free,
-        // long enough for others of its key to arrive, and to be waiting when the process is killed
-        after: Some(Duration::from_secs(1)),
-    }
+    // long enough for others of its key to arrive, and to be waiting when the process is killed
+    HandlerOutcome::retry("put off", Attempt::Free, Duration::from_secs(1))
 }
 
 #[async_trait]

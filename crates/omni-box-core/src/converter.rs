@@ -1,22 +1,31 @@
 //! From an outbox event to the bytes on the wire.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::hidden::Hidden;
 use crate::{Error, Event, FailureClass, OutboxEvent, Result};
 
 /// Version that an envelope carries when the event has none.
 const DEFAULT_SCHEMA_VERSION: &str = "1.0.0";
 
-/// A message's body and what the converter adds to its headers.
-#[derive(Debug)]
+/// A message's body and what the converter adds to its headers. `Debug` shows no body and no header's value.
 pub struct Encoded<'a> {
     /// The body.
     pub body: Cow<'a, [u8]>,
     /// Headers beside those of [`message_headers`].
     pub headers: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Encoded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { body, headers } = self;
+        let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Encoded").field("body", &Hidden::new(body)).field("headers", &names).finish()
+    }
 }
 
 impl<'a> Encoded<'a> {

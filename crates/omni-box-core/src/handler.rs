@@ -15,6 +15,7 @@ use crate::{Error, ErrorKind, Event, InboxEvent, Store, WorkerId};
 ///
 /// Everything written through `conn` commits together with the inbox row, or not at all. The transaction is the engine's: do
 /// not commit it or roll it back.
+#[non_exhaustive]
 pub struct InboxContext<'a, S: Store> {
     /// The message.
     pub event: &'a InboxEvent,
@@ -24,6 +25,13 @@ pub struct InboxContext<'a, S: Store> {
     pub store: &'a S,
     /// Who handles it.
     pub worker_id: &'a WorkerId,
+}
+
+impl<'a, S: Store> InboxContext<'a, S> {
+    /// What the engine gives a handler, for tests that call one themselves.
+    pub fn new(event: &'a InboxEvent, conn: &'a mut S::Conn, store: &'a S, worker_id: &'a WorkerId) -> Self {
+        Self { event, conn, store, worker_id }
+    }
 }
 
 impl<S: Store> fmt::Debug for InboxContext<'_, S> {
@@ -70,7 +78,8 @@ pub enum HandlerOutcome {
     Skipped,
     /// Overtaken by a newer one; the row is completed, its writes commit.
     Stale,
-    /// Not now: its writes are rolled back and it is tried again.
+    /// Not now: its writes are rolled back and it is tried again. Made by [`retry`](Self::retry).
+    #[non_exhaustive]
     Retry {
         /// Why; kept as the row's last error.
         reason: String,
@@ -79,6 +88,22 @@ pub enum HandlerOutcome {
         /// When; `None` leaves it to the backoff.
         after: Option<Duration>,
     },
+}
+
+impl HandlerOutcome {
+    /// Not now: says why, whether it costs an attempt, and when it is tried again (`None` leaves it to the backoff).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use omni_box_core::{Attempt, HandlerOutcome};
+    ///
+    /// let outcome = HandlerOutcome::retry("stock is being counted", Attempt::Free, Duration::from_secs(60));
+    /// assert!(matches!(outcome, HandlerOutcome::Retry { attempt: Attempt::Free, after: Some(_), .. }));
+    /// ```
+    pub fn retry(reason: impl Into<String>, attempt: Attempt, after: impl Into<Option<Duration>>) -> Self {
+        Self::Retry { reason: reason.into(), attempt, after: after.into() }
+    }
 }
 
 /// Why a handler failed. Made from any error by `?`, which is a counted attempt; see the constructors for the others.

@@ -11,6 +11,7 @@ mod domain;
 mod error;
 mod event;
 mod handler;
+mod hidden;
 mod id;
 mod inbound;
 mod limits;

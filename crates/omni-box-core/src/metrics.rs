@@ -6,7 +6,7 @@ use std::time::Duration;
 pub trait OutboxMetrics: Send + Sync + 'static {
     /// A batch of this many events was taken.
     fn batch_locked(&self, _events: usize) {}
-    /// An event was settled; `status` is `published`, `retried`, `failed` or `released`.
+    /// An event was settled; `status` is `published`, `retried` or `failed`. One that was given back unsettled is not counted.
     fn event_published(&self, _event_type: &str, _status: &'static str) {}
     /// An event was acknowledged this long after it was handed to the broker.
     fn publish_duration(&self, _event_type: &str, _elapsed: Duration) {}

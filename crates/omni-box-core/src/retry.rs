@@ -10,15 +10,29 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Jitter {
     /// Between nothing and the full exponential delay.
-    #[default]
     Full,
     /// Between half of the exponential delay and all of it.
+    #[default]
     Equal,
     /// Between the base and three times the previous delay.
     Decorrelated,
 }
 
 /// Exponential backoff: base, factor 2, a longest delay, and jitter.
+///
+/// By default 1 s to 30 s with equal jitter. An event's six attempts ([`EventLimits::max_attempts`](crate::EventLimits)) then span 15.5 to
+/// 31 s: so long may what it depends on be away before it is failed, whereas an outage of the database or the broker itself costs no
+/// attempt. A handler that knows the fault to lie elsewhere says so by [`TransientError`](crate::TransientError) or
+/// [`HandlerError::transient`](crate::HandlerError::transient), which costs none either and is tried again for as long as it takes.
+///
+/// ```
+/// use std::time::Duration;
+/// use omni_box_core::RetryPolicy;
+///
+/// let policy = RetryPolicy::default();
+/// let horizon: Duration = (1..6).map(|failures| policy.delay(failures)).sum();
+/// assert!(horizon >= Duration::from_millis(15_500) && horizon <= Duration::from_secs(31));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     base: Duration,
@@ -27,9 +41,9 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// 100 ms to 30 s, full jitter.
+    /// 1 s to 30 s, equal jitter.
     fn default() -> Self {
-        Self { base: Duration::from_millis(100), max: Duration::from_secs(30), jitter: Jitter::Full }
+        Self { base: Duration::from_secs(1), max: Duration::from_secs(30), jitter: Jitter::default() }
     }
 }
 

@@ -249,7 +249,7 @@ async fn deliver<S: InboxRepository>(
     };
     if let Some(event) = event {
         let worker_id = WorkerId::new("test").expect("a valid name");
-        let cx = InboxContext { event: &event, conn: &mut *tx, store, worker_id: &worker_id };
+        let cx = InboxContext::new(&event, &mut *tx, store, &worker_id);
         match handler.handle(cx).await {
             Ok(HandlerOutcome::Completed | HandlerOutcome::Skipped | HandlerOutcome::Stale) => {}
             Ok(HandlerOutcome::Retry { reason, .. }) => {

@@ -1,14 +1,17 @@
 //! What an event carries.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Headers, Payload};
+use crate::hidden::Hidden;
 use crate::limits::{EventLimits, check_optional, check_text, fits};
 use crate::{Error, Result};
 
 /// What an event carries, whichever way it travels. Plain data: it is checked when an event is built from it, and an event
-/// hands it out for reading only.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// hands it out for reading only. `Debug` shows neither payload, headers' values nor the idempotency key.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventContent {
     /// Its type, such as `order.placed`.
     pub event_type: String,
@@ -26,6 +29,31 @@ pub struct EventContent {
     pub idempotency_key: Option<String>,
     /// Version of the payload's schema.
     pub schema_version: Option<String>,
+}
+
+impl fmt::Debug for EventContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            event_type,
+            payload,
+            headers,
+            trace_id,
+            correlation_id,
+            causation_id,
+            idempotency_key,
+            schema_version,
+        } = self;
+        f.debug_struct("EventContent")
+            .field("event_type", event_type)
+            .field("payload", payload)
+            .field("headers", headers)
+            .field("trace_id", trace_id)
+            .field("correlation_id", correlation_id)
+            .field("causation_id", causation_id)
+            .field("idempotency_key", &idempotency_key.as_ref().map(Hidden::new))
+            .field("schema_version", schema_version)
+            .finish()
+    }
 }
 
 impl EventContent {

@@ -1,9 +1,12 @@
 //! The inbox event: a broker's message on its way into this service's database.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Event, EventContent, Lifecycle, sealed};
+use crate::hidden::Hidden;
 use crate::limits::{EventLimits, check_max_attempts, check_text, fits};
 use crate::{ConsumerGroup, Error, EventId, FetchFilters, Result};
 
@@ -15,8 +18,8 @@ pub struct InboxEvent {
 }
 
 /// An inbox event's columns, as a store reads them (its life apart). A store without columns keeps it serialized, by the names of
-/// its fields.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// its fields. `Debug` shows no key.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct InboxRecord {
     /// `id`
     pub id: EventId,
@@ -38,6 +41,35 @@ pub struct InboxRecord {
     pub produced_at: Option<DateTime<Utc>>,
     /// `digest`: SHA-256 of the message's value, to tell a repeat from another message with the same id.
     pub digest: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for InboxRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            id,
+            content,
+            message_id,
+            consumer_group,
+            source,
+            partition_key,
+            raw_key,
+            position,
+            produced_at,
+            digest,
+        } = self;
+        f.debug_struct("InboxRecord")
+            .field("id", id)
+            .field("content", content)
+            .field("message_id", message_id)
+            .field("consumer_group", consumer_group)
+            .field("source", source)
+            .field("partition_key", &partition_key.as_ref().map(Hidden::new))
+            .field("raw_key", &raw_key.as_ref().map(Hidden::new))
+            .field("position", position)
+            .field("produced_at", produced_at)
+            .field("digest", &digest.as_ref().map(Hidden::new))
+            .finish()
+    }
 }
 
 /// Where in the broker a message came from.

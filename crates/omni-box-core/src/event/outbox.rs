@@ -1,10 +1,13 @@
 //! The outbox event: from this service's transaction to the broker.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Event, EventContent, Headers, Lifecycle, Payload, sealed};
+use crate::hidden::Hidden;
 use crate::limits::{EventLimits, check_max_attempts, check_optional, check_text};
 use crate::{Error, EventId, FetchFilters, Result};
 
@@ -16,8 +19,8 @@ pub struct OutboxEvent {
 }
 
 /// An outbox event's columns, as a store reads them (its life apart). A store without columns keeps it serialized, by the names of
-/// its fields.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// its fields. `Debug` shows no key.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutboxRecord {
     /// `id`
     pub id: EventId,
@@ -31,6 +34,20 @@ pub struct OutboxRecord {
     pub topic: String,
     /// `partition_key`; events of one `(topic, partition_key)` keep their order. `None`: no order is asked for.
     pub partition_key: Option<String>,
+}
+
+impl fmt::Debug for OutboxRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, content, aggregate_type, aggregate_id, topic, partition_key } = self;
+        f.debug_struct("OutboxRecord")
+            .field("id", id)
+            .field("content", content)
+            .field("aggregate_type", aggregate_type)
+            .field("aggregate_id", aggregate_id)
+            .field("topic", topic)
+            .field("partition_key", &partition_key.as_ref().map(Hidden::new))
+            .finish()
+    }
 }
 
 impl OutboxEvent {
@@ -104,8 +121,7 @@ impl sealed::LifecycleMut for OutboxEvent {
     }
 }
 
-/// An outbox event to be: what the caller says, not yet checked.
-#[derive(Debug)]
+/// An outbox event to be: what the caller says, not yet checked. `Debug` shows no key.
 #[must_use = "pass it to OmniBoxDomainService::create_outbox_event"]
 pub struct NewOutboxEvent {
     content: Result<EventContent>,
@@ -116,6 +132,31 @@ pub struct NewOutboxEvent {
     aggregate_id: Option<Uuid>,
     scheduled_at: Option<DateTime<Utc>>,
     max_attempts: Option<u32>,
+}
+
+impl fmt::Debug for NewOutboxEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            content,
+            id,
+            topic,
+            partition_key,
+            aggregate_type,
+            aggregate_id,
+            scheduled_at,
+            max_attempts,
+        } = self;
+        f.debug_struct("NewOutboxEvent")
+            .field("content", content)
+            .field("id", id)
+            .field("topic", topic)
+            .field("partition_key", &partition_key.as_ref().map(Hidden::new))
+            .field("aggregate_type", aggregate_type)
+            .field("aggregate_id", aggregate_id)
+            .field("scheduled_at", scheduled_at)
+            .field("max_attempts", max_attempts)
+            .finish()
+    }
 }
 
 impl NewOutboxEvent {

@@ -77,7 +77,8 @@ pub trait Savepoints<C>: Send + Sync {
     async fn rollback(&self, conn: &mut C) -> Result<()>;
 }
 
-/// Upkeep of a table, in bounded statements.
+/// Upkeep of a table, in bounded statements. A relay in mode `rows` gives stale claims back where nobody can take them over; nothing
+/// deletes old events by itself, so a service calls [`cleanup_old_events`](Self::cleanup_old_events) now and then.
 #[async_trait]
 pub trait RetentionPolicies<E>: Send + Sync {
     /// Gives back claims older than `older_than`, without counting an attempt; returns how many.
@@ -85,6 +86,9 @@ pub trait RetentionPolicies<E>: Send + Sync {
 
     /// Deletes events that were completed longer than `retention` ago, `batch` at a time, at most `max_iterations` times; returns how many.
     /// Pending and failed events are never deleted.
+    ///
+    /// What a row was known by goes with it. An inbox row that is gone tells no repeat from a new message, and an outbox row takes its
+    /// idempotency key along. So let `retention` be longer than the broker keeps messages, or a producer or client may repeat one.
     async fn cleanup_old_events(
         &self,
         retention: Duration,

@@ -8,11 +8,13 @@
 //! 3. a fetch returns the lowest due `seq` first and leaves out what is in flight by id, never by a cursor: a transaction that
 //!    took a low `seq` may commit after a higher one was read.
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::Failure;
+use crate::hidden::Hidden;
 use crate::{EventId, LaneId, OutboxEvent, OwnerId, Result, WorkerId};
 
 /// The right to publish a lane's events, until it expires or the epoch moves on.
@@ -68,8 +70,8 @@ pub struct LaneEvent {
     pub is_behind_head: bool,
 }
 
-/// A key within its lane.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A key within its lane. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyRef {
     /// The lane.
     pub lane: LaneId,
@@ -77,6 +79,17 @@ pub struct KeyRef {
     pub topic: String,
     /// The key.
     pub partition_key: String,
+}
+
+impl fmt::Debug for KeyRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lane, topic, partition_key } = self;
+        f.debug_struct("KeyRef")
+            .field("lane", lane)
+            .field("topic", topic)
+            .field("partition_key", &Hidden::new(partition_key))
+            .finish()
+    }
 }
 
 /// An event that was not published, and what follows.

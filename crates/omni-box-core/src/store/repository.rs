@@ -68,6 +68,7 @@ impl Failure {
 
 /// Narrows a fetch. Conditions are combined by "and", the values of one by "or".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FetchFilters {
     /// `topic` of outbox events.
     pub topics: Vec<String>,

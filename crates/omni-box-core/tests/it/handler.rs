@@ -53,7 +53,7 @@ async fn run(
     let handler: Box<dyn InboxHandler<MemoryStore>> = Box::new(handler);
     let (store, event, worker_id) = (MemoryStore, inbox_event(payload), WorkerId::new("w").unwrap());
     let mut tx = store.begin_handling(Duration::from_secs(1)).await.unwrap();
-    let cx = InboxContext { event: &event, conn: &mut *tx, store: &store, worker_id: &worker_id };
+    let cx = InboxContext::new(&event, &mut *tx, &store, &worker_id);
     assert!(!format!("{cx:?}").contains(payload));
     let result = handler.handle(cx).await;
     let written = (*tx).clone();
@@ -85,7 +85,7 @@ async fn typed_outcome(cx: Context<'_>, order: Order) -> Result<HandlerOutcome, 
         return Ok(HandlerOutcome::Skipped);
     }
     write(cx.conn, "retry".into()).await;
-    Ok(HandlerOutcome::Retry { reason: "later".into(), attempt: Attempt::Free, after: None })
+    Ok(HandlerOutcome::retry("later", Attempt::Free, None))
 }
 
 async fn transient(_: Context<'_>) -> Result<(), TransientError> {

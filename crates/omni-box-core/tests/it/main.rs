@@ -6,6 +6,7 @@ mod converters;
 mod decoder;
 mod error;
 mod handler;
+mod hidden;
 mod lifecycle;
 mod limits;
 mod payload;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omni_box_core::{Backoff, ErrorKind, Jitter, RetryPolicy};
+use omni_box_core::{Backoff, ErrorKind, EventLimits, Jitter, RetryPolicy};
 use proptest::prelude::*;
 
 const JITTERS: [Jitter; 3] = [Jitter::Full, Jitter::Equal, Jitter::Decorrelated];
@@ -76,6 +76,15 @@ fn backoff_counts_and_starts_over() {
     backoff.reset();
     assert_eq!(backoff.failures(), 0);
     assert!(backoff.next_delay() <= Duration::from_millis(10));
+}
+
+#[test]
+fn by_default_an_event_outlasts_a_short_outage_of_what_it_depends_on() {
+    let policy = RetryPolicy::default();
+    let failures = EventLimits::default().max_attempts;
+    let (shortest, longest) = spread(|| (1..failures).map(|failures| policy.delay(failures)).sum());
+    assert!(shortest >= Duration::from_millis(15_500) && longest <= Duration::from_secs(31));
+    assert_eq!(policy.max(), Duration::from_secs(30));
 }
 
 proptest! {

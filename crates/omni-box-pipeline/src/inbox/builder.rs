@@ -163,7 +163,8 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         self
     }
 
-    /// Delays between attempts; 100 ms to 30 s with full jitter by default.
+    /// Delays between attempts; 1 s to 30 s by default, so that the six attempts a message has span 15.5 to 31 s. See [`RetryPolicy`], also
+    /// for the errors that cost no attempt.
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;

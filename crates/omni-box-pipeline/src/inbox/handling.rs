@@ -45,7 +45,7 @@ pub(super) async fn handle<S: InboxRepository>(
     row: &InboxEvent,
 ) -> Result<Handled, Setback> {
     set_mark(engine, conn, mark).await?;
-    let cx = InboxContext { event: row, conn: &mut *conn, store: &engine.store, worker_id: &engine.worker };
+    let cx = InboxContext::new(row, &mut *conn, &engine.store, &engine.worker);
     let begun = Instant::now();
     // `handle` itself may panic before there is a future
     let run =
@@ -118,7 +118,7 @@ fn settled(outcome: HandlerOutcome) -> Result<InboxOutcome, Verdict> {
         HandlerOutcome::Completed => Ok(InboxOutcome::Completed),
         HandlerOutcome::Skipped => Ok(InboxOutcome::Skipped),
         HandlerOutcome::Stale => Ok(InboxOutcome::Stale),
-        HandlerOutcome::Retry { reason, attempt, after } => {
+        HandlerOutcome::Retry { reason, attempt, after, .. } => {
             let cost = if attempt == Attempt::Counted { Cost::Counted } else { Cost::Free };
             Err(Verdict { error: reason, cost, after })
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, DeliveryMode, Error, ErrorKind, EventPublisher, NoMetrics, OutboxMetrics, OutboxRepository,
-    Result, RetryPolicy, WorkerId,
+    BatchSize, DeliveryMode, Error, ErrorKind, EventPublisher, Jitter, NoMetrics, OutboxMetrics,
+    OutboxRepository, Result, RetryPolicy, WorkerId,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,8 @@ use super::{publisher, rows};
 
 /// A lease may be shorter than a statement takes on a busy database, and one that was given up would be made again for ever.
 const SHORTEST_BATCH_DEADLINE: Duration = Duration::from_secs(30);
+/// Sooner than an event is tried again: it is one question, whatever waits.
+const OUTAGE_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 /// Settings shared by the relay and the publisher.
 #[derive(Clone)]
@@ -43,7 +45,7 @@ impl Settings {
             poll_shortest: Duration::from_millis(5),
             poll_longest: Duration::from_secs(1),
             drain_deadline: Duration::from_secs(20),
-            outage_retry: RetryPolicy::default(),
+            outage_retry: RetryPolicy::new(OUTAGE_RETRY.0, OUTAGE_RETRY.1, Jitter::default())?,
             judge: Judge { retry: RetryPolicy::default(), rejection: RejectionPolicy::default() },
             metrics: Arc::new(NoMetrics),
         })
@@ -199,12 +201,13 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
         self.set(|settings| settings.drain_deadline = deadline)
     }
 
-    /// When an event that failed by its own fault, or whose topic is unavailable, is tried again.
+    /// When an event that failed by its own fault, or whose topic is unavailable, is tried again; after 1 s to 30 s by default. An event's
+    /// six attempts then span 15.5 to 31 s, see [`RetryPolicy`]; an unavailable topic costs none.
     pub fn retry(self, policy: RetryPolicy) -> Self {
         self.set(|settings| settings.judge.retry = policy)
     }
 
-    /// How often a broker or database that is down is tried again.
+    /// How often a broker or database that is down is tried again; after 100 ms to 30 s by default.
     pub fn outage_retry(self, policy: RetryPolicy) -> Self {
         self.set(|settings| settings.outage_retry = policy)
     }

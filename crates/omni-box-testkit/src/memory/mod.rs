@@ -74,7 +74,8 @@ use crate::TestClock;
 /// let message = OmniBoxDomainService::default().create_inbox_event(message)?;
 ///
 /// let mut tx = store.begin().await?;
-/// let cx = InboxContext { event: &message, conn: &mut *tx, store: &store, worker_id: &WorkerId::new("test")? };
+/// let worker = WorkerId::new("test")?;
+/// let cx = InboxContext::new(&message, &mut *tx, &store, &worker);
 /// ship(cx, message.payload().deserialize()?).await.expect("it ships");
 /// assert!(store.outbox_events().is_empty(), "nothing is there before the commit");
 /// store.commit(tx).await?;

@@ -147,7 +147,7 @@ async fn a_retry_is_counted_as_the_handler_says() {
             let attempt = if call == 1 { Attempt::Counted } else { Attempt::Free };
             if id == "m" && call <= 3 {
                 let after = Some(Duration::from_millis(5));
-                return Ok(HandlerOutcome::Retry { reason: "not yet".into(), attempt, after });
+                return Ok(HandlerOutcome::retry("not yet", attempt, after));
             }
             Ok(HandlerOutcome::Completed)
         })

@@ -102,7 +102,7 @@ async fn stored_rows_whose_keys_are_no_text_are_ordered_by_key_after_a_restart()
             }
             if is_held {
                 let after = Some(Duration::from_millis(20));
-                return Ok(HandlerOutcome::Retry { reason: "held".into(), attempt: Attempt::Free, after });
+                return Ok(HandlerOutcome::retry("held", Attempt::Free, after));
             }
             Ok(HandlerOutcome::Completed)
         })

@@ -23,7 +23,7 @@ async fn a_retry_holds_its_key_and_no_other() {
         Box::pin(async move {
             if is_held {
                 let after = Some(Duration::from_millis(20));
-                return Ok(HandlerOutcome::Retry { reason: "held".into(), attempt: Attempt::Free, after });
+                return Ok(HandlerOutcome::retry("held", Attempt::Free, after));
             }
             Ok(HandlerOutcome::Completed)
         })

@@ -21,11 +21,10 @@ async fn a_message_that_is_due_behind_one_that_waits_does_not_keep_the_worker_aw
             }
             async move {
                 match (id.as_str(), call) {
-                    ("first", 2) => Ok(HandlerOutcome::Retry {
-                        reason: "not yet".into(),
-                        attempt: Attempt::Free,
-                        after: Some(Duration::from_millis(300)),
-                    }),
+                    ("first", 2) => {
+                        let after = Duration::from_millis(300);
+                        Ok(HandlerOutcome::retry("not yet", Attempt::Free, after))
+                    }
                     // its failure is recorded, and those before it are done again
                     ("second", 1) => panic!("as the test wants it"),
                     _ => Ok(HandlerOutcome::Completed),
