@@ -7,14 +7,18 @@ with wanted as materialized (
     select
         w.lane,
         w.most,
-        -- scalar subqueries with a limit stay index look-ups; the planner may turn `exists` into a hash of all that is held
+        -- Scalar subqueries stay index look-ups; the planner may turn `exists` into a hash of all that is held. The first row of many is
+        -- asked for in the index's order: without it the planner scans the table for one where it expects many. Heads of a key, below,
+        -- are counted: they are few.
         (
             select true from {{outbox_events}} h
             where h.lane = w.lane and h.status = 'pending' and h.held and h.head
+            order by h.topic
             limit 1
         ) is not null or (
             select true from {{outbox_events}} h
             where h.lane = w.lane and h.status = 'pending' and h.held and not h.head
+            order by h.topic
             limit 1
         ) is not null as any_held
     from unnest($1::smallint[], $2::int[]) as w (lane, most)
@@ -97,14 +101,14 @@ select
     e.head as is_held_head,
     e.any_held and not e.head and e.partition_key is not null and (
         (
-            select true from {{outbox_events}} h
+            select count(*) from {{outbox_events}} h
             where h.lane = e.lane and h.topic = e.topic and h.partition_key = e.partition_key
                 and h.status = 'pending' and h.held and h.head
-            limit 1
-        ) is not null or (
+        ) > 0 or (
             select true from {{outbox_events}} h
             where h.lane = e.lane and h.topic = e.topic and h.partition_key = e.partition_key
                 and h.status = 'pending' and h.held and not h.head
+            order by h.seq
             limit 1
         ) is not null
     ) as is_behind_head

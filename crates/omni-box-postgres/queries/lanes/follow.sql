@@ -3,8 +3,7 @@ update {{outbox_events}} e
 set held = true, updated_at = {{clock}}
 where e.id = any($1::uuid[]) and e.lane = any($2::smallint[]) and e.status = 'pending' and not e.held and not e.deferred
     and (
-        select true from {{outbox_events}} h
+        select count(*) from {{outbox_events}} h
         where h.lane = e.lane and h.topic = e.topic and h.partition_key = e.partition_key
             and h.status = 'pending' and h.held and h.head
-        limit 1
-    )
+    ) > 0

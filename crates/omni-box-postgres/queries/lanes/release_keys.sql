@@ -6,8 +6,7 @@ where e.lane = k.lane and e.topic = k.topic and e.partition_key = k.partition_ke
     and e.status = 'pending' and e.held and not e.head
     and k.lane = any($4::smallint[])
     and (
-        select true from {{outbox_events}} h
+        select count(*) from {{outbox_events}} h
         where h.lane = k.lane and h.topic = k.topic and h.partition_key = k.partition_key
             and h.status = 'pending' and h.held and h.head
-        limit 1
-    ) is null
+    ) = 0

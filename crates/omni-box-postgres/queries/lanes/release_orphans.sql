@@ -26,11 +26,10 @@ keys as (
 orphaned as materialized (
     select k.lane, k.topic, k.partition_key from keys k
     where (
-        select true from {{outbox_events}} h
+        select count(*) from {{outbox_events}} h
         where h.lane = k.lane and h.topic = k.topic and h.partition_key = k.partition_key
             and h.status = 'pending' and h.held and h.head
-        limit 1
-    ) is null
+    ) = 0
 )
 update {{outbox_events}} e
 set held = false, updated_at = {{clock}}

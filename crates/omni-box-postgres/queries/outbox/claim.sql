@@ -16,15 +16,15 @@ with heads as (
         and (
             e.partition_key is null or (
                 (
-                    select true from {{outbox_events}} o
+                    select count(*) from {{outbox_events}} o
                     where o.topic = e.topic and o.partition_key = e.partition_key and o.status = 'pending'
                         and o.locked_at is not null and o.locked_at >= {{clock}} - $6::interval and o.id <> e.id
-                    limit 1
-                ) is null
+                ) = 0
                 and (
                     select true from {{outbox_events}} o
                     where o.topic = e.topic and o.partition_key = e.partition_key and o.status = 'pending'
                         and o.seq < e.seq and (o.held or not o.deferred or o.scheduled_at <= {{clock}})
+                    order by o.seq
                     limit 1
                 ) is null
             )
