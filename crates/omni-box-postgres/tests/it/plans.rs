@@ -122,6 +122,78 @@ async fn hot_statements_go_by_index() {
     .await;
 }
 
+/// Where one key is nearly all that waits, every look-up seems to be answered by the first row that comes along.
+#[tokio::test]
+async fn one_key_with_all_the_followers_does_not_make_look_ups_scan_the_table() {
+    run(async |db: Arc<Database>| {
+        for (key, count, columns, values) in [
+            ("'hot'", 50_000, ", held", ", true"),
+            ("'hot'", 1, ", held, head, hold_until", ", true, true, now() + interval '1 h'"),
+            ("'k' || i", 2_000, "", ""),
+        ] {
+            db.execute(&format!(
+                "insert into outbox_events (event_type, topic, partition_key, payload{columns})
+                 select 't', 'orders', {key}, '{{}}'{values} from generate_series(1, {count}) i"
+            ))
+            .await;
+        }
+        let mut conn = db.pool.acquire().await.unwrap();
+        let ids = "array_fill(gen_random_uuid(), array[1000])";
+        let fetch = format!("{LANES}, array_fill(256, array[16]), {ids}, 67108864");
+        for state in ["never analysed", "analysed"] {
+            for mode in ["force_generic_plan", "force_custom_plan"] {
+                for (name, types, arguments, sql) in [
+                    (
+                        "fetch",
+                        "smallint[], int[], uuid[], bigint",
+                        fetch.clone(),
+                        include_str!("../../queries/lanes/fetch.sql"),
+                    ),
+                    (
+                        "follow",
+                        "uuid[], smallint[]",
+                        format!("{ids}, {LANES}"),
+                        include_str!("../../queries/lanes/follow.sql"),
+                    ),
+                    (
+                        "follow_deferred",
+                        "uuid[], smallint[]",
+                        format!("{ids}, {LANES}"),
+                        include_str!("../../queries/lanes/follow_deferred.sql"),
+                    ),
+                    (
+                        "follow_orphaned",
+                        "uuid[], smallint[]",
+                        format!("{ids}, {LANES}"),
+                        include_str!("../../queries/lanes/follow_orphaned.sql"),
+                    ),
+                    (
+                        "release_keys",
+                        "smallint[], text[], text[], smallint[]",
+                        format!("'{{3}}', '{{orders}}', '{{k1}}', {LANES}"),
+                        include_str!("../../queries/lanes/release_keys.sql"),
+                    ),
+                    (
+                        "release_orphans",
+                        "uuid, smallint[], bigint[]",
+                        format!("gen_random_uuid(), {LANES}, array_fill(1::bigint, array[16])"),
+                        include_str!("../../queries/lanes/release_orphans.sql"),
+                    ),
+                ] {
+                    let plan = explain(&mut conn, types, sql, &arguments, mode).await;
+                    // a scan for the ids of a whole batch (`e`) may be right in so small a table
+                    for looked_up in ["h", "f"] {
+                        let scan = format!("Seq Scan on outbox_events {looked_up}");
+                        assert!(!plan.contains(&scan), "{state}, {mode}, {name}\n{plan}");
+                    }
+                }
+            }
+            db.execute("analyze outbox_events").await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_sixth_execution_is_still_an_index_scan() {
     run(async |db: Arc<Database>| {

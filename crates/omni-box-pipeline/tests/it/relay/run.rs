@@ -117,6 +117,50 @@ async fn create_exactly(brokers: &str, name: &str) -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_underreplicated_topic_holds_its_own_keys_and_costs_no_attempt() -> Result<()> {
+    let Some(world) = World::new().await? else { return Ok(()) };
+    let brokers = &world.servers.kafka_brokers;
+    let strict = [("min.insync.replicas", "2")];
+    let starved = topic::create_topic(brokers, "starved", 4, &strict).await?;
+    let domain = OmniBoxDomainService::default();
+    let stuck: Vec<_> = (0..300)
+        .map(|number| {
+            let event = NewOutboxEvent::new("test.event", &starved, &serde_json::json!({"number": number}));
+            domain.create_outbox_event(event.partition_key(format!("key-{}", number % 3))).unwrap()
+        })
+        .collect();
+    world.enqueue(&stuck).await?;
+    let relay = OutboxRelay::builder(world.store.clone(), world.publisher()).lease_ttl(Duration::from_secs(2));
+    let running = world.run(relay.build()?);
+    eventually(SOON, async || world.count("held").await == 300).await;
+
+    let events: Vec<_> = (0..100).map(|number| world.event("key-0", number)).collect();
+    world.enqueue(&events).await?;
+    eventually(SOON, async || world.count("status = 'completed'").await == 100).await;
+    assert_eq!(world.count("attempts_made = 0 and status = 'pending'").await, 300);
+
+    require_one_replica(brokers, &starved).await?;
+    world.drained().await;
+    running.stop().await?;
+    assert_eq!(world.published().await?, (ids_by_key(&events), 0));
+    let world = World { topic: starved, ..world };
+    assert_eq!(world.published().await?.0, ids_by_key(&stuck));
+    world.close().await
+}
+
+async fn require_one_replica(brokers: &str, topic: &str) -> Result<()> {
+    use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+    use rdkafka::client::DefaultClientContext;
+    let admin: AdminClient<DefaultClientContext> =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("min.insync.replicas", "1");
+    for result in admin.alter_configs([&change], &AdminOptions::new()).await? {
+        result.map_err(|(resource, code)| anyhow::anyhow!("{resource:?}: {code}"))?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_event_that_is_too_large_for_its_topic_fails_alone() -> Result<()> {
     let Some(mut world) = World::new().await? else { return Ok(()) };
     let small = [("max.message.bytes", "2000")];
