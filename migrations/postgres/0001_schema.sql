@@ -65,6 +65,8 @@ create index {{outbox_events_heads}} on {{outbox_events}} (lane, topic, partitio
 -- what waits behind them
 create index {{outbox_events_followers}} on {{outbox_events}} (lane, topic, partition_key, seq)
     where status = 'pending' and held and not head;
+-- what may be cleaned up; completions come in the order of time, so that each goes to the index's end
+create index {{outbox_events_completed}} on {{outbox_events}} (completed_at) where status = 'completed';
 
 create table {{inbox_events}} (
     id uuid not null default gen_random_uuid(),
@@ -110,6 +112,8 @@ create table {{inbox_events}} (
 -- what was stored first and waits to be handled, by partition
 create index {{inbox_events_pending}} on {{inbox_events}} (consumer_group, source_topic, source_partition, source_offset)
     where status = 'pending';
+-- what may be cleaned up
+create index {{inbox_events_completed}} on {{inbox_events}} (completed_at) where status = 'completed';
 
 -- Sixteen rows, updated at every heartbeat: room in the page keeps those updates heap-only, and the table small.
 create table {{outbox_lanes}} (

@@ -40,7 +40,7 @@ impl PgStore {
                 .map_err(failed("delete old events"))?;
             session.finish().await?;
             total += done.rows_affected();
-            if done.rows_affected() == 0 {
+            if done.rows_affected() < u64::from(batch.get()) {
                 break;
             }
         }

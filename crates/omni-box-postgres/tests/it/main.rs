@@ -10,5 +10,6 @@ mod inbox;
 mod lanes;
 mod migrate;
 mod plans;
+mod retention;
 mod rows;
 mod wakeup;

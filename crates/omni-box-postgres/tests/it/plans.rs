@@ -217,3 +217,42 @@ async fn the_sixth_execution_is_still_an_index_scan() {
     })
     .await;
 }
+
+/// Upkeep finds what is old and done by index, where nothing is and where all is.
+#[tokio::test]
+async fn the_clean_up_goes_by_index() {
+    run(async |db: Arc<Database>| {
+        db.execute(
+            "insert into outbox_events (event_type, topic, payload, status, completed_at)
+             select 't', 'orders', '{}', 'completed', now() - random() * interval '1 d' from generate_series(1, 50000) i;
+             insert into inbox_events (message_id, consumer_group, event_type, source, payload, status, completed_at)
+             select i::text, 'g', 't', 's', '{}', 'completed', now() - random() * interval '1 d' from generate_series(1, 50000) i",
+        )
+        .await;
+        let mut conn = db.pool.acquire().await.unwrap();
+        for state in ["never analysed", "analysed"] {
+            for mode in ["force_generic_plan", "force_custom_plan"] {
+                for retention in ["1 s", "1 y"] {
+                    for (table, sql) in [
+                        ("outbox_events", include_str!("../../queries/outbox/cleanup.sql")),
+                        ("inbox_events", include_str!("../../queries/inbox/cleanup.sql")),
+                    ] {
+                        let arguments = format!("'{retention}', 1000");
+                        let plan = explain(&mut conn, "interval, bigint", sql, &arguments, mode).await;
+                        for needed in [
+                            format!("Index Scan using {table}_completed on {table} d"),
+                            format!("{table}_pkey"),
+                        ] {
+                            assert!(plan.contains(&needed), "{state}, {mode}, {retention}: {needed}\n{plan}");
+                        }
+                        for bad in ["Seq Scan", "Sort"] {
+                            assert!(!plan.contains(bad), "{state}, {mode}, {retention}: {bad}\n{plan}");
+                        }
+                    }
+                }
+            }
+            db.execute("analyze outbox_events; analyze inbox_events").await;
+        }
+    })
+    .await;
+}

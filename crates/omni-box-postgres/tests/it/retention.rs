@@ -1,0 +1,41 @@
+//! The clean-up: no more statements than it needs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use omni_box_core::{BatchSize, InboxEvent, OutboxEvent, RetentionPolicies};
+use omni_box_postgres::{PgConfig, PgStore};
+
+use crate::database::{Database, run};
+
+/// A store, and how many sessions it has begun.
+fn counted(db: &Database) -> (PgStore, Arc<AtomicU32>) {
+    let begun = Arc::<AtomicU32>::default();
+    let count = Arc::clone(&begun);
+    let store = PgStore::new(db.pool.clone(), PgConfig::default()).on_begin(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Ok(()) })
+    });
+    (store, begun)
+}
+
+#[tokio::test]
+async fn a_clean_up_ends_at_a_batch_that_is_not_full() {
+    run(async |db: Arc<Database>| {
+        db.execute(
+            "insert into outbox_events (event_type, topic, payload, status, completed_at)
+             select 't', 'orders', '{}', 'completed', now() - interval '1 d' from generate_series(1, 25);
+             insert into inbox_events (message_id, consumer_group, event_type, source, payload, status, completed_at)
+             select i::text, 'g', 't', 's', '{}', 'completed', now() - interval '1 d' from generate_series(1, 25) i",
+        )
+        .await;
+        let (store, begun) = counted(&db);
+        let (hour, batch) = (Duration::from_secs(3600), BatchSize::new(10).unwrap());
+        let outbox = RetentionPolicies::<OutboxEvent>::cleanup_old_events(&store, hour, batch, 100).await.unwrap();
+        assert_eq!((outbox, begun.swap(0, Ordering::SeqCst)), (25, 3), "outbox: deleted, in so many statements");
+        let inbox = RetentionPolicies::<InboxEvent>::cleanup_old_events(&store, hour, batch, 100).await.unwrap();
+        assert_eq!((inbox, begun.swap(0, Ordering::SeqCst)), (25, 3), "inbox: deleted, in so many statements");
+    })
+    .await;
+}
