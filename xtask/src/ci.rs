@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::cargo::{cargo, run};
-use crate::{features, test, tidy};
+use crate::{test, tidy};
 
 const INSTALL_DENY: &str = "cargo-deny is missing: cargo install --locked cargo-deny";
 
@@ -25,7 +25,6 @@ pub(crate) async fn run_steps() -> Result<ExitCode> {
     step(&mut reports, "tidy", async { succeeded(tidy::run_checks()?) }).await;
     let doc = ["doc", "--workspace", "--no-deps", "--all-features"];
     step(&mut reports, "doc", async { checked(&doc, &[("RUSTDOCFLAGS", "-D warnings")]) }).await;
-    step(&mut reports, "features", async { succeeded(features::check_alone()?) }).await;
     step(&mut reports, "deny", async { deny() }).await;
     step(&mut reports, "test", async { succeeded(test::run_tests(test::Command::all()).await?) }).await;
 

@@ -38,6 +38,34 @@ fn combinations(package: &Package) -> Vec<Vec<String>> {
 mod tests {
     use super::*;
 
+    /// The names of all that a user of a package alone builds.
+    fn built_with(package: &str) -> Result<Vec<String>> {
+        let mut tree = cargo(&["tree", "--package", package, "--edges", "normal,build", "--prefix", "none"]);
+        let output = tree.args(["--format", "{p}"]).output()?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let names = String::from_utf8(output.stdout)?;
+        Ok(names.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect())
+    }
+
+    #[test]
+    fn the_core_brings_no_database_and_no_broker() -> Result<()> {
+        let built = built_with("omni-box-core")?;
+        assert!(built.contains(&"serde".to_owned()), "{built:?}");
+        let drivers = ["sqlx", "rdkafka", "prometheus", "opentelemetry"];
+        let brought: Vec<_> =
+            built.iter().filter(|name| drivers.iter().any(|driver| name.starts_with(driver))).collect();
+        assert!(brought.is_empty(), "{brought:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_quickstart_needs_no_library_of_the_system() -> Result<()> {
+        let built = built_with("quickstart")?;
+        assert!(built.contains(&"rdkafka-sys".to_owned()), "{built:?}");
+        assert!(!built.contains(&"openssl-sys".to_owned()), "{built:?}");
+        Ok(())
+    }
+
     #[test]
     fn the_facade_is_checked_with_none_and_with_each_of_its_features() -> Result<()> {
         let metadata = MetadataCommand::new().current_dir(root()).no_deps().exec()?;

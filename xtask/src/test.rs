@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test, with the servers they need.
+//! `cargo xtask test`: each crate and feature alone, and every test with the servers it needs.
 
 mod side_by_side;
 
@@ -11,6 +11,7 @@ use omni_box_harness::services::{self, Options};
 use omni_box_harness::{DATABASE_URL, KAFKA_BROKERS, REQUIRE, SKIPPED};
 
 use crate::cargo::{cargo, root, run};
+use crate::features;
 
 const TEST_THREADS: &str = "RUST_TEST_THREADS";
 
@@ -35,6 +36,9 @@ impl Command {
 pub(crate) async fn run_tests(command: Command) -> Result<ExitCode> {
     if command.no_servers {
         return without_servers(&command.arguments);
+    }
+    if command.arguments.is_empty() && features::check_alone()? != ExitCode::SUCCESS {
+        return Ok(ExitCode::FAILURE);
     }
     let options = Options::default();
     let services = services::up(&options).await?;

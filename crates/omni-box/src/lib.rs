@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `postgres` | [`PgStore`](postgres::PgStore): tables, lanes, migrations on sqlx |
 //! | `sqlite` | [`SqliteStore`](sqlite::SqliteStore): the same in a file of its own, without a server |
-//! | `kafka` | [`KafkaEventPublisher`](kafka::KafkaEventPublisher) and [`KafkaEventConsumer`](kafka::KafkaEventConsumer) on rdkafka |
+//! | `kafka` | [`KafkaEventPublisher`](kafka::KafkaEventPublisher) and [`KafkaEventConsumer`](kafka::KafkaEventConsumer) on rdkafka, with TLS: needs OpenSSL's headers |
+//! | `kafka-plaintext` | the same without TLS and SASL SCRAM |
 //!
 //! None is on by default. Without them there are the domain, the contracts that a store or broker of your own implements,
 //! and the engine that runs on them.
@@ -80,7 +81,7 @@
 //! # }
 //! ```
 
-#[cfg(feature = "kafka")]
+#[cfg(feature = "kafka-plaintext")]
 pub mod kafka {
     //! Apache Kafka by rdkafka.
     pub use omni_box_kafka::{
