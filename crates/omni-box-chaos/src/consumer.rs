@@ -1,6 +1,7 @@
 //! A consumer whose handler journals what it did, and misbehaves on request.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use clap::Args;
 use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer};
 use omni_box::postgres::PgStore;
 use omni_box::{
-    Attempt, ConsumerGroup, Event as _, EventRepository as _, HandlerError, HandlerOutcome,
-    InboxConsumerRunner, InboxContext, InboxHandler, NewOutboxEvent, OmniBoxDomainService,
+    AckStrategy, Attempt, CommitOffsetPolicy, ConsumerGroup, Event as _, EventRepository as _, HandlerError,
+    HandlerOutcome, InboxConsumerRunner, InboxContext, InboxHandler, NewOutboxEvent, OmniBoxDomainService,
 };
 use omni_box_harness::judge::journal::{self, Intent};
+use omni_box_testkit::{FaultPlan, Faulty, Operation};
 use serde::Deserialize;
 
 use crate::servers::{Servers, shutdown};
@@ -47,9 +49,37 @@ pub(crate) struct ConsumerArgs {
     /// How long the handler may take.
     #[arg(long, default_value_t = 10_000)]
     handler_timeout_ms: u64,
+    /// What is promised about a message's effect.
+    #[arg(long, value_parser = strategy, default_value = "ExactlyOnceInbox")]
+    strategy: AckStrategy,
+    /// When a message's offset is committed.
+    #[arg(long, value_parser = policy, default_value = "OnSuccess")]
+    policy: CommitOffsetPolicy,
+    /// The transaction of the inbox that is never committed: the program prints `frozen` and its work stands still.
+    #[arg(long)]
+    freeze_before: Option<u64>,
+    /// The transaction of the inbox after whose commit the program prints `frozen` and its work stands still.
+    #[arg(long)]
+    freeze_after: Option<u64>,
     /// librdkafka properties, `name=value`.
     #[arg(long)]
     property: Vec<String>,
+}
+
+fn strategy(name: &str) -> Result<AckStrategy, String> {
+    use AckStrategy::{AtLeastOnce, AtMostOnce, ExactlyOnceInbox};
+    named(name, [AtMostOnce, AtLeastOnce, ExactlyOnceInbox])
+}
+
+fn policy(name: &str) -> Result<CommitOffsetPolicy, String> {
+    named(name, [CommitOffsetPolicy::OnPersist, CommitOffsetPolicy::OnSuccess])
+}
+
+fn named<T: Debug, const N: usize>(name: &str, choices: [T; N]) -> Result<T, String> {
+    choices
+        .into_iter()
+        .find(|choice| format!("{choice:?}") == name)
+        .ok_or_else(|| "there is none of this name".to_owned())
 }
 
 pub(crate) async fn run(servers: &Servers, args: ConsumerArgs) -> Result<()> {
@@ -61,12 +91,25 @@ pub(crate) async fn run(servers: &Servers, args: ConsumerArgs) -> Result<()> {
         config = config.property(name, value);
     }
     let consumer = KafkaEventConsumer::from_config(config)?;
-    let mut runner = InboxConsumerRunner::builder(consumer, servers.store(5)?)
+    let plan = FaultPlan::new();
+    if let Some(number) = args.freeze_before {
+        plan.on(Operation::Commit).nth(number).freeze_before();
+    }
+    if let Some(number) = args.freeze_after {
+        plan.on(Operation::Commit).nth(number).freeze_after();
+    }
+    let mut runner = InboxConsumerRunner::builder(consumer, Faulty::new(servers.store(5)?, &plan))
         .consumer_group(group)
         .worker_id(servers.worker_id()?)
+        .ack_strategy(args.strategy)
+        .commit_offset_policy(args.policy)
         .process_timeout(Duration::from_millis(args.handler_timeout_ms))
         .handler(Handler::new(&args))
         .build()?;
+    tokio::spawn(async move {
+        plan.until_frozen().await;
+        println!("frozen");
+    });
     println!("ready");
     runner.run_forever(&shutdown).await?;
     println!("done");
@@ -128,8 +171,8 @@ fn put_off() -> HandlerOutcome {
 }
 
 #[async_trait]
-impl InboxHandler<PgStore> for Handler {
-    async fn handle(&self, cx: InboxContext<'_, PgStore>) -> Result<HandlerOutcome, HandlerError> {
+impl InboxHandler<Faulty<PgStore>> for Handler {
+    async fn handle(&self, cx: InboxContext<'_, Faulty<PgStore>>) -> Result<HandlerOutcome, HandlerError> {
         let event = cx.event;
         let added = match &self.emit {
             Some(topic) => {

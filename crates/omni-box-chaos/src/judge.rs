@@ -8,9 +8,12 @@ use crate::servers::Servers;
 
 #[derive(Args)]
 pub(crate) struct JudgeArgs {
-    /// A consumer group whose inbox is in this database, as well.
+    /// A consumer group whose inbox is judged, as well.
     #[arg(long, requires = "topic")]
     group: Option<String>,
+    /// The database of that inbox and of the outbox its handlers write to, when it is another one.
+    #[arg(long, requires = "group")]
+    inbox_database_url: Option<String>,
     /// Topics the group consumes.
     #[arg(long)]
     topic: Vec<String>,
@@ -26,15 +29,23 @@ pub(crate) struct JudgeArgs {
 }
 
 pub(crate) async fn run(servers: &Servers, args: JudgeArgs) -> Result<()> {
-    let mut judge = Judge::new(servers.pool(2)?, &servers.brokers);
+    let database = servers.pool(2)?;
+    let mut judge = Judge::new(&servers.brokers).outbox(&database);
     if let Some(group) = args.group {
-        judge = judge.inbox(InboxExpectation {
+        let mut inbox_database = database;
+        if let Some(url) = &args.inbox_database_url {
+            inbox_database = servers.pool_of(url, 2)?;
+            judge = judge.outbox(&inbox_database);
+        }
+        let expected = InboxExpectation {
             group,
             topics: args.topic,
             handler_topic: args.handler_topic,
             parked: args.parked.into_iter().collect(),
             quarantined: args.quarantined.into_iter().collect(),
-        });
+            ..InboxExpectation::default()
+        };
+        judge = judge.inbox(&inbox_database, expected);
     }
     let verdict = judge.verdict().await?;
     println!("{}", serde_json::to_string_pretty(&verdict)?);

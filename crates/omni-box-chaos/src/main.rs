@@ -35,7 +35,7 @@ enum Program {
     Publisher(publisher::PublisherArgs),
     /// Consumes topics until SIGTERM; its handler journals an effect and may add an event.
     Consumer(consumer::ConsumerArgs),
-    /// Judges the database and its topics; prints the verdict as JSON and fails if it is not clean.
+    /// Judges the database and its topics, and an inbox; prints the verdict as JSON and fails if it is not clean.
     Judge(judge::JudgeArgs),
 }
 

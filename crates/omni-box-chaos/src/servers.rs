@@ -28,7 +28,12 @@ pub(crate) struct Servers {
 impl Servers {
     /// Connects when it is first used, so that a program may start during an outage.
     pub(crate) fn pool(&self, connections: u32) -> Result<PgPool> {
-        let options: PgConnectOptions = self.database_url.parse().context("the database's URL is wrong")?;
+        self.pool_of(&self.database_url, connections)
+    }
+
+    /// The same on another database.
+    pub(crate) fn pool_of(&self, database_url: &str, connections: u32) -> Result<PgPool> {
+        let options: PgConnectOptions = database_url.parse().context("the database's URL is wrong")?;
         Ok(PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(Duration::from_secs(5))

@@ -6,75 +6,28 @@ use anyhow::{Result, ensure};
 use omni_box_harness::judge::InboxExpectation;
 use omni_box_harness::topic::{self, Message, committed_offsets};
 
-use crate::world::{Program, SESSION, SETTLES, SOON, World};
+use crate::shop::Shop;
+use crate::world::{SETTLES, SOON};
 
-struct Shipping {
-    world: World,
-    /// Of this test alone: members of one group wait for each other, whatever their topics.
-    group: String,
-    orders: String,
-    shipments: String,
-}
-
-impl Shipping {
-    async fn new(test: &str) -> Result<Option<Self>> {
-        let Some(world) = World::new(test).await? else { return Ok(None) };
-        let (orders, shipments) = (world.topic("orders", 4).await?, world.topic("shipments", 2).await?);
-        let group = format!("shipping-{orders}");
-        Ok(Some(Self { world, group, orders, shipments }))
+/// While a writer goes on, kills one of two consumers in each turn and replaces it; then waits until everything is handled.
+async fn survives_kills(shop: &Shop, turns: usize, of_consumers: &str, of_writer: &str) -> Result<()> {
+    let mut consumers = Vec::new();
+    for name in ["c0", "c1"] {
+        consumers.push(shop.consumer(name, of_consumers).await?);
     }
-
-    async fn consumer(&self, name: &str, more: &str) -> Result<Program> {
-        let Self { group, orders, shipments, .. } = self;
-        let consumer =
-            format!("consumer --topic {orders} --group {group} --emit {shipments} {SESSION} {more}");
-        self.world.start(name, &consumer).await
+    let mut writer = shop.writer(of_writer).await?;
+    for turn in 0..turns {
+        shop.progress(200).await?;
+        let victim = &mut consumers[turn % 2];
+        victim.kill().await?;
+        *victim = shop.consumer(&format!("c{turn}-again"), of_consumers).await?;
     }
-
-    /// Waits until `more` effects are there than are now: the consumers work.
-    async fn progress(&self, more: i64) -> Result<()> {
-        let now = self.world.count("select count(*) from chaos_effects").await?;
-        self.world.until(SOON, format!("select count(*) >= {} from chaos_effects", now + more)).await;
-        Ok(())
+    writer.stop().await?;
+    shop.settled().await?;
+    for consumer in &mut consumers {
+        consumer.stop().await?;
     }
-
-    /// Waits until everything is handled and what handlers added is published.
-    async fn settled(&self) {
-        self.world.settled().await;
-        self.world.handled(&self.group, &self.orders).await;
-        self.world.settled().await;
-    }
-
-    /// While a writer goes on, kills one of two consumers in each turn and replaces it; then waits until everything is handled.
-    async fn survives_kills(&self, turns: usize, of_consumers: &str, of_writer: &str) -> Result<()> {
-        let mut consumers = Vec::new();
-        for name in ["c0", "c1"] {
-            consumers.push(self.consumer(name, of_consumers).await?);
-        }
-        let writer = format!("writer --topic {} {of_writer}", self.orders);
-        let mut writer = self.world.start("writer", &writer).await?;
-        for turn in 0..turns {
-            self.progress(200).await?;
-            let victim = &mut consumers[turn % 2];
-            victim.kill().await?;
-            *victim = self.consumer(&format!("c{turn}-again"), of_consumers).await?;
-        }
-        writer.stop().await?;
-        self.settled().await;
-        for consumer in &mut consumers {
-            consumer.stop().await?;
-        }
-        Ok(())
-    }
-
-    fn expectation(&self) -> InboxExpectation {
-        InboxExpectation {
-            group: self.group.clone(),
-            topics: vec![self.orders.clone()],
-            handler_topic: Some(self.shipments.clone()),
-            ..InboxExpectation::default()
-        }
-    }
+    Ok(())
 }
 
 /// Messages `m0`, `m1`, .. of seven keys in partition 0, one of which has a body of its own.
@@ -90,115 +43,94 @@ fn numbered(count: u32, special: u32, body: &str) -> Vec<Message> {
 
 #[tokio::test]
 async fn consumers_are_killed_under_load() -> Result<()> {
-    let Some(shipping) = Shipping::new("consumers_are_killed").await? else { return Ok(()) };
-    let world = &shipping.world;
-    let _relay = world.start("r0", "relay").await?;
-    shipping.survives_kills(5, "", "--tasks 4 --pause-ms 10").await?;
-    let verdict = world.judged_with(shipping.expectation()).await?;
+    let Some(shop) = Shop::new("consumers_are_killed").await? else { return Ok(()) };
+    let _relays = shop.relays().await?;
+    survives_kills(&shop, 5, "", "--tasks 4 --pause-ms 10").await?;
+    let verdict = shop.judged().await?;
     ensure!(verdict.effects > 1_000, "too little happened: {verdict}");
     Ok(())
 }
 
 #[tokio::test]
 async fn consumer_freezes_and_comes_back() -> Result<()> {
-    let Some(shipping) = Shipping::new("consumer_freezes").await? else { return Ok(()) };
-    let world = &shipping.world;
-    let _relay = world.start("r0", "relay").await?;
+    let Some(shop) = Shop::new("consumer_freezes").await? else { return Ok(()) };
+    let _relays = shop.relays().await?;
     // the server ends what a frozen handler had begun, 5 s after its time is over
     let limit = "--handler-timeout-ms 2000";
-    let mut consumers = [shipping.consumer("c0", limit).await?, shipping.consumer("c1", limit).await?];
+    let mut consumers = [shop.consumer("c0", limit).await?, shop.consumer("c1", limit).await?];
     // no more than one consumer can handle, so that little is left when the writer stops
-    let writer = format!("writer --topic {} --tasks 1 --pause-ms 20", shipping.orders);
-    let mut writer = world.start("writer", &writer).await?;
+    let mut writer = shop.writer("--tasks 1 --pause-ms 20").await?;
     for (turn, frozen) in consumers.iter().enumerate() {
-        shipping.progress(300).await?;
+        shop.progress(300).await?;
         frozen.freeze()?;
         // all partitions again, those of the frozen one too: what is published now is handled by the other
         let other =
             format!("select count(*) = 4 from inbox_partitions where worker = 'c{}' and not clean", 1 - turn);
-        world.until(SETTLES, other).await;
-        shipping.progress(300).await?;
+        shop.shipping.until(SETTLES, other).await;
+        shop.progress(300).await?;
         frozen.thaw()?;
-        shipping.progress(100).await?;
+        shop.progress(100).await?;
     }
     writer.stop().await?;
-    shipping.settled().await;
+    shop.settled().await?;
     for consumer in &mut consumers {
         consumer.stop().await?;
     }
-    world.judged_with(shipping.expectation()).await?;
+    shop.judged().await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn group_rebalances_around_a_slow_handler() -> Result<()> {
-    let Some(shipping) = Shipping::new("group_rebalances").await? else { return Ok(()) };
-    let world = &shipping.world;
-    let _relay = world.start("r0", "relay").await?;
-    let mut steady = shipping.consumer("c0", "--slow-ms 20").await?;
-    let writer = format!("writer --topic {} --tasks 1 --pause-ms 50", shipping.orders);
-    let mut writer = world.start("writer", &writer).await?;
+    let Some(shop) = Shop::new("group_rebalances").await? else { return Ok(()) };
+    let _relays = shop.relays().await?;
+    let mut steady = shop.consumer("c0", "--slow-ms 20").await?;
+    let mut writer = shop.writer("--tasks 1 --pause-ms 50").await?;
     for turn in 1..4 {
-        shipping.progress(30).await?;
-        let mut guest = shipping.consumer(&format!("c{turn}"), "--slow-ms 100").await?;
-        world
+        shop.progress(30).await?;
+        let mut guest = shop.consumer(&format!("c{turn}"), "--slow-ms 100").await?;
+        shop.shipping
             .until(SOON, format!("select count(*) > 0 from inbox_partitions where worker = 'c{turn}'"))
             .await;
-        shipping.progress(30).await?;
+        shop.progress(30).await?;
         guest.stop().await?;
     }
     writer.stop().await?;
-    shipping.settled().await;
+    shop.settled().await?;
     steady.stop().await?;
-    world.judged_with(shipping.expectation()).await?;
+    shop.judged().await?;
     Ok(())
 }
 
+/// The server goes on with the query, and the message's row stays locked meanwhile.
 #[tokio::test]
-async fn crash_before_and_after_commit() -> Result<()> {
-    let Some(shipping) = Shipping::new("crash_before_and_after_commit").await? else { return Ok(()) };
-    let world = &shipping.world;
-    let mut relay = world.start("r0", "relay").await?;
-    world.run("writer", &format!("writer --topic {} --tasks 1 --transactions 10", shipping.orders)).await?;
-    world.settled().await;
-
-    // inside a handler: it has written and waits, its transaction is open
-    let mut consumer = shipping.consumer("c-before", "--query-ms 5000").await?;
-    let inside = "select exists (select from pg_stat_activity where application_name = 'c-before' and query like '%pg_sleep%')";
-    world.until(SOON, inside).await;
+async fn consumer_is_killed_inside_a_query() -> Result<()> {
+    let Some(shop) = Shop::new("consumer_is_killed_inside_a_query").await? else { return Ok(()) };
+    let _relays = shop.relays().await?;
+    shop.write("--tasks 1 --transactions 10").await?;
+    shop.ordering.settled().await;
+    let mut consumer = shop.consumer("c0", "--query-ms 5000").await?;
+    let inside = "select exists (select from pg_stat_activity where datname = current_database()
+                                 and application_name = 'c0' and query like '%pg_sleep%')";
+    shop.shipping.until(SOON, inside).await;
     consumer.kill().await?;
-
-    // behind the commit: the effects are there, the offsets are not
-    let mut consumer = shipping.consumer("c-after", "").await?;
-    world.until(SOON, "select exists (select from chaos_effects)").await;
-    consumer.kill().await?;
-
-    let mut consumer = shipping.consumer("c-last", "").await?;
-    shipping.settled().await;
+    let mut consumer = shop.consumer("c1", "").await?;
+    shop.settled().await?;
     consumer.stop().await?;
-    relay.stop().await?;
-    world.judged_with(shipping.expectation()).await?;
-
-    // everything is acknowledged in the end
-    let committed = committed_offsets(&world.brokers, &shipping.group, &shipping.orders).await?;
-    let total = world.count("select count(*) from chaos_effects").await?;
-    assert_eq!(committed.values().sum::<i64>(), total);
+    shop.judged().await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn handler_fails_a_few_times() -> Result<()> {
-    let Some(shipping) = Shipping::new("handler_fails_a_few_times").await? else { return Ok(()) };
-    let world = &shipping.world;
-    let _relay = world.start("r0", "relay").await?;
-    let mut consumer = shipping.consumer("c0", "--fail-times 2").await?;
-    world
-        .run("writer", &format!("writer --topic {} --tasks 1 --keys 5 --transactions 5", shipping.orders))
-        .await?;
-    shipping.settled().await;
+    let Some(shop) = Shop::new("handler_fails_a_few_times").await? else { return Ok(()) };
+    let _relays = shop.relays().await?;
+    let mut consumer = shop.consumer("c0", "--fail-times 2").await?;
+    shop.write("--tasks 1 --keys 5 --transactions 5").await?;
+    shop.settled().await?;
     consumer.stop().await?;
-    world.judged_with(shipping.expectation()).await?;
-    assert_eq!(world.count("select count(*) from inbox_events where attempts_made < 2").await?, 0);
+    shop.judged().await?;
+    assert_eq!(shop.shipping.count("select count(*) from inbox_events where attempts_made < 2").await?, 0);
     Ok(())
 }
 
@@ -206,13 +138,12 @@ async fn handler_fails_a_few_times() -> Result<()> {
 /// be passed, keeps it.
 #[tokio::test]
 async fn consumer_is_killed_while_a_key_waits() -> Result<()> {
-    let Some(shipping) = Shipping::new("killed_while_a_key_waits").await? else { return Ok(()) };
-    let world = &shipping.world;
-    let _relay = world.start("r0", "relay").await?;
-    topic::produce(&world.brokers, &shipping.orders, &numbered(420, 5, r#"{"act": "put_off"}"#)).await?;
+    let Some(shop) = Shop::new("killed_while_a_key_waits").await? else { return Ok(()) };
+    let _relays = shop.relays().await?;
+    topic::produce(&shop.shipping.brokers, &shop.orders, &numbered(420, 5, r#"{"act": "put_off"}"#)).await?;
     for name in ["c0", "c1"] {
-        let mut consumer = shipping.consumer(name, "").await?;
-        world
+        let mut consumer = shop.consumer(name, "").await?;
+        shop.shipping
             .until(
                 SOON,
                 format!(
@@ -220,17 +151,17 @@ async fn consumer_is_killed_while_a_key_waits() -> Result<()> {
                 ),
             )
             .await;
-        world.until(SOON, "select count(*) = 360 from chaos_effects").await;
+        shop.shipping.until(SOON, "select count(*) = 360 from chaos_effects").await;
         // being put off costs no attempt; one that is under way may be counted for a moment
         let put_off = "select count(*) = 1 from inbox_events where message_id = 'm5' and attempts_made = 0";
-        world.until(SOON, put_off).await;
+        shop.shipping.until(SOON, put_off).await;
         consumer.kill().await?;
     }
-    let mut consumer = shipping.consumer("c2", "--accept").await?;
-    world.until(SOON, "select count(*) = 420 from chaos_effects").await;
-    world.settled().await;
+    let mut consumer = shop.consumer("c2", "--accept").await?;
+    shop.shipping.until(SOON, "select count(*) = 420 from chaos_effects").await;
+    shop.shipping.settled().await;
     consumer.stop().await?;
-    world.judged_with(shipping.expectation()).await?;
+    shop.judged().await?;
     Ok(())
 }
 
@@ -238,51 +169,47 @@ async fn consumer_is_killed_while_a_key_waits() -> Result<()> {
 /// position that passes one of them loses it with the process.
 #[tokio::test]
 async fn consumers_are_killed_while_keys_wait() -> Result<()> {
-    let Some(shipping) = Shipping::new("killed_while_keys_wait").await? else { return Ok(()) };
-    let world = &shipping.world;
-    let _relay = world.start("r0", "relay").await?;
-    shipping.survives_kills(4, "--put-off-percent 10", "--keys 40 --tasks 1 --pause-ms 20").await?;
-    world.judged_with(shipping.expectation()).await?;
+    let Some(shop) = Shop::new("killed_while_keys_wait").await? else { return Ok(()) };
+    let _relays = shop.relays().await?;
+    survives_kills(&shop, 4, "--put-off-percent 10", "--keys 40 --tasks 1 --pause-ms 20").await?;
+    shop.judged().await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn message_that_aborts_the_process_is_parked() -> Result<()> {
-    let Some(shipping) = Shipping::new("message_that_aborts").await? else { return Ok(()) };
-    let world = &shipping.world;
-    let _relay = world.start("r0", "relay").await?;
-    topic::produce(&world.brokers, &shipping.orders, &numbered(60, 20, r#"{"act": "abort"}"#)).await?;
+    let Some(shop) = Shop::new("message_that_aborts").await? else { return Ok(()) };
+    let _relays = shop.relays().await?;
+    topic::produce(&shop.shipping.brokers, &shop.orders, &numbered(60, 20, r#"{"act": "abort"}"#)).await?;
 
     // a supervisor that starts it again each time
     let mut deaths = 0;
-    let mut consumer = shipping.consumer("c0", "").await?;
+    let mut consumer = shop.consumer("c0", "").await?;
     let parked = "select count(*) from inbox_events where message_id = 'm20' and status = 'failed'";
     let deadline = tokio::time::Instant::now() + SETTLES;
-    while world.count(parked).await? == 0 {
+    while shop.shipping.count(parked).await? == 0 {
         ensure!(tokio::time::Instant::now() < deadline, "not parked after {deaths} deaths");
         if !consumer.is_running()? {
             deaths += 1;
-            consumer = shipping.consumer("c0", "").await?;
+            consumer = shop.consumer("c0", "").await?;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    world.until(SOON, "select count(*) = 59 from chaos_effects").await;
-    world.settled().await;
+    shop.shipping.until(SOON, "select count(*) = 59 from chaos_effects").await;
+    shop.shipping.settled().await;
     consumer.stop().await?;
     println!("parked after {deaths} deaths");
-    let expected = InboxExpectation { parked: BTreeSet::from(["m20".into()]), ..shipping.expectation() };
-    world.judged_with(expected).await?;
+    let expected = InboxExpectation { parked: BTreeSet::from(["m20".into()]), ..shop.expectation() };
+    shop.judged_with(expected).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn hostile_messages_stop_nothing() -> Result<()> {
-    let Some(mut shipping) = Shipping::new("hostile_messages").await? else { return Ok(()) };
-    let brokers = shipping.world.brokers.clone();
-    shipping.orders =
-        topic::create_topic(&brokers, "hostile", 1, &[("max.message.bytes", "4000000")]).await?;
-    let world = &shipping.world;
-    let _relay = world.start("r0", "relay").await?;
+    let Some(mut shop) = Shop::new("hostile_messages").await? else { return Ok(()) };
+    let brokers = shop.shipping.brokers.clone();
+    shop.orders = topic::create_topic(&brokers, "hostile", 1, &[("max.message.bytes", "4000000")]).await?;
+    let _relays = shop.relays().await?;
     let plain =
         Message { key: Some(b"k".to_vec()), value: Some(br#"{"n": 1}"#.to_vec()), ..Message::default() };
     let header = |name: &str, value: &[u8]| vec![(name.to_owned(), Some(value.to_vec()))];
@@ -330,18 +257,18 @@ async fn hostile_messages_stop_nothing() -> Result<()> {
         ("the last, as it should be", plain.clone(), Fate::Handled),
     ];
     let messages: Vec<Message> = cases.iter().map(|(_, message, _)| message.clone()).collect();
-    let places = topic::produce(&brokers, &shipping.orders, &messages).await?;
+    let places = topic::produce(&brokers, &shop.orders, &messages).await?;
 
-    let mut consumer = shipping.consumer("c0", "").await?;
+    let mut consumer = shop.consumer("c0", "").await?;
     let done = format!(
         "select (select count(*) from chaos_effects) + (select count(*) from inbox_quarantine) >= {}",
         cases.len()
     );
-    world.until(SETTLES, done).await;
-    world.settled().await;
+    shop.shipping.until(SETTLES, done).await;
+    shop.shipping.settled().await;
     consumer.stop().await?;
 
-    let position = |(partition, offset): &(i32, i64)| format!("{}:{partition}:{offset}", shipping.orders);
+    let position = |(partition, offset): &(i32, i64)| format!("{}:{partition}:{offset}", shop.orders);
     let quarantined: BTreeSet<String> = places
         .iter()
         .zip(&cases)
@@ -351,8 +278,8 @@ async fn hostile_messages_stop_nothing() -> Result<()> {
     for (place, (name, _, fate)) in places.iter().zip(&cases) {
         println!("{}: {name}: {fate:?}", position(place));
     }
-    world.judged_with(InboxExpectation { quarantined, ..shipping.expectation() }).await?;
-    let committed = committed_offsets(&brokers, &shipping.group, &shipping.orders).await?;
+    shop.judged_with(InboxExpectation { quarantined, ..shop.expectation() }).await?;
+    let committed = committed_offsets(&brokers, &shop.group, &shop.orders).await?;
     assert_eq!(committed.values().sum::<i64>(), cases.len() as i64);
     Ok(())
 }

@@ -2,8 +2,10 @@
 //!
 //! Needs the servers of `cargo xtask services up`. The programs' logs are in `target/tmp/chaos/<test>`.
 
+mod crash;
 mod inbox;
 mod oracle;
 mod outage;
 mod relay;
+mod shop;
 mod world;

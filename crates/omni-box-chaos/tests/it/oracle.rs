@@ -8,7 +8,8 @@ use crate::world::World;
 
 #[tokio::test]
 async fn planted_faults_are_found() -> Result<()> {
-    let Some(world) = World::new("planted_faults").await? else { return Ok(()) };
+    let Some(world) = World::new("planted_faults/ordering").await? else { return Ok(()) };
+    let Some(shipping) = World::new("planted_faults/shipping").await? else { return Ok(()) };
     let topic = world.topic("orders", 1).await?;
     // 1 committed before 2 was enqueued; 3 and 4 are of one transaction; 5 was never published; 9 was rolled back
     world
@@ -33,13 +34,21 @@ async fn planted_faults_are_found() -> Result<()> {
         ..Message::default()
     });
     topic::produce(&world.brokers, &topic, &messages).await?;
-    // 1 took effect twice, 2 never, 3 before it was its turn; 7 is not on the topic, and it alone added an event that is gone
-    world
+    // in the other database: 1 took effect twice, 2 never, 3 before it was its turn; 7 is not on the topic, and it alone added an event that is gone
+    shipping
         .execute(
             "insert into chaos_effects (message_id, consumer_group, emitted, handled)
              select format('00000000-0000-0000-0000-00000000000%s', n), 'g', emitted::uuid, handled
              from (values (1, null, 12), (1, null, 13), (4, null, 11), (3, null, 10), (9, null, 14),
                           (7, '00000000-0000-0000-0000-000000000008', 15)) as t (n, emitted, handled)",
+        )
+        .await?;
+    // and an event that was not published there
+    let shipments = shipping.topic("shipments", 1).await?;
+    shipping
+        .execute_with(
+            "insert into chaos_journal (event_id, topic, tx) values ('00000000-0000-0000-0000-00000000000a', $1, 1)",
+            &shipments,
         )
         .await?;
     let inbox = InboxExpectation {
@@ -48,7 +57,8 @@ async fn planted_faults_are_found() -> Result<()> {
         handler_topic: Some("added".into()),
         ..InboxExpectation::default()
     };
-    let verdict = world.judge().inbox(inbox).verdict().await?;
+    let verdict =
+        world.judge().outbox(shipping.database()).inbox(shipping.database(), inbox).verdict().await?;
     let found: Vec<_> = verdict
         .findings()
         .iter()
@@ -58,7 +68,7 @@ async fn planted_faults_are_found() -> Result<()> {
     assert_eq!(
         found,
         [
-            ("missing", 1),
+            ("missing", 2),
             ("phantom", 1),
             ("out_of_order", 2),
             ("missing_effects", 1),
@@ -69,7 +79,7 @@ async fn planted_faults_are_found() -> Result<()> {
         ],
         "{verdict}"
     );
-    assert_eq!((verdict.committed, verdict.rolled_back, verdict.published, verdict.duplicates), (5, 1, 4, 1));
+    assert_eq!((verdict.committed, verdict.rolled_back, verdict.published, verdict.duplicates), (6, 1, 4, 1));
     Ok(())
 }
 

@@ -1,16 +1,16 @@
-//! A database, topics and programs of a test's own, and the judge at its end.
+//! A service's database, topics and programs, of a test's own, and the judge at its end.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use omni_box_harness::judge::{InboxExpectation, Judge, Verdict};
+use omni_box_harness::judge::{Judge, Verdict};
 use omni_box_harness::process::Child;
 use omni_box_harness::{TestDatabase, eventually, servers, topic};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -81,6 +81,10 @@ impl World {
         Ok(Program { child: Child::spawn(program, &self.logs.join(format!("{name}.log")))? })
     }
 
+    pub(crate) fn database(&self) -> &PgPool {
+        self.database.pool()
+    }
+
     pub(crate) async fn execute(&self, sql: &'static str) -> Result<()> {
         // what a frozen program has locked stays locked
         timeout(SOON, sqlx::raw_sql(sql).execute(self.database.pool()))
@@ -120,20 +124,6 @@ impl World {
         self.until(SETTLES, "select not exists (select from outbox_events where status = 'pending')")
     }
 
-    /// Waits until a group has nothing left to handle of what was published to a topic.
-    #[track_caller]
-    pub(crate) fn handled(&self, group: &str, topic: &str) -> impl Future<Output = ()> {
-        self.until(
-            SETTLES,
-            format!(
-                "select not exists (
-                     select from chaos_journal j where j.topic = '{topic}' and not exists (
-                         select from inbox_events i
-                         where i.consumer_group = '{group}' and i.message_id = j.event_id::text and i.status <> 'pending'))"
-            ),
-        )
-    }
-
     /// From now on notes every change of an event's status that does not come from the owner of its lane.
     pub(crate) async fn watch_marks(&self) -> Result<()> {
         self.execute(
@@ -152,22 +142,20 @@ impl World {
         .await
     }
 
+    /// A judge of the outbox.
     pub(crate) fn judge(&self) -> Judge {
-        Judge::new(self.database.pool().clone(), &self.brokers)
+        Judge::new(&self.brokers).outbox(self.database())
     }
 
     /// Has the outbox and the topics judged, and fails unless every promise was kept.
     pub(crate) async fn judged(&self) -> Result<Verdict> {
-        clean(self.judge().verdict().await?)
-    }
-
-    /// The same with an inbox.
-    pub(crate) async fn judged_with(&self, inbox: InboxExpectation) -> Result<Verdict> {
-        clean(self.judge().inbox(inbox).verdict().await?)
+        clean(&self.judge()).await
     }
 }
 
-fn clean(verdict: Verdict) -> Result<Verdict> {
+/// Fails unless every promise was kept.
+pub(crate) async fn clean(judge: &Judge) -> Result<Verdict> {
+    let verdict = judge.verdict().await?;
     println!("{verdict}");
     ensure!(verdict.is_clean(), "a promise was broken:\n{verdict}");
     Ok(verdict)
@@ -179,6 +167,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// Waits until a consumer stands still, where it was told to.
+    pub(crate) async fn frozen(&mut self) -> Result<()> {
+        self.child.line(SOON, |line| line == "frozen").await?;
+        Ok(())
+    }
+
     /// `kill -9`.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         self.child.sigkill()?;

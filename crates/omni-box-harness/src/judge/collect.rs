@@ -10,62 +10,90 @@ use super::{
     read_topics,
 };
 
-/// A consumer group whose inbox is in the judged database.
+/// What a consumer group should have done.
 #[derive(Debug, Clone, Default)]
 pub struct InboxExpectation {
     /// The group.
     pub group: String,
     /// The topics it consumes.
     pub topics: Vec<String>,
-    /// A topic of the same database's outbox that only this group's handlers write to.
+    /// A topic of the outbox beside the inbox that only this group's handlers write to.
     pub handler_topic: Option<String>,
+    /// Ids of messages that should have taken no effect: a group that acknowledges first lost them in a crash.
+    pub lost: BTreeSet<String>,
+    /// Ids of messages that should have taken effect twice: a group that takes effect at least once was killed before their offsets
+    /// were committed.
+    pub repeated: BTreeSet<String>,
     /// Ids of messages that should be parked: their inbox row is failed and they took no effect.
     pub parked: BTreeSet<String>,
     /// `topic:partition:offset` of messages that should be in quarantine.
     pub quarantined: BTreeSet<String>,
 }
 
-/// Judges one database and the topics it writes to and reads from.
+/// Judges the databases of services, and the topics they write to and read from.
 #[derive(Debug)]
 pub struct Judge {
-    pool: PgPool,
     brokers: String,
-    inboxes: Vec<InboxExpectation>,
+    outboxes: Vec<Database>,
+    inboxes: Vec<(Database, InboxExpectation)>,
 }
 
 impl Judge {
-    /// A judge of the database behind `pool`, which has a [`journal`](super::journal), and of the topics its journal names.
-    pub fn new(pool: PgPool, brokers: impl Into<String>) -> Self {
-        Self { pool, brokers: brokers.into(), inboxes: Vec::new() }
+    /// A judge that reads topics of these brokers.
+    pub fn new(brokers: impl Into<String>) -> Self {
+        Self { brokers: brokers.into(), outboxes: Vec::new(), inboxes: Vec::new() }
     }
 
-    /// Judges an inbox too.
+    /// Judges the outbox of a database that has a [`journal`](super::journal), and the topics its journal names; no other outbox
+    /// writes to those.
     #[must_use]
-    pub fn inbox(mut self, inbox: InboxExpectation) -> Self {
-        self.inboxes.push(inbox);
+    pub fn outbox(mut self, database: &PgPool) -> Self {
+        self.outboxes.push(Database(database.clone()));
+        self
+    }
+
+    /// Judges the inbox of a database that has a [`journal`](super::journal).
+    #[must_use]
+    pub fn inbox(mut self, database: &PgPool, expected: InboxExpectation) -> Self {
+        self.inboxes.push((Database(database.clone()), expected));
         self
     }
 
     /// Reads everything and judges it. Writers, relays and consumers should be done: what is still on its way counts as missing.
     ///
     /// # Errors
-    /// When the database or the broker cannot be read.
+    /// When a database or the broker cannot be read.
     pub async fn verdict(&self) -> Result<Verdict> {
-        let enqueued = self.enqueued().await?;
-        let rolled_back = self.texts("select event_id::text from chaos_rollbacks", None).await?;
-        let written = self
-            .texts("select topic from chaos_journal union select topic from chaos_rollbacks", None)
-            .await?;
-        let messages = read_topics(&self.brokers, &written).await?;
-        let rolled_back = rolled_back.into_iter().collect();
-        let mut verdict = judge_delivery(&History { enqueued, rolled_back, messages });
-        verdict.not_completed = self.unfinished_outbox().await?;
-        for inbox in &self.inboxes {
-            verdict.not_completed.merge(self.unfinished_inbox(&inbox.group).await?);
-            let messages = read_topics(&self.brokers, &inbox.topics).await?;
-            verdict.merge(judge_effects(&self.inbox_history(inbox, messages).await?));
+        let mut verdict = Verdict::default();
+        for database in &self.outboxes {
+            let messages = read_topics(&self.brokers, &database.written_topics().await?).await?;
+            verdict.merge(judge_delivery(&database.history(messages).await?));
+            verdict.not_completed.merge(database.unfinished_outbox().await?);
+        }
+        for (database, expected) in &self.inboxes {
+            let messages = read_topics(&self.brokers, &expected.topics).await?;
+            verdict.merge(judge_effects(&database.inbox_history(expected, messages).await?));
+            verdict.not_completed.merge(database.unfinished_inbox(&expected.group).await?);
         }
         Ok(verdict)
+    }
+}
+
+#[derive(Debug)]
+struct Database(PgPool);
+
+impl Database {
+    async fn written_topics(&self) -> Result<Vec<String>> {
+        self.texts("select topic from chaos_journal union select topic from chaos_rollbacks", None).await
+    }
+
+    async fn history(&self, messages: Vec<Message>) -> Result<History> {
+        let rolled_back = self.texts("select event_id::text from chaos_rollbacks", None).await?;
+        Ok(History {
+            enqueued: self.enqueued().await?,
+            rolled_back: rolled_back.into_iter().collect(),
+            messages,
+        })
     }
 
     async fn enqueued(&self) -> Result<Vec<Enqueued>> {
@@ -73,7 +101,7 @@ impl Judge {
             "select event_id::text, topic, partition_key, tx, started, committed
              from chaos_journal left join chaos_commits using (tx)",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.0)
         .await?;
         rows.iter()
             .map(|row| {
@@ -106,13 +134,17 @@ impl Judge {
         .await
     }
 
-    async fn inbox_history(&self, inbox: &InboxExpectation, messages: Vec<Message>) -> Result<InboxHistory> {
-        let group = inbox.group.as_str();
+    async fn inbox_history(
+        &self,
+        expected: &InboxExpectation,
+        messages: Vec<Message>,
+    ) -> Result<InboxHistory> {
+        let group = expected.group.as_str();
         let effects = sqlx::query_as::<_, (String, i64, Option<String>)>(
             "select message_id, handled, emitted::text from chaos_effects where consumer_group = $1 order by handled",
         )
         .bind(group)
-        .fetch_all(&self.pool)
+        .fetch_all(&self.0)
         .await?;
         let parked = self
             .texts(
@@ -126,7 +158,7 @@ impl Judge {
                 Some(group),
             )
             .await?;
-        let added_events = match &inbox.handler_topic {
+        let added_events = match &expected.handler_topic {
             Some(topic) => {
                 self.texts("select id::text from outbox_events where topic = $1", Some(topic)).await?
             }
@@ -139,9 +171,11 @@ impl Judge {
                 .map(|(message_id, handled, emitted)| Effect { message_id, handled, emitted })
                 .collect(),
             parked: parked.into_iter().collect(),
-            expected_parked: inbox.parked.clone(),
+            expected_parked: expected.parked.clone(),
             quarantined: quarantined.into_iter().collect(),
-            expected_quarantined: inbox.quarantined.clone(),
+            expected_quarantined: expected.quarantined.clone(),
+            expected_lost: expected.lost.clone(),
+            expected_repeated: expected.repeated.clone(),
             added_events: added_events.into_iter().collect(),
         })
     }
@@ -160,6 +194,6 @@ impl Judge {
             Some(parameter) => query.bind(parameter),
             None => query,
         };
-        Ok(query.fetch_all(&self.pool).await?)
+        Ok(query.fetch_all(&self.0).await?)
     }
 }

@@ -30,6 +30,10 @@ pub struct InboxHistory {
     pub quarantined: BTreeSet<String>,
     /// The same of messages that should be.
     pub expected_quarantined: BTreeSet<String>,
+    /// Ids of messages that should have taken no effect, because a crash lost them.
+    pub expected_lost: BTreeSet<String>,
+    /// Ids of messages that should have taken effect twice, because they were delivered again.
+    pub expected_repeated: BTreeSet<String>,
     /// Ids of outbox events on topics that only this group's handlers write to.
     pub added_events: HashSet<String>,
 }
@@ -45,10 +49,15 @@ pub fn judge_effects(history: &InboxHistory) -> Verdict {
     }
 
     let mut effects: HashMap<&str, &Effect> = HashMap::new();
+    let mut to_repeat: HashSet<&str> = history.expected_repeated.iter().map(String::as_str).collect();
     for effect in &history.effects {
-        if effects.insert(&effect.message_id, effect).is_some() {
+        let is_first = effects.insert(&effect.message_id, effect).is_none();
+        if !is_first && !to_repeat.remove(effect.message_id.as_str()) {
             verdict.duplicate_effects.add(|| effect.message_id.clone());
         }
+    }
+    for id in to_repeat {
+        verdict.missing_effects.add(|| format!("{id} a second time"));
     }
 
     let mut expected: HashSet<&str> = HashSet::new();
@@ -56,7 +65,8 @@ pub fn judge_effects(history: &InboxHistory) -> Verdict {
     for message in
         history.messages.iter().filter(|message| !history.quarantined.contains(&message.position()))
     {
-        if history.parked.contains(&message.id) || !expected.insert(&message.id) {
+        let has_none = history.parked.contains(&message.id) || history.expected_lost.contains(&message.id);
+        if has_none || !expected.insert(&message.id) {
             continue;
         }
         let Some(effect) = effects.get(message.id.as_str()) else {
@@ -86,4 +96,53 @@ pub fn judge_effects(history: &InboxHistory) -> Verdict {
         verdict.orphan_events.add(|| id.clone());
     }
     verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages `0`, `1`, .. and the effects that they took.
+    fn history(messages: u8, effects: &[u8]) -> InboxHistory {
+        let id = |number: u8| number.to_string();
+        InboxHistory {
+            messages: (0..messages)
+                .map(|number| Message {
+                    id: id(number),
+                    topic: "orders".into(),
+                    partition: 0,
+                    offset: number.into(),
+                    key: None,
+                })
+                .collect(),
+            effects: (0..)
+                .zip(effects)
+                .map(|(handled, &number)| Effect { message_id: id(number), handled, emitted: None })
+                .collect(),
+            ..InboxHistory::default()
+        }
+    }
+
+    fn ids<const N: usize>(ids: [&str; N]) -> BTreeSet<String> {
+        ids.map(str::to_owned).into()
+    }
+
+    #[test]
+    fn a_lost_message_takes_no_effect() {
+        let verdict = judge_effects(&InboxHistory { expected_lost: ids(["0"]), ..history(2, &[1]) });
+        assert!(verdict.is_clean(), "{verdict}");
+        let verdict = judge_effects(&InboxHistory { expected_lost: ids(["0"]), ..history(2, &[0]) });
+        assert_eq!(verdict.unexpected_effects.examples, ["0"]);
+        assert_eq!(verdict.missing_effects.examples, ["1 at orders:0:1"]);
+    }
+
+    #[test]
+    fn a_repeated_message_takes_effect_twice() {
+        let repeated = |effects| InboxHistory { expected_repeated: ids(["0"]), ..history(2, effects) };
+        let verdict = judge_effects(&repeated(&[0, 0, 1]));
+        assert!(verdict.is_clean(), "{verdict}");
+        assert_eq!(judge_effects(&repeated(&[0, 1])).missing_effects.examples, ["0 a second time"]);
+        assert_eq!(judge_effects(&repeated(&[0, 0, 0, 1])).duplicate_effects.examples, ["0"]);
+        assert_eq!(judge_effects(&repeated(&[0, 0, 1, 1])).duplicate_effects.examples, ["1"]);
+    }
 }

@@ -60,11 +60,12 @@ pub struct Verdict {
     pub out_of_order: Finding,
     /// Rows of the outbox or inbox that are not completed and were not expected to be parked.
     pub not_completed: Finding,
-    /// Messages on the topic that took no effect, and are neither parked nor quarantined.
+    /// Messages on the topic that took no effect, and are neither parked, quarantined nor expected to be lost; and those that took one
+    /// effect where two were expected.
     pub missing_effects: Finding,
-    /// Effects beyond the first of a message.
+    /// Effects beyond the first of a message, or beyond the second where two were expected.
     pub duplicate_effects: Finding,
-    /// Effects of messages that are not on the topic, or that are parked or quarantined.
+    /// Effects of messages that are not on the topic, or that are parked, quarantined or expected to be lost.
     pub unexpected_effects: Finding,
     /// Effects that came behind that of a later message of the same key.
     pub effects_out_of_order: Finding,
