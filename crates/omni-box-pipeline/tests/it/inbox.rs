@@ -13,7 +13,7 @@ mod memory;
 mod order;
 mod outage;
 mod poison;
-mod service;
+pub(crate) mod service;
 mod table;
 mod topic;
 mod waiting;

@@ -1,4 +1,5 @@
 //! Tests of the engine on real servers.
 
+mod by_hand;
 mod inbox;
 mod relay;
