@@ -23,6 +23,7 @@ use crate::store::interval;
 
 impl InboxRepository for PgStore {
     async fn receive(&self, conn: &mut PgConnection, events: &[InboxEvent]) -> Result<Vec<Received>> {
+        require_transaction(conn).await?;
         if events.is_empty() {
             return Ok(Vec::new());
         }
@@ -45,6 +46,7 @@ impl InboxRepository for PgStore {
 
     async fn settle(&self, conn: &mut PgConnection, settlement: &InboxSettlement) -> Result<()> {
         let InboxSettlement { completed, failures } = settlement;
+        require_transaction(conn).await?;
         if !completed.is_empty() {
             sqlx::query(self.queries.inbox_complete.sql())
                 .bind(uuids(completed))
@@ -68,6 +70,7 @@ impl InboxRepository for PgStore {
     }
 
     async fn quarantine(&self, conn: &mut PgConnection, messages: &[QuarantinedMessage]) -> Result<()> {
+        require_transaction(conn).await?;
         if messages.is_empty() {
             return Ok(());
         }
