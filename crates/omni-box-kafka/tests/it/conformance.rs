@@ -175,13 +175,13 @@ impl Outages for Mock {
 
 mod apache {
     use super::Apache;
-    omni_box_testkit::publisher_conformance!(Apache);
+    omni_box_testkit::publisher_conformance!(Apache, in_flight: Ordered);
     omni_box_testkit::consumer_conformance!(Apache);
 }
 
 mod mock {
     use super::Mock;
-    omni_box_testkit::publisher_conformance!(Mock);
-    omni_box_testkit::outage_conformance!(Mock);
+    omni_box_testkit::publisher_conformance!(Mock, in_flight: Ordered);
+    omni_box_testkit::outage_conformance!(Mock, in_flight: Ordered);
     omni_box_testkit::consumer_conformance!(Mock);
 }

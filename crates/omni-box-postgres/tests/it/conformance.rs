@@ -195,7 +195,7 @@ mod default_names {
 
     omni_box_testkit::outbox_conformance!(
         DefaultNames,
-        capabilities: [bulk, lanes, locking, retention, wakeup]
+        capabilities: [bulk, lanes, locking, retention, several_lanes, wakeup]
     );
     omni_box_testkit::inbox_conformance!(
         DefaultNames,
@@ -221,7 +221,7 @@ mod odd_names {
 
     omni_box_testkit::outbox_conformance!(
         OddNames,
-        capabilities: [bulk, lanes, locking, retention, wakeup]
+        capabilities: [bulk, lanes, locking, retention, several_lanes, wakeup]
     );
     omni_box_testkit::inbox_conformance!(
         OddNames,

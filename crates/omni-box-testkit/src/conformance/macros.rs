@@ -87,7 +87,27 @@ macro_rules! locking_conformance {
             filters_narrow_a_claim
             a_claim_leaves_out_what_has_not_committed
         }
+        $crate::__kind_conformance! { locking, $fixture, $event }
     };
+}
+
+/// The cases of a suite that only one kind of event has.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __kind_conformance {
+    (locking, $fixture:ty, InboxEvent) => {
+        $crate::__conformance_cases! { StoreFixture, $fixture, [], in (inbox::partition):
+            a_key_that_is_no_text_is_claimed_in_its_own_order
+        }
+    };
+    (bare, $fixture:ty, InboxEvent) => {
+        $crate::__conformance_cases! { StoreFixture, $fixture, [], in (inbox::bare):
+            a_receive_outside_a_transaction_is_refused
+            a_settlement_outside_a_transaction_is_refused
+            a_quarantine_outside_a_transaction_is_refused
+        }
+    };
+    ($suite:ident, $fixture:ty, OutboxEvent) => {};
 }
 
 /// The cases of [`BulkOperations`](omni_box_core::BulkOperations) for one kind of event:
@@ -117,13 +137,15 @@ macro_rules! retention_conformance {
 }
 
 /// The cases for stores whose connections exist outside a transaction, for one kind of event:
-/// `bare_connection_conformance!(MyFixture, OutboxEvent)`. The fixture is a [`BareConnections`](crate::conformance::BareConnections).
+/// `bare_connection_conformance!(MyFixture, OutboxEvent)`. The fixture is a [`BareConnections`](crate::conformance::BareConnections); for
+/// `InboxEvent` an [`InboxFixture`](crate::conformance::InboxFixture) too.
 #[macro_export]
 macro_rules! bare_connection_conformance {
     ($fixture:ty, $event:ident $(,)?) => {
         $crate::__conformance_cases! { StoreFixture, $fixture, [$crate::conformance::events::$event], in (bare):
             a_create_outside_a_transaction_is_refused
         }
+        $crate::__kind_conformance! { bare, $fixture, $event }
     };
 }
 
@@ -160,7 +182,6 @@ macro_rules! lanes_conformance {
             a_settlement_of_an_older_epoch_changes_nothing
             who_was_taken_over_changes_nothing
             who_gave_a_lane_back_changes_nothing
-            a_lost_lane_does_not_stop_the_others
             events_of_other_lanes_are_not_settled
             only_pending_events_are_settled
             a_settlement_written_twice_counts_once
@@ -178,6 +199,17 @@ macro_rules! lanes_conformance {
             a_scheduled_follower_joins_at_the_end
             an_event_without_a_key_holds_no_other
             a_new_owner_knows_what_is_held
+        }
+    };
+}
+
+/// The case of stores with more than one lane; part of [`outbox_conformance!`](crate::outbox_conformance).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __several_lanes_conformance {
+    ($fixture:ty) => {
+        $crate::__conformance_cases! { StoreFixture, $fixture, [], in (lanes::settle):
+            a_lost_lane_does_not_stop_the_others
         }
     };
 }
@@ -218,11 +250,13 @@ macro_rules! __partitions_conformance {
     };
 }
 
-/// A store of outbox events as tests: `outbox_conformance!(MyFixture, capabilities: [bulk, lanes, locking, retention, wakeup])`.
+/// A store of outbox events as tests:
+/// `outbox_conformance!(MyFixture, capabilities: [bulk, lanes, locking, retention, several_lanes, wakeup])`.
 ///
 /// Expands into a module `outbox` with a test for each case of what every store does, and into modules within it for the capabilities
 /// listed. One more test fails where the list differs from what the store offers. `MyFixture` is a
-/// [`StoreFixture`](crate::conformance::StoreFixture) that is in scope by its name, or a path that begins with `crate::`.
+/// [`StoreFixture`](crate::conformance::StoreFixture) that is in scope by its name, or a path that begins with `crate::`. The capability
+/// `several_lanes` is that of a store with `lanes` that has more than one.
 #[macro_export]
 macro_rules! outbox_conformance {
     ($fixture:ty, capabilities: [$($capability:ident),* $(,)?] $(,)?) => {
@@ -310,16 +344,22 @@ macro_rules! inbox_conformance {
     };
 }
 
-/// A publisher as tests: the cases of [`EventPublisher`](omni_box_core::EventPublisher). `publisher_conformance!(MyFixture)`, where the
-/// fixture is a [`PublisherFixture`](crate::conformance::PublisherFixture).
+/// A publisher as tests: the cases of [`EventPublisher`](omni_box_core::EventPublisher). `publisher_conformance!(MyFixture, in_flight: Ordered)`,
+/// where the fixture is a [`PublisherFixture`](crate::conformance::PublisherFixture).
+///
+/// `in_flight` is `Ordered` or `OnePerKey`, as the publisher's own; one more test fails where the two differ. With `OnePerKey` there is no
+/// test of the order of what is in flight.
 #[macro_export]
 macro_rules! publisher_conformance {
-    ($fixture:ty $(,)?) => {
+    ($fixture:ty, in_flight: $in_flight:ident $(,)?) => {
+        $crate::__in_flight_conformance! { $in_flight, $fixture, (publisher): in_flight_is_what_is_tested }
+        $crate::__ordered_cases! { $in_flight, $fixture, in (publisher):
+            a_batch_of_one_key_arrives_in_order
+        }
         $crate::__conformance_cases! { PublisherFixture, $fixture, [], in (publisher):
             each_event_is_reported_once
             what_is_reported_as_delivered_can_be_read
             events_of_a_key_arrive_in_order
-            a_batch_of_one_key_arrives_in_order
             a_large_batch_is_no_error
             events_go_to_their_topics
             an_event_that_is_too_large_fails_alone
@@ -332,14 +372,17 @@ macro_rules! publisher_conformance {
     };
 }
 
-/// A publisher whose broker goes away as tests: `outage_conformance!(MyFixture)`, where the fixture is one of
-/// [`Outages`](crate::conformance::Outages).
+/// A publisher whose broker goes away as tests: `outage_conformance!(MyFixture, in_flight: Ordered)`, where the fixture is one of
+/// [`Outages`](crate::conformance::Outages). `in_flight` is as in [`publisher_conformance!`](crate::publisher_conformance).
 #[macro_export]
 macro_rules! outage_conformance {
-    ($fixture:ty $(,)?) => {
+    ($fixture:ty, in_flight: $in_flight:ident $(,)?) => {
+        $crate::__in_flight_conformance! { $in_flight, $fixture, (outage): in_flight_is_what_is_tested_in_outages }
+        $crate::__ordered_cases! { $in_flight, $fixture, in (outage):
+            what_waited_arrives_in_order
+        }
         $crate::__conformance_cases! { PublisherFixture, $fixture, [], in (outage):
             waiting_for_the_broker_is_no_error
-            what_waited_arrives_in_order
             what_is_purged_in_an_outage_is_unavailable
             what_was_purged_is_not_sent_when_the_broker_is_back
             beginning_again_after_a_purge_keeps_the_order
@@ -347,6 +390,32 @@ macro_rules! outage_conformance {
             purges_can_be_repeated
         }
     };
+}
+
+/// The test that what a publisher promises of what is in flight is what it is tested for.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __in_flight_conformance {
+    ($in_flight:ident, $fixture:ty, ($module:ident): $case:ident) => {
+        #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            let create = <$fixture as $crate::conformance::PublisherFixture>::create;
+            $crate::conformance::check(create, |fixture: $fixture| {
+                $crate::conformance::$module::$case(fixture, $crate::conformance::in_flight::$in_flight)
+            })
+            .await;
+        }
+    };
+}
+
+/// Cases of publishers that keep the order of what is in flight.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ordered_cases {
+    (Ordered, $fixture:ty, in $module:tt: $($case:ident)+) => {
+        $crate::__conformance_cases! { PublisherFixture, $fixture, [], in $module: $($case)+ }
+    };
+    (OnePerKey, $fixture:ty, in $module:tt: $($case:ident)+) => {};
 }
 
 /// A consumer as tests: the cases of [`EventConsumer`](omni_box_core::EventConsumer) and what it hands over.
@@ -402,6 +471,9 @@ macro_rules! __capability_conformance {
     (savepoints, $fixture:ty, InboxEvent) => {
         $crate::__capability_module! { savepoints: $crate::savepoint_conformance! { $fixture } }
     };
+    (several_lanes, $fixture:ty, OutboxEvent) => {
+        $crate::__capability_module! { several_lanes: $crate::__several_lanes_conformance! { $fixture } }
+    };
     (wakeup, $fixture:ty, OutboxEvent) => {
         $crate::__capability_module! { wakeup: $crate::wakeup_conformance! { $fixture } }
     };
@@ -430,6 +502,7 @@ mod tests {
         ("bare", include_str!("bare.rs")),
         ("bulk", include_str!("bulk.rs")),
         ("consumer", include_str!("consumer.rs")),
+        ("inbox::bare", include_str!("inbox/bare.rs")),
         ("inbox::partition", include_str!("inbox/partition.rs")),
         ("inbox::quarantine", include_str!("inbox/quarantine.rs")),
         ("inbox::receive", include_str!("inbox/receive.rs")),
@@ -468,7 +541,7 @@ mod tests {
                 .skip(1)
                 .filter_map(|case| case.split('<').next())
                 // run by the macro itself, with the list that it was given
-                .filter(|case| *case != "capabilities_are_those_tested")
+                .filter(|case| !case.starts_with("capabilities_are") && !case.starts_with("in_flight_is"))
                 .collect();
             assert!(!cases.is_empty(), "{module} has cases");
             assert_eq!(listed(module), cases, "the list of {module} in macros.rs, and its cases");

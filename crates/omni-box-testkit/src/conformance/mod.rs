@@ -8,8 +8,11 @@
 //! ```
 //!
 //! Each line becomes one test for each case. A case is a function here, named for what it shows; its documentation names the part of
-//! the contract that it checks. Capabilities that a store does not offer have no tests and are printed as not applicable; one that it
-//! offers and does not list fails a test. The tests need `tokio` with `macros`, `rt-multi-thread` and `time` beside this crate.
+//! the contract that it checks. The tests need `tokio` with `macros`, `rt-multi-thread` and `time` beside this crate.
+//!
+//! What does not apply has no test, so that no test passes that has shown nothing. One says instead what a store offers, by
+//! `capabilities`, and what a publisher promises, by `in_flight`; a test compares that with what the store or publisher says itself, fails
+//! if the two differ, and prints what is not applicable.
 //!
 //! A new suite is a module of cases, a macro that lists them, and where it belongs to a capability a line in the macro that
 //! chooses suites by capability.
@@ -46,6 +49,12 @@ pub use specimen::Specimen;
 #[doc(hidden)]
 pub mod events {
     pub use omni_box_core::{InboxEvent, OutboxEvent};
+}
+
+/// What the macros call a publisher's promise.
+#[doc(hidden)]
+pub mod in_flight {
+    pub use omni_box_core::InFlight::{OnePerKey, Ordered};
 }
 
 /// Longer than any case takes.

@@ -6,6 +6,7 @@ use omni_box_core::{ErrorKind, EventPublisher, FailureClass, InFlight, OutboxEve
 
 use super::Outages;
 use super::delivery::{Dispatch, among, event, events, eventually, first_appearances, ids, in_time};
+use super::publisher::assert_in_flight;
 
 /// A publisher that has delivered something, so that it knows broker and topic.
 async fn warm<F: Outages>(fixture: &F) -> (Dispatch<F::Publisher>, String) {
@@ -29,6 +30,11 @@ fn one_of_each_key(topic: &str, count: usize) -> Vec<Arc<OutboxEvent>> {
     (0..count).map(|n| event(topic, &format!("key-{n}"))).collect()
 }
 
+/// What the publisher promises of what is in flight is what it is tested for.
+pub async fn in_flight_is_what_is_tested_in_outages<F: Outages>(fixture: F, tested: InFlight) {
+    assert_in_flight(fixture.publisher().await.in_flight(), tested);
+}
+
 /// `submit`: waiting for a broker that is down is no error; what waits is delivered when it is back.
 pub async fn waiting_for_the_broker_is_no_error<F: Outages>(fixture: F) {
     let (mut dispatch, topic) = warm(&fixture).await;
@@ -48,10 +54,6 @@ pub async fn waiting_for_the_broker_is_no_error<F: Outages>(fixture: F) {
 /// `InFlight::Ordered`: what waited through an outage arrives in order.
 pub async fn what_waited_arrives_in_order<F: Outages>(fixture: F) {
     let (mut dispatch, topic) = warm(&fixture).await;
-    if dispatch.publisher.in_flight() == InFlight::OnePerKey {
-        println!("not applicable: the publisher promises no order of what is in flight");
-        return;
-    }
     let batch = events(&topic, "key", 60);
     dispatch.submit(&batch[..20]).await;
     fixture.cut().await;

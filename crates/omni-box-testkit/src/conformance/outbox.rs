@@ -6,7 +6,7 @@ use omni_box_core::{DeliveryMode, Event, EventRepository, OutboxEvent, OutboxRep
 use super::capability::assert_tested;
 use super::specimen::{new_outbox, outbox};
 use super::table::{HOUR, MINUTE, Table, ids};
-use super::{Specimen, StoreFixture};
+use super::{Specimen, StoreFixture, lanes};
 
 /// The capabilities that the store offers are those that it is tested for.
 pub async fn capabilities_are_those_tested<F>(fixture: F, tested: &[&str])
@@ -14,12 +14,14 @@ where
     F: StoreFixture<Store: OutboxRepository>,
 {
     let store = fixture.open().await;
+    let lanes = if store.lanes().is_some() { lanes::count(&fixture).await } else { 0 };
     assert_tested(
         &[
             ("bulk", store.bulk().is_some()),
-            ("lanes", store.lanes().is_some()),
+            ("lanes", lanes > 0),
             ("locking", store.locking().is_some()),
             ("retention", store.retention().is_some()),
+            ("several_lanes", lanes > 1),
             ("wakeup", store.wakeup().is_some()),
         ],
         tested,

@@ -8,6 +8,18 @@ use omni_box_core::{ErrorKind, Event, EventPublisher, FailureClass, InFlight, Ou
 use super::PublisherFixture;
 use super::delivery::{Dispatch, among, event, events, eventually, first_appearances, ids, keyless, large};
 
+/// What the publisher promises of what is in flight is what it is tested for.
+pub async fn in_flight_is_what_is_tested<F: PublisherFixture>(fixture: F, tested: InFlight) {
+    assert_in_flight(fixture.publisher().await.in_flight(), tested);
+}
+
+pub(super) fn assert_in_flight(promised: InFlight, tested: InFlight) {
+    assert_eq!(promised, tested, "in_flight of the publisher, and what the suite was told");
+    if promised == InFlight::OnePerKey {
+        println!("not applicable: the order of what is in flight (the publisher promises none)");
+    }
+}
+
 /// `submit`: reports each event exactly once.
 pub async fn each_event_is_reported_once<F: PublisherFixture>(fixture: F) {
     let topic = fixture.topic().await;
@@ -74,10 +86,6 @@ fn assert_in_order(read: &[omni_box_core::EventId], events: &[Arc<OutboxEvent>],
 pub async fn a_batch_of_one_key_arrives_in_order<F: PublisherFixture>(fixture: F) {
     let topic = fixture.topic().await;
     let mut dispatch = Dispatch::new(&fixture).await;
-    if dispatch.publisher.in_flight() == InFlight::OnePerKey {
-        println!("not applicable: the publisher promises no order of what is in flight");
-        return;
-    }
     let batch = events(&topic, "key", 500);
     dispatch.submit(&batch).await;
     dispatch.settled().await;

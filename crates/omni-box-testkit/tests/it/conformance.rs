@@ -37,7 +37,7 @@ impl InboxFixture for Memory {
 mod memory_store {
     use super::Memory;
 
-    omni_box_testkit::outbox_conformance!(Memory, capabilities: [bulk, lanes, locking, retention, wakeup]);
+    omni_box_testkit::outbox_conformance!(Memory, capabilities: [bulk, lanes, locking, retention, several_lanes, wakeup]);
     omni_box_testkit::inbox_conformance!(
         Memory,
         capabilities: [bulk, locking, partitions, retention, savepoints]

@@ -47,7 +47,7 @@ impl InboxFixture for Wrapped {
 mod nothing_planned {
     use super::Wrapped;
 
-    omni_box_testkit::outbox_conformance!(Wrapped, capabilities: [bulk, lanes, locking, retention, wakeup]);
+    omni_box_testkit::outbox_conformance!(Wrapped, capabilities: [bulk, lanes, locking, retention, several_lanes, wakeup]);
     omni_box_testkit::inbox_conformance!(
         Wrapped,
         capabilities: [bulk, locking, partitions, retention, savepoints]

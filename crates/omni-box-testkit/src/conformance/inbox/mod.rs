@@ -1,5 +1,6 @@
 //! [`InboxRepository`]: what only inbox events have.
 
+pub mod bare;
 pub mod partition;
 pub mod quarantine;
 pub mod receive;

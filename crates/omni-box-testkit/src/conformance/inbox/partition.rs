@@ -1,8 +1,8 @@
 //! What is known of a partition: the messages that were stored first, and how its last owner ended.
 
 use omni_box_core::{
-    Attempt, ConsumerGroup, Event, EventId, EventRepository, FetchFilters, InboxEvent, InboxRepository,
-    NewInboxEvent, PartitionEnd, Retry,
+    Attempt, ConsumerGroup, Event, EventId, FetchFilters, InboxEvent, InboxRepository, NewInboxEvent,
+    PartitionEnd, Retry,
 };
 
 use super::{Inbox, message, new_message, partition, position};
@@ -133,12 +133,43 @@ where
     assert!(due.contains(&events[0].id()) && due.contains(&events[3].id()), "then the next");
 }
 
-/// `fetch_pending`, `claim`: messages whose key is no text are ordered by its bytes: each by the messages of its own key, and by no others.
+/// `fetch_pending`: messages whose key is no text are ordered by its bytes: each by the messages of its own key, and by no others.
 pub async fn a_key_that_is_no_text_has_an_order_of_its_own<F>(fixture: F)
 where
     F: StoreFixture<Store: InboxRepository>,
 {
     let table = Inbox::open(&fixture).await;
+    let events = of_raw_keys();
+    for event in &events {
+        table.receive_one(event).await;
+    }
+    assert_eq!(sorted(table.pending().await), some(&events, &[3, 4, 5, 6]), "{RAW_KEYS}");
+    table.complete(&events[6]).await;
+    assert_eq!(sorted(table.pending().await), some(&events, &[1, 3, 4, 5]), "then the next of the key");
+}
+
+/// `claim`: as [`a_key_that_is_no_text_has_an_order_of_its_own`]; of stores that lock.
+pub async fn a_key_that_is_no_text_is_claimed_in_its_own_order<F>(fixture: F)
+where
+    F: StoreFixture<Store: InboxRepository>,
+{
+    let table = Inbox::open(&fixture).await;
+    let events = of_raw_keys();
+    for event in &events {
+        table.receive_one(event).await;
+    }
+    let (mine, theirs) = (token(), token());
+    let claimed = ids(&table.claim_some(&mine, 1000, &FetchFilters::new()).await);
+    assert_eq!(sorted(claimed), some(&events, &[3, 4, 5, 6]), "claimed are {RAW_KEYS}");
+    assert_eq!(table.claim(&theirs).await, [], "what follows in a claimed key waits");
+    assert!(table.mark_completed(&events[6], &mine).await, "it is claimed");
+    assert_eq!(table.claim(&theirs).await, [events[1].id()], "then the next of the key");
+}
+
+const RAW_KEYS: &str = "the oldest of each key: a key that is no text waits for itself alone, neither for another one nor for messages without";
+
+/// Messages to be stored from the last to the first, so that neither the order of arrival nor that of ids helps.
+fn of_raw_keys() -> [InboxEvent; 7] {
     let make = |id: &str, key: Option<&[u8]>, partition, offset| {
         let event = NewInboxEvent::new(id, group(), "shop", content("order.placed", "1"))
             .position(position("orders", partition, offset));
@@ -147,8 +178,7 @@ where
             None => event,
         })
     };
-    // stored from the last to the first, so that neither the order of arrival nor that of ids helps
-    let events = [
+    [
         make("ff, third", Some(b"\xff"), 0, 9),
         make("ff, second", Some(b"\xff"), 0, 8),
         make("fe, second", Some(b"\xfe\0"), 0, 7),
@@ -156,32 +186,17 @@ where
         make("ff, elsewhere", Some(b"\xff"), 1, 5),
         make("fe, first", Some(b"\xfe\0"), 0, 4),
         make("ff, first", Some(b"\xff"), 0, 3),
-    ];
-    for event in &events {
-        table.receive_one(event).await;
-    }
-    let expected = |events: &[usize], names: &[InboxEvent]| {
-        let mut ids: Vec<EventId> = events.iter().map(|n| names[*n].id()).collect();
-        ids.sort();
-        ids
-    };
-    let sorted = |mut ids: Vec<EventId>| {
-        ids.sort();
-        ids
-    };
-    let why = "the oldest of each key: a key that is no text waits for itself alone, neither for another one nor for messages without";
-    assert_eq!(sorted(table.pending().await), expected(&[3, 4, 5, 6], &events), "{why}");
-    table.complete(&events[6]).await;
-    assert_eq!(sorted(table.pending().await), expected(&[1, 3, 4, 5], &events), "then the next of the key");
-    if table.store.locking().is_none() {
-        return;
-    }
-    let (mine, theirs) = (token(), token());
-    let claimed = ids(&table.claim_some(&mine, 1000, &FetchFilters::new()).await);
-    assert_eq!(sorted(claimed), expected(&[1, 3, 4, 5], &events), "claimed are {why}");
-    assert_eq!(table.claim(&theirs).await, [], "what follows in a claimed key waits");
-    assert!(table.mark_completed(&events[1], &mine).await, "it is claimed");
-    assert_eq!(table.claim(&theirs).await, [events[0].id()], "then the next of the key");
+    ]
+}
+
+/// The ids of some events, by their places.
+fn some(events: &[InboxEvent], places: &[usize]) -> Vec<EventId> {
+    sorted(places.iter().map(|place| events[*place].id()).collect())
+}
+
+fn sorted(mut ids: Vec<EventId>) -> Vec<EventId> {
+    ids.sort();
+    ids
 }
 
 /// `attach`: tells whether the worker before has detached. `detach`: notes a good end.

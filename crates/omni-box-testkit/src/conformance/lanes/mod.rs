@@ -18,6 +18,16 @@ use super::transaction::retried;
 /// Bytes that no case exceeds.
 const AMPLE: u64 = 64 << 20;
 
+/// How many lanes a store has that offers them.
+pub(super) async fn count<F>(fixture: &F) -> usize
+where
+    F: StoreFixture<Store: OutboxRepository>,
+{
+    let relay = Relay::first(fixture).await;
+    relay.leave().await;
+    relay.leases.len()
+}
+
 /// A relay, in a process of its own.
 struct Relay<S> {
     table: Table<S, OutboxEvent>,

@@ -144,10 +144,7 @@ where
     F: StoreFixture<Store: OutboxRepository>,
 {
     let relay = Relay::first(&fixture).await;
-    if relay.leases.len() == 1 {
-        println!("not applicable: several lanes (the store has one)");
-        return;
-    }
+    assert!(relay.leases.len() > 1, "a store that is tested for several lanes has them");
     relay.table.create(&OutboxEvent::many(60)).await;
     let fetched = relay.fetch().await;
     let lost = fetched[0].lane;
