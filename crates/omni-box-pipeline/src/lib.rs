@@ -3,6 +3,7 @@
 mod gate;
 mod inbox;
 mod relay;
+mod settings;
 
 pub use inbox::{
     AckStrategy, CommitOffsetPolicy, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder,

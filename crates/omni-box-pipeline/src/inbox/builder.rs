@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use omni_box_core::{
-    ConsumerGroup, DefaultMessageDecoder, Error, ErrorKind, EventConsumer, InboxHandler, InboxMetrics,
-    InboxRepository, Jitter, MessageDecoder, NoMetrics, Result, RetryPolicy, WorkerId,
+    ConsumerGroup, DefaultMessageDecoder, EventConsumer, InboxHandler, InboxMetrics, InboxRepository, Jitter,
+    MessageDecoder, NoMetrics, Result, RetryPolicy, WorkerId,
 };
 use tokio::sync::Semaphore;
 
@@ -15,6 +15,7 @@ use super::group::GROUP_TIME;
 use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
 use super::runner::InboxConsumerRunner;
 use crate::gate::Gate;
+use crate::settings::{check_durations, check_number, misconfigured};
 
 /// Most savepoints in one transaction that PostgreSQL keeps in its subtransaction cache (of 64, with some to spare for handlers).
 const MAX_GROUP: usize = 60;
@@ -22,6 +23,7 @@ const PROCESS_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(45);
 const CONCURRENCY: usize = 8;
 const WINDOW: usize = 1000;
+const MAX_WINDOW: usize = 1_000_000;
 const DATABASE_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Describes an [`InboxConsumerRunner`]. Only the consumer group has no default.
@@ -147,7 +149,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         self
     }
 
-    /// How many messages of a partition may be in memory, those that wait for a retry included; 1000 by default.
+    /// How many messages of a partition may be in memory, those that wait for a retry included; 1000 by default, at most a million.
     #[must_use]
     pub fn window(mut self, messages: usize) -> Self {
         self.window = messages;
@@ -181,7 +183,8 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
     /// Builds the runner.
     ///
     /// # Errors
-    /// [`Misconfigured`](ErrorKind::Misconfigured), naming the values that disagree.
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming the values that disagree, or the one that is out of range (no duration
+    /// may be longer than a year).
     pub fn build(self) -> Result<InboxConsumerRunner<S>> {
         let group = self.group.clone().ok_or_else(|| misconfigured("consumer_group is not set"))?;
         self.check()?;
@@ -208,6 +211,11 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
     }
 
     fn check(&self) -> Result<()> {
+        check_durations([
+            ("process_timeout", self.process_timeout),
+            ("drain_deadline", self.drain_deadline),
+            ("retry", self.retry.max()),
+        ])?;
         if self.process_timeout.is_zero() {
             return Err(misconfigured("process_timeout is zero"));
         }
@@ -217,26 +225,14 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
                 self.process_timeout, self.drain_deadline
             )));
         }
-        if !(1..=MAX_GROUP).contains(&self.group_size) {
-            return Err(misconfigured(format!("group_size {} is outside 1 to {MAX_GROUP}", self.group_size)));
-        }
+        check_number("group_size", self.group_size, 1..=MAX_GROUP)?;
+        check_number("window", self.window, 1..=MAX_WINDOW)?;
         if self.window < self.group_size {
             return Err(misconfigured(format!(
                 "window {} must be at least group_size {}",
                 self.window, self.group_size
             )));
         }
-        if !(1..=Semaphore::MAX_PERMITS).contains(&self.concurrency) {
-            return Err(misconfigured(format!(
-                "concurrency_limit {} is outside 1 to {}",
-                self.concurrency,
-                Semaphore::MAX_PERMITS
-            )));
-        }
-        Ok(())
+        check_number("concurrency_limit", self.concurrency, 1..=Semaphore::MAX_PERMITS)
     }
-}
-
-fn misconfigured(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::new(ErrorKind::Misconfigured, message)
 }

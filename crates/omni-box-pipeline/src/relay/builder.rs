@@ -13,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::engine::Engine;
 use super::verdict::{Judge, RejectionPolicy};
 use super::{publisher, rows};
+use crate::settings::{check_durations, check_number, misconfigured};
 
 /// A lease may be shorter than a statement takes on a busy database, and one that was given up would be made again for ever.
 const SHORTEST_BATCH_DEADLINE: Duration = Duration::from_secs(30);
+const MOST_BATCH_BYTES: u64 = 1 << 40;
 /// Sooner than an event is tried again: it is one question, whatever waits.
 const OUTAGE_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
@@ -64,32 +66,34 @@ impl Settings {
     /// What the relay needs.
     fn check(&self) -> Result<()> {
         let Self { lease_ttl, poll_shortest, poll_longest, .. } = self;
-        self.check_lease()?;
+        self.check_shared()?;
+        check_durations([
+            ("drain_deadline", self.drain_deadline),
+            ("outage_retry", self.outage_retry.max()),
+        ])?;
+        check_number("max_batch_bytes", self.max_batch_bytes, 1..=MOST_BATCH_BYTES)?;
         if poll_shortest.is_zero() || poll_shortest > poll_longest {
-            return misconfigured(format!(
+            return Err(misconfigured(format!(
                 "the shortest poll interval {poll_shortest:?} must be above zero and at most the longest {poll_longest:?}"
-            ));
+            )));
         }
         if poll_longest >= lease_ttl {
-            return misconfigured(format!(
+            return Err(misconfigured(format!(
                 "the longest poll interval {poll_longest:?} must be shorter than lease_ttl {lease_ttl:?}"
-            ));
+            )));
         }
         Ok(())
     }
 
     /// What the publisher needs as well.
-    pub(super) fn check_lease(&self) -> Result<()> {
+    pub(super) fn check_shared(&self) -> Result<()> {
         let lease_ttl = self.lease_ttl;
+        check_durations([("lease_ttl", lease_ttl), ("retry", self.judge.retry.max())])?;
         if lease_ttl < Duration::from_millis(100) {
-            return misconfigured(format!("lease_ttl {lease_ttl:?} is shorter than 100 ms"));
+            return Err(misconfigured(format!("lease_ttl {lease_ttl:?} is shorter than 100 ms")));
         }
         Ok(())
     }
-}
-
-fn misconfigured(text: String) -> Result<()> {
-    Err(Error::new(ErrorKind::Misconfigured, text))
 }
 
 impl fmt::Debug for Settings {
@@ -180,7 +184,8 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
         self.set(|settings| settings.batch_size = size)
     }
 
-    /// Payload bytes of one fetch; 8 MiB by default.
+    /// Payload bytes of one fetch in mode `lanes`; 8 MiB by default, 1 TiB at most. In mode `rows` events are claimed by number alone, and a
+    /// batch may be as large as [`batch_size`](Self::batch_size) times the largest payload: choose a small one where payloads are large.
     pub fn max_batch_bytes(self, bytes: u64) -> Self {
         self.set(|settings| settings.max_batch_bytes = bytes)
     }
@@ -196,7 +201,8 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
         self.set(|settings| (settings.poll_shortest, settings.poll_longest) = (shortest, longest))
     }
 
-    /// How long a shutdown waits for what is in flight; 20 s by default.
+    /// How long a shutdown waits for what is in flight; 20 s by default. What the broker has not acknowledged by then is given up, and its
+    /// leases or claims are handed back, which may take five seconds more.
     pub fn drain_deadline(self, deadline: Duration) -> Self {
         self.set(|settings| settings.drain_deadline = deadline)
     }
@@ -225,7 +231,8 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`Misconfigured`](ErrorKind::Misconfigured), naming the two settings that disagree.
+    /// [`Misconfigured`](ErrorKind::Misconfigured), naming the two settings that disagree, or the one that is out of range (no duration may
+    /// be longer than a year).
     pub fn build(self) -> Result<OutboxRelay<S>> {
         let settings = self.settings?;
         settings.check()?;

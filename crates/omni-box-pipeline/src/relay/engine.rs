@@ -33,7 +33,7 @@ const RENEW_ON_WAKE: Duration = Duration::from_millis(500);
 /// Batches in flight at once.
 const BATCHES_IN_FLIGHT: usize = 3;
 /// How long the last settlement and the hand-over of leases may take.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// One thing that runs beside the loop, at most once at a time.
 type Op<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;

@@ -20,6 +20,7 @@ use super::flight::Flight;
 use super::lanes::OwnedLanes;
 use super::verdict::RejectionPolicy;
 use crate::gate::Gate;
+use crate::settings::misconfigured;
 
 /// What became of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,7 +68,16 @@ pub struct OutboxPublisherBuilder<S> {
     store: S,
     publisher: Publisher,
     settings: Result<Settings>,
-    publish_timeout: Duration,
+    publish_timeout: Option<Duration>,
+}
+
+/// When a batch is cut short.
+#[derive(Clone, Copy)]
+pub(super) struct Stop<'a> {
+    /// Once cancelled, nothing more is sent.
+    pub(super) sending: &'a CancellationToken,
+    /// Once cancelled, what was sent is waited for no longer.
+    pub(super) waiting: &'a CancellationToken,
 }
 
 impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
@@ -78,9 +88,10 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
         self
     }
 
-    /// How long a batch may take to be acknowledged; 30 s by default. What is not by then is released.
+    /// How long a batch may take to be acknowledged; by default as long as a lease lives, which is also the most. What is not by then is
+    /// released.
     pub fn publish_timeout(mut self, limit: Duration) -> Self {
-        self.publish_timeout = limit;
+        self.publish_timeout = Some(limit);
         self
     }
 
@@ -108,12 +119,20 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`Misconfigured`](ErrorKind::Misconfigured), naming the two settings that disagree.
+    /// [`Misconfigured`](ErrorKind::Misconfigured), naming the two settings that disagree, or the one that is out of range (no duration may
+    /// be longer than a year).
     pub fn build(self) -> Result<OutboxPublisher<S>> {
         let settings = self.settings?;
-        settings.check_lease()?;
+        settings.check_shared()?;
+        let lease_ttl = settings.lease_ttl;
+        let publish_timeout = self.publish_timeout.unwrap_or(lease_ttl);
+        if publish_timeout.is_zero() || publish_timeout > lease_ttl {
+            return Err(misconfigured(format!(
+                "publish_timeout {publish_timeout:?} must be above zero and at most lease_ttl {lease_ttl:?}"
+            )));
+        }
         let publisher = OutboxPublisher::from_settings(self.store, self.publisher, settings);
-        Ok(OutboxPublisher { publish_timeout: self.publish_timeout, ..publisher })
+        Ok(OutboxPublisher { publish_timeout, ..publisher })
     }
 }
 
@@ -124,7 +143,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             store,
             publisher: Publisher(Arc::new(publisher)),
             settings: Settings::new(),
-            publish_timeout: Duration::from_secs(30),
+            publish_timeout: None,
         }
     }
 
@@ -158,7 +177,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         filters: &FetchFilters,
         shutdown: &CancellationToken,
     ) -> Result<BatchProcessingResult> {
-        let (result, unavailable) = self.publish(worker_id, batch_size, filters, shutdown).await?;
+        let stop = Stop { sending: shutdown, waiting: shutdown };
+        let (result, unavailable) = self.publish(worker_id, batch_size, filters, stop).await?;
         if let Some(error) = unavailable {
             tracing::debug!(%worker_id, error = %error.chain(), "events released");
         }
@@ -171,7 +191,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         worker_id: &WorkerId,
         batch_size: BatchSize,
         filters: &FetchFilters,
-        shutdown: &CancellationToken,
+        stop: Stop<'_>,
     ) -> Result<(BatchProcessingResult, Option<Error>)> {
         let mut owned = self.owned.lock().await;
         match within(self.settings.lease_ttl, self.store.delivery_mode()).await? {
@@ -179,8 +199,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                 ErrorKind::Unsupported,
                 "filters need the delivery mode rows; in mode lanes everything due is published",
             )),
-            DeliveryMode::Lanes => self.publish_lanes(&mut owned, worker_id, batch_size, shutdown).await,
-            DeliveryMode::Rows => self.publish_rows(worker_id, batch_size, filters, shutdown).await,
+            DeliveryMode::Lanes => self.publish_lanes(&mut owned, worker_id, batch_size, stop).await,
+            DeliveryMode::Rows => self.publish_rows(worker_id, batch_size, filters, stop).await,
             mode => Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("delivery mode {mode} is not available in this version; use lanes or rows"),
@@ -206,7 +226,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         owned: &mut OwnedLanes,
         worker: &WorkerId,
         batch_size: BatchSize,
-        shutdown: &CancellationToken,
+        stop: Stop<'_>,
     ) -> Result<(BatchProcessingResult, Option<Error>)> {
         let Some(lanes) = self.store.lanes() else {
             return Err(Error::new(ErrorKind::Unsupported, "delivery mode lanes needs a store with lanes"));
@@ -242,8 +262,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let mut flight = Flight::new(self.settings.judge, one_per_key);
         flight.admit(1, events);
         // sends stop while the lease still lives, so that the marks are ours too
-        let deadline = (asked + self.publish_timeout).min(asked + ttl);
-        let (mut result, unavailable) = self.send(&mut flight, deadline, shutdown).await;
+        let (mut result, unavailable) = self.send(&mut flight, asked + self.publish_timeout, stop).await;
 
         let (settlement, _) = flight.take_settlement();
         if !settlement.is_empty() {
@@ -265,7 +284,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         &self,
         flight: &mut Flight,
         deadline: Instant,
-        shutdown: &CancellationToken,
+        stop: Stop<'_>,
     ) -> (BatchProcessingResult, Option<Error>) {
         let (reporter, mut reports) = Reporter::channel();
         let mut result = BatchProcessingResult::default();
@@ -280,9 +299,13 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         };
         let sending = async {
             while flight.has_ready() || flight.sent() > 0 {
-                let ready = flight.take_ready(Instant::now(), |_| true);
-                if !ready.is_empty() {
-                    publisher.submit(ready, &reporter).await;
+                if !stop.sending.is_cancelled() {
+                    let ready = flight.take_ready(Instant::now(), |_| true);
+                    if !ready.is_empty() {
+                        publisher.submit(ready, &reporter).await;
+                    }
+                } else if flight.sent() == 0 {
+                    return Err(cancelled());
                 }
                 let Some(report) = reports.recv().await else { break };
                 take(flight, report)?;
@@ -291,7 +314,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         };
         let unavailable = tokio::select! {
             sent = timeout_at(deadline, sending) => sent.unwrap_or_else(|_| Err(late())).err(),
-            () = shutdown.cancelled() => Some(cancelled()),
+            () = stop.waiting.cancelled() => Some(cancelled()),
         };
         if unavailable.is_some() {
             publisher.purge().await;

@@ -1,16 +1,20 @@
 //! The relay in mode `rows`.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use omni_box_core::{Error, ErrorKind, FailureClass, FetchFilters, OutboxRepository, Result};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::builder::{Publisher, Settings};
+use super::engine::FAREWELL;
 use super::pace::Pace;
-use super::publisher::OutboxPublisher;
+use super::publisher::{OutboxPublisher, Stop};
 use super::verdict::ends_relay;
 use crate::gate::Gate;
 
-/// Publishes one batch after the other until `shutdown` is cancelled.
+/// Publishes one batch after the other until `shutdown` is cancelled, and waits for the last within the drain deadline.
 pub(super) async fn run<S: OutboxRepository>(
     store: S,
     publisher: Publisher,
@@ -22,10 +26,23 @@ pub(super) async fn run<S: OutboxRepository>(
     let mut pace = Pace::new(settings.poll_shortest, settings.poll_longest, Instant::now());
     let (worker, batch_size) = (settings.worker_id.clone(), settings.batch_size);
     let mut wakeup = store.wakeup();
+    let drain_deadline = settings.drain_deadline;
     let outbox = OutboxPublisher::from_settings(store, publisher, settings);
     let everything = FetchFilters::default();
+    let give_up = CancellationToken::new();
+    let stop = Stop { sending: &shutdown, waiting: &give_up };
     while !shutdown.is_cancelled() {
-        let published = outbox.publish(&worker, batch_size, &everything, &shutdown).await;
+        let mut publishing = pin!(outbox.publish(&worker, batch_size, &everything, stop));
+        let published = tokio::select! {
+            published = &mut publishing => published,
+            () = passed(&shutdown, drain_deadline) => {
+                give_up.cancel();
+                timeout(FAREWELL, publishing).await.unwrap_or_else(|_| {
+                    tracing::warn!("claims could not be given back in time, they will expire");
+                    Ok(Default::default())
+                })
+            }
+        };
         let now = Instant::now();
         // a wake-up ends the wait for events, never the wait for a broker or a database
         let (delay, is_woken) = match published {
@@ -60,6 +77,12 @@ pub(super) async fn run<S: OutboxRepository>(
         }
     }
     Ok(())
+}
+
+/// Resolves when a deadline has passed since `shutdown` was cancelled.
+async fn passed(shutdown: &CancellationToken, deadline: Duration) {
+    shutdown.cancelled().await;
+    sleep(deadline).await;
 }
 
 fn claims_lost() -> Error {

@@ -1,5 +1,7 @@
 //! Tests of the engine on real servers.
 
 mod by_hand;
+mod gate_log;
 mod inbox;
 mod relay;
+mod settings;

@@ -13,7 +13,7 @@ impl<S: OutboxRepository> Engine<S> {
         let capacity =
             (self.settings.batch_size.get() as usize * BATCHES_IN_FLIGHT).saturating_sub(self.flight.len());
         let has_room = capacity * 2 >= self.settings.batch_size.get() as usize
-            && self.flight.bytes() < self.settings.max_batch_bytes as usize * BATCHES_IN_FLIGHT;
+            && (self.flight.bytes() as u64) < self.settings.max_batch_bytes * BATCHES_IN_FLIGHT as u64;
         let is_open =
             matches!(self.broker, Broker::Open) && self.stopping.is_none() && self.fetching.is_none();
         if !is_open || !has_room || self.owned.is_empty() || !self.owned.is_valid(now) {

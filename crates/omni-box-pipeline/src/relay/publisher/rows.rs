@@ -9,11 +9,10 @@ use omni_box_core::{
     OutboxRepository, Reporter, Result, Retry, WorkerId,
 };
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::super::deadline::within;
 use super::super::verdict::Verdict;
-use super::{BatchProcessingResult, OutboxPublisher, cancelled, late};
+use super::{BatchProcessingResult, OutboxPublisher, Stop, cancelled, late};
 
 impl<S: OutboxRepository> OutboxPublisher<S> {
     pub(super) async fn publish_rows(
@@ -21,7 +20,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         worker: &WorkerId,
         batch_size: BatchSize,
         filters: &FetchFilters,
-        shutdown: &CancellationToken,
+        stop: Stop<'_>,
     ) -> Result<(BatchProcessingResult, Option<Error>)> {
         let token = ClaimToken::new(worker, self.owner);
         let asked = Instant::now();
@@ -34,9 +33,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         self.settings.metrics.batch_locked(events.len());
         let events: HashMap<EventId, Arc<OutboxEvent>> =
             events.into_iter().map(|event| (event.id(), Arc::new(event))).collect();
-        let deadline = (asked + self.publish_timeout).min(asked + self.settings.lease_ttl);
-        let (mut open, unavailable) =
-            self.send_rows(&events, deadline, shutdown, &token, &mut result).await?;
+        let deadline = asked + self.publish_timeout;
+        let (mut open, unavailable) = self.send_rows(&events, deadline, stop, &token, &mut result).await?;
 
         let completed = std::mem::take(&mut result.processed_event_ids);
         result.processed_event_ids = within(answered_in, self.complete(&token, &completed)).await?;
@@ -52,13 +50,16 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         &self,
         events: &HashMap<EventId, Arc<OutboxEvent>>,
         deadline: Instant,
-        shutdown: &CancellationToken,
+        stop: Stop<'_>,
         token: &ClaimToken,
         result: &mut BatchProcessingResult,
     ) -> Result<(Vec<EventId>, Option<Error>)> {
         let (reporter, mut reports) = Reporter::channel();
         let publisher = &self.publisher.0;
         let mut open: Vec<EventId> = events.keys().copied().collect();
+        if stop.sending.is_cancelled() {
+            return Ok((open, Some(cancelled())));
+        }
         let mut arrived = Vec::with_capacity(events.len());
         let sending = async {
             publisher.submit(events.values().cloned().collect(), &reporter).await;
@@ -69,7 +70,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         };
         let mut unavailable = tokio::select! {
             sent = timeout_at(deadline, sending) => sent.map_err(|_| late()).err(),
-            () = shutdown.cancelled() => Some(cancelled()),
+            () = stop.waiting.cancelled() => Some(cancelled()),
         };
         let was_purged = unavailable.is_some();
         if was_purged {

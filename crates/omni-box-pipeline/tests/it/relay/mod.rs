@@ -3,7 +3,10 @@
 mod batch;
 mod calls;
 mod claims;
+mod drain;
 mod fatal;
+mod foreign;
+mod gates;
 mod memory;
 mod run;
 mod silence;
@@ -76,8 +79,7 @@ impl World {
     }
 
     fn event(&self, key: &str, number: usize) -> OutboxEvent {
-        let event = NewOutboxEvent::new("test.event", &self.topic, &serde_json::json!({"number": number}));
-        OmniBoxDomainService::default().create_outbox_event(event.partition_key(key)).expect("within limits")
+        event(&self.topic, key, number)
     }
 
     async fn enqueue(&self, events: &[OutboxEvent]) -> Result<()> {
@@ -122,6 +124,11 @@ impl World {
     async fn close(self) -> Result<()> {
         self.database.close().await
     }
+}
+
+fn event(topic: &str, key: &str, number: usize) -> OutboxEvent {
+    let event = NewOutboxEvent::new("test.event", topic, &serde_json::json!({"number": number}));
+    OmniBoxDomainService::default().create_outbox_event(event.partition_key(key)).expect("within limits")
 }
 
 /// The events of each key, in order.

@@ -1,0 +1,38 @@
+//! What the settings of all workers obey.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use omni_box_core::{Error, ErrorKind, Result};
+
+/// Longer than anybody waits, and far from where a point in time overflows.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// An error about settings.
+pub(crate) fn misconfigured(text: impl Into<Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Misconfigured, text)
+}
+
+/// Refuses durations that are longer than a year.
+pub(crate) fn check_durations<const N: usize>(durations: [(&str, Duration); N]) -> Result<()> {
+    match durations.into_iter().find(|(_, duration)| *duration > LONGEST) {
+        Some((name, duration)) => {
+            Err(misconfigured(format!("{name} {duration:?} is longer than a year, {LONGEST:?}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses a number outside of a range.
+pub(crate) fn check_number<T: PartialOrd + Display>(
+    name: &str,
+    number: T,
+    range: RangeInclusive<T>,
+) -> Result<()> {
+    if range.contains(&number) {
+        return Ok(());
+    }
+    Err(misconfigured(format!("{name} {number} is outside {} to {}", range.start(), range.end())))
+}
