@@ -92,6 +92,8 @@ impl<S: InboxRepository> Partition<S> {
     /// Works until the partition is taken away or `drain` is cancelled, then lets it go.
     pub(super) async fn run(mut self, drain: CancellationToken) {
         let engine = self.engine.clone();
+        // nobody asks for single messages any more
+        self.end_single_steps();
         while !self.is_over() && !drain.is_cancelled() {
             let progress = if self.is_paused() {
                 Progress::Nothing
@@ -116,18 +118,28 @@ impl<S: InboxRepository> Partition<S> {
 
     /// Takes one message to an outcome, if there is one to take.
     pub(super) async fn one(&mut self) -> Option<InboxConsumeResult> {
-        self.results = Some(Vec::new());
+        self.results.get_or_insert_default();
         self.pace = Pace::new(1);
-        while !self.is_over() && !self.is_paused() && self.step().await == Progress::Made {
-            if let Some((message_id, outcome)) = self.results.as_mut().and_then(Vec::pop) {
-                let acknowledged = outcome != InboxOutcome::Retried;
-                let committed = self.acker.flush().await && acknowledged;
+        while !self.has_result() {
+            if self.is_over() || self.is_paused() || self.step().await == Progress::Nothing {
                 self.end_single_steps();
-                return Some(InboxConsumeResult { message_id, outcome, committed });
+                return None;
             }
         }
+        let flushed = self.acker.flush().await;
+        // taken when nothing is waited for any more: a call that is dropped leaves it to the next
+        let (message_id, outcome) = self.results.take()?.pop()?;
         self.end_single_steps();
-        None
+        Some(InboxConsumeResult {
+            message_id,
+            outcome,
+            committed: flushed && outcome != InboxOutcome::Retried,
+        })
+    }
+
+    /// Whether a message's outcome waits to be told.
+    pub(super) fn has_result(&self) -> bool {
+        self.results.as_ref().is_some_and(|results| !results.is_empty())
     }
 
     fn end_single_steps(&mut self) {

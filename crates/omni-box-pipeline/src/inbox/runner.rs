@@ -32,7 +32,15 @@ pub struct InboxConsumerRunner<S: InboxRepository> {
     partitions: Vec<Partition<S>>,
     /// Ends work at once.
     abort: CancellationToken,
-    is_closed: bool,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ready,
+    /// [`run_forever`](InboxConsumerRunner::run_forever) has begun, and gave its partitions away.
+    Running,
+    Closed,
 }
 
 impl<S: InboxRepository> fmt::Debug for InboxConsumerRunner<S> {
@@ -56,19 +64,24 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
             consumer,
             partitions: Vec::new(),
             abort: CancellationToken::new(),
-            is_closed: false,
+            state: State::Ready,
         }
     }
 
     /// Joins the consumer group. The other calls do it themselves; calling it again does nothing.
     ///
     /// # Errors
-    /// [`Closed`](ErrorKind::Closed) after the runner has stopped; otherwise as [`EventConsumer::start`].
+    /// [`Closed`](ErrorKind::Closed) after the runner has stopped, or [`run_forever`](Self::run_forever) was dropped; otherwise as
+    /// [`EventConsumer::start`].
     pub async fn start(&mut self) -> Result<()> {
-        if self.is_closed {
-            return Err(Error::new(ErrorKind::Closed, "the runner has stopped; build another one"));
-        }
-        self.consumer.start().await
+        let ended = match self.state {
+            State::Ready => return self.consumer.start().await,
+            State::Running => {
+                "run_forever was dropped before it returned; stop the runner and build another one"
+            }
+            State::Closed => "the runner has stopped; build another one",
+        };
+        Err(Error::new(ErrorKind::Closed, ended))
     }
 
     /// Works until `cancel` is cancelled, then finishes the groups that are running, acknowledges them, and leaves the consumer
@@ -79,9 +92,11 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     /// stopped in either case.
     ///
     /// # Cancel safety
-    /// Dropping the future rolls running transactions back and leaves the broker to notice; cancel the token instead.
+    /// Dropping the future rolls running transactions back, and the partitions stay with a runner that does nothing until it is
+    /// [stopped](Self::stop) or dropped: every other call says [`Closed`](ErrorKind::Closed). Cancel the token instead.
     pub async fn run_forever(&mut self, cancel: &CancellationToken) -> Result<()> {
         self.start().await?;
+        self.state = State::Running;
         let draining = CancellationToken::new();
         let mut workers = JoinSet::new();
         for partition in self.partitions.drain(..) {
@@ -104,7 +119,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         };
         draining.cancel();
         let drained = drain(&self.engine, &self.abort, workers).await;
-        self.is_closed = true;
+        self.state = State::Closed;
         let closed = self.consumer.close().await;
         ended.and(drained).and(closed)
     }
@@ -116,7 +131,8 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     /// As [`EventConsumer::next_partition`]; what happens to the message is in the result.
     ///
     /// # Cancel safety
-    /// A message that was begun is rolled back and comes again; none is lost.
+    /// No message is lost. One that was begun is rolled back, and the next call begins it again. One that is done by then is told of by the
+    /// next call, unless the commit was under way: then it may turn out to be a [`Duplicate`](super::InboxOutcome::Duplicate).
     pub async fn process_one(&mut self, deadline: Instant) -> Result<Option<InboxConsumeResult>> {
         self.start().await?;
         loop {
@@ -151,21 +167,22 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
 
     /// Lets go of partitions that were taken away.
     async fn let_go(&mut self) {
-        while let Some(at) = self.partitions.iter().position(Partition::is_over) {
+        let is_over = |partition: &Partition<S>| partition.is_over() && !partition.has_result();
+        while let Some(at) = self.partitions.iter().position(is_over) {
             self.partitions.swap_remove(at).close().await;
         }
     }
 
-    /// Ends what [`process_one`](Self::process_one) began: acknowledges what is done and leaves the consumer group. Calling it
-    /// again, or after [`run_forever`](Self::run_forever) has returned, does nothing.
+    /// Ends what [`process_one`](Self::process_one) or a [`run_forever`](Self::run_forever) that was dropped began: acknowledges what is done
+    /// and leaves the consumer group. Calling it again, or after [`run_forever`](Self::run_forever) has returned, does nothing.
     ///
     /// # Errors
     /// When a last commit failed; the messages come again.
     pub async fn stop(&mut self) -> Result<()> {
-        if self.is_closed {
+        if self.state == State::Closed {
             return Ok(());
         }
-        self.is_closed = true;
+        self.state = State::Closed;
         for partition in self.partitions.drain(..) {
             partition.close().await;
         }

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod broker;
+mod cancel;
 mod failures;
 mod faults;
+mod gates;
 mod group;
 mod kafka;
 mod lifecycle;

@@ -75,6 +75,25 @@ impl Broker {
         self.acknowledgements.clear();
     }
 
+    /// Lets the next acknowledgement stand still, until they are released.
+    pub(crate) fn freeze_commits(&self) {
+        self.acknowledgements.on(Operation::Acknowledge).freeze_before();
+    }
+
+    /// Waits until an acknowledgement stands still.
+    pub(crate) async fn until_frozen(&self) {
+        self.acknowledgements.until_frozen().await;
+    }
+
+    pub(crate) fn release_commits(&self) {
+        self.acknowledgements.release();
+    }
+
+    /// How often an acknowledgement was tried.
+    pub(crate) fn commits(&self) -> u64 {
+        self.acknowledgements.calls(Operation::Acknowledge)
+    }
+
     /// Asks for all partitions back.
     pub(crate) fn revoke(&self) {
         (0..self.partitions).for_each(|partition| self.memory.revoke(&Self::group(), TOPIC, partition));

@@ -63,13 +63,16 @@ impl InboxHandler<Faulty<MemoryStore>> for Handler {
 pub(crate) struct Memory {
     pub(crate) store: Faulty<MemoryStore>,
     pub(crate) broker: Broker,
+    /// What fails on the way to the store.
+    pub(crate) plan: FaultPlan,
     looks: Arc<AtomicUsize>,
 }
 
 impl Memory {
     pub(crate) fn new() -> Self {
-        let store = Faulty::new(MemoryStore::new(), &FaultPlan::new());
-        Self { store, broker: Broker::new(1), looks: Arc::default() }
+        let plan = FaultPlan::new();
+        let store = Faulty::new(MemoryStore::new(), &plan);
+        Self { store, broker: Broker::new(1), plan, looks: Arc::default() }
     }
 
     /// A runner with short delays.

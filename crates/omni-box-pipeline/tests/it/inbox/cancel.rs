@@ -1,0 +1,98 @@
+//! Calls that are dropped before they return.
+
+use omni_box_core::{ErrorKind, HandlerOutcome};
+use omni_box_harness::eventually;
+use omni_box_pipeline::InboxOutcome;
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::memory::{Handler, Memory};
+use super::service::{LONG, Running};
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dropped_call_has_done_is_told_by_the_next() {
+    for is_revoked in [false, true] {
+        let memory = Memory::new();
+        let handler = Handler::new(|_, _| async { Ok(HandlerOutcome::Completed) });
+        let mut runner = memory.builder(&handler).build().unwrap();
+        memory.broker.freeze_commits();
+        memory.broker.send(0, "m0", "k", json!({}));
+        tokio::select! {
+            told = runner.process_one(Instant::now() + LONG) => panic!("{told:?} before it is acknowledged"),
+            () = memory.broker.until_frozen() => {}
+        }
+        assert_eq!(memory.completed(), 1);
+        if is_revoked {
+            memory.broker.revoke();
+        }
+        memory.broker.release_commits();
+        let told = runner.process_one(Instant::now() + LONG).await.unwrap().expect("it is told");
+        assert_eq!((told.message_id.as_str(), told.outcome), ("m0", InboxOutcome::Completed));
+        assert_eq!((handler.calls("m0"), told.committed), (1, true));
+
+        if is_revoked {
+            continue;
+        }
+        memory.broker.send(0, "m1", "k", json!({}));
+        let next = runner.process_one(Instant::now() + LONG).await.unwrap().expect("the next one");
+        assert_eq!((next.message_id.as_str(), next.outcome), ("m1", InboxOutcome::Completed));
+        assert_eq!(runner.process_one(Instant::now()).await.unwrap(), None, "nothing is left");
+        runner.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dropped_call_has_done_keeps_no_run_from_working() {
+    let memory = Memory::new();
+    let handler = Handler::new(|_, _| async { Ok(HandlerOutcome::Completed) });
+    let mut runner = memory.builder(&handler).build().unwrap();
+    memory.broker.freeze_commits();
+    memory.broker.send(0, "m0", "k", json!({}));
+    tokio::select! {
+        told = runner.process_one(Instant::now() + LONG) => panic!("{told:?} before it is acknowledged"),
+        () = memory.broker.until_frozen() => {}
+    }
+    memory.broker.release_commits();
+    for n in 1..10 {
+        memory.broker.send(0, &format!("m{n}"), "k", json!({}));
+    }
+    let cancel = CancellationToken::new();
+    tokio::select! {
+        ended = runner.run_forever(&cancel) => panic!("{ended:?}"),
+        () = memory.drained() => {}
+    }
+    assert_eq!(memory.completed(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_dropped_is_not_begun_again() {
+    let memory = Memory::new();
+    let handler = Handler::new(|_, call| async move {
+        if call == 1 {
+            std::future::pending::<()>().await;
+        }
+        Ok(HandlerOutcome::Completed)
+    });
+    let mut runner = memory.builder(&handler).build().unwrap();
+    let cancel = CancellationToken::new();
+    memory.broker.send(0, "m", "k", json!({}));
+    tokio::select! {
+        ended = runner.run_forever(&cancel) => panic!("{ended:?}"),
+        () = eventually(LONG, async || handler.calls("m") == 1) => {}
+    }
+    let refused = [
+        runner.run_forever(&cancel).await.unwrap_err(),
+        runner.process_one(Instant::now()).await.unwrap_err(),
+        runner.start().await.unwrap_err(),
+    ];
+    for error in refused {
+        assert_eq!(error.kind(), ErrorKind::Closed);
+        assert!(error.to_string().contains("run_forever was dropped"), "{error}");
+    }
+    runner.stop().await.unwrap();
+    let running = Running::new(memory.builder(&handler));
+    memory.drained().await;
+    running.stop().await;
+    assert_eq!((handler.calls("m"), memory.completed()), (2, 1));
+}
