@@ -3,6 +3,7 @@
 //! Every program prints `ready` when it works and `done` when it ends in order; its log goes to standard error.
 
 mod consumer;
+mod file;
 mod judge;
 mod prepare;
 mod publisher;
@@ -33,6 +34,10 @@ enum Program {
     Relay(relay::RelayArgs),
     /// Publishes the outbox until SIGTERM, batch by batch, in a loop of its own.
     Publisher(publisher::PublisherArgs),
+    /// Writes events to an SQLite file until SIGTERM, and journals them there.
+    FileWriter(file::WriterArgs),
+    /// Publishes the outbox of an SQLite file until SIGTERM.
+    FileRelay(file::RelayArgs),
     /// Consumes topics until SIGTERM; its handler journals an effect and may add an event.
     Consumer(consumer::ConsumerArgs),
     /// Judges the database and its topics, and an inbox; prints the verdict as JSON and fails if it is not clean.
@@ -53,6 +58,8 @@ async fn main() -> Result<()> {
         Program::Writer(args) => writer::run(&servers, args).await,
         Program::Relay(args) => relay::run(&servers, args).await,
         Program::Publisher(args) => publisher::run(&servers, args).await,
+        Program::FileWriter(args) => file::write(args).await,
+        Program::FileRelay(args) => file::relay(&servers, args).await,
         Program::Consumer(args) => consumer::run(&servers, args).await,
         Program::Judge(args) => judge::run(&servers, args).await,
     }

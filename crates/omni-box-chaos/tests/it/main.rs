@@ -3,6 +3,7 @@
 //! Needs the servers of `cargo xtask services up`. The programs' logs are in `target/tmp/chaos/<test>`.
 
 mod crash;
+mod file;
 mod inbox;
 mod oracle;
 mod outage;
