@@ -1,6 +1,6 @@
 //! Membership: what happens when partitions come and go, inside librdkafka's poll.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -47,6 +47,9 @@ pub(super) struct Group {
     broker_down: AtomicBool,
     refused: AtomicBool,
     missing: AtomicBool,
+    /// What is subscribed to, and which of it this user may not read.
+    topics: BTreeSet<String>,
+    barred: Mutex<BTreeSet<String>>,
     /// What went wrong last, such as a handshake.
     failure: Mutex<Option<String>>,
     drain_deadline: Duration,
@@ -66,6 +69,8 @@ impl Group {
             broker_down: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             missing: AtomicBool::new(false),
+            topics: config.topics.iter().cloned().collect(),
+            barred: Mutex::default(),
             failure: Mutex::default(),
             drain_deadline: config.drain_deadline,
             patience: config.max_poll_interval() / 2,
@@ -113,6 +118,7 @@ impl Group {
             more |= fed == TURN || trouble.is_some();
             if fed > 0 {
                 self.reached();
+                self.unbar(&partition.id.topic);
             }
             if let Some(error) = trouble {
                 self.partition_trouble(partition, &error);
@@ -129,14 +135,14 @@ impl Group {
                 | RDKafkaErrorCode::LogTruncation
                 | RDKafkaErrorCode::NoOffset,
             ) => {
-                partition.stop();
-                let message = format!(
-                    "{}: the group's offset is out of range, messages were deleted before they were read; set the group's offset to go on",
-                    partition.id
+                // librdkafka fetches nothing more of it; to look again would skip what is missing once the offset is in range
+                tracing::error!(
+                    partition = %partition.id,
+                    %error,
+                    "the group's offset is out of range, partition stopped; set the group's offset while no member runs"
                 );
-                tracing::error!(partition = %partition.id, "the group's offset is out of range, partition stopped");
-                self.tell(Err(Error::new(ErrorKind::Fatal, message).with_source(error.clone())));
             }
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => self.bar(&partition.id.topic, error),
             _ => self.trouble(error),
         }
     }
@@ -161,9 +167,7 @@ impl Group {
             RDKafkaErrorCode::PollExceeded => {
                 tracing::warn!("partitions were held longer than max.poll.interval.ms and are lost");
             }
-            code if kind(code) == ErrorKind::Unauthorized
-                || code == RDKafkaErrorCode::TopicAuthorizationFailed =>
-            {
+            code if kind(code) == ErrorKind::Unauthorized => {
                 if !self.refused.swap(true, Ordering::AcqRel) {
                     tracing::error!(%error, "kafka refuses this consumer");
                     let refused = Error::new(ErrorKind::Unauthorized, "kafka refuses this consumer");
@@ -172,6 +176,32 @@ impl Group {
             }
             _ => tracing::debug!(%error, "kafka consumer"),
         }
+    }
+
+    /// One topic may not be read. It is waited for as long as there is another.
+    fn bar(&self, topic: &str, error: &KafkaError) {
+        let all_barred = {
+            let mut barred = self.barred();
+            if !barred.insert(topic.to_owned()) {
+                return;
+            }
+            *barred == self.topics
+        };
+        tracing::error!(topic, %error, "kafka refuses this topic to this consumer, waiting for it");
+        if all_barred {
+            let refused = Error::new(ErrorKind::Unauthorized, "kafka refuses every topic to this consumer");
+            self.tell(Err(refused.with_source(error.clone())));
+        }
+    }
+
+    fn unbar(&self, topic: &str) {
+        if self.barred().remove(topic) {
+            tracing::info!(topic, "topic can be read again");
+        }
+    }
+
+    fn barred(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.barred.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reached(&self) {
@@ -208,6 +238,7 @@ impl Group {
         }
         for (partition, assigned) in fresh {
             self.missing.store(false, Ordering::Relaxed);
+            self.unbar(&partition.id.topic);
             tracing::info!(partition = %partition.id, "partition assigned");
             self.tell(Ok((partition, assigned)));
         }
@@ -352,11 +383,18 @@ impl ClientContext for Group {
     fn error(&self, error: KafkaError, reason: &str) {
         self.count_event();
         // the same error comes out of poll, where it is judged; only here it names the topic, or what is wrong with a broker
-        let missing = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition);
-        if missing && !self.missing.swap(true, Ordering::AcqRel) {
-            tracing::warn!(reason, "a topic is missing, waiting for it");
-        } else {
-            tracing::debug!(%error, reason, "kafka consumer");
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) if !self.missing.swap(true, Ordering::AcqRel) => {
+                tracing::warn!(reason, "a topic is missing, waiting for it");
+            }
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                // "Subscribed topic not available: NAME: ..."; a topic's name has neither colon nor space
+                match reason.split(": ").find(|part| self.topics.contains(*part)) {
+                    Some(topic) => self.bar(topic, &error),
+                    None => tracing::warn!(reason, "kafka refuses a topic to this consumer"),
+                }
+            }
+            _ => tracing::debug!(%error, reason, "kafka consumer"),
         }
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());

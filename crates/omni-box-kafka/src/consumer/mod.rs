@@ -24,11 +24,16 @@ use crate::error::classified;
 
 /// Receives messages as a member of a consumer group.
 ///
-/// - A group without an offset starts at the beginning of its topics. An offset that retention has overtaken stops its partition,
-///   and [`next_partition`](EventConsumer::next_partition) returns an error of kind [`Fatal`](ErrorKind::Fatal); other partitions go on.
+/// - A group without an offset starts at the beginning of its topics. An offset out of range, such as one that retention has overtaken,
+///   stops its partition: this is logged as an error, its stream stays silent until it is assigned again, other partitions go on. Set
+///   the group's offset while no member runs; Kafka does not let it be set before.
+/// - A topic that is missing, or that this user may not read, is logged and waited for, other topics go on. Where this user may read none,
+///   [`next_partition`](EventConsumer::next_partition) returns [`Unauthorized`](ErrorKind::Unauthorized).
 /// - A partition that is revoked may finish within the drain deadline; its position is committed before it goes.
 /// - Acknowledgements made at the same time share a commit. While the broker is away a commit waits, at most `session.timeout.ms`; after that
 ///   the partition is lost anyway.
+/// - A header whose name is no UTF-8 is left out. rdkafka 0.39 panics on it; the panic is caught, and told by the panic hook. A program
+///   that is built with `panic = "abort"` ends at such a message instead.
 /// - Kafka is polled on a thread of its own. Dropping the consumer without closing it leaves the group without waiting.
 pub struct KafkaEventConsumer {
     config: KafkaConsumerConfig,
@@ -47,7 +52,8 @@ impl KafkaEventConsumer {
     /// # Errors
     /// [`Misconfigured`](ErrorKind::Misconfigured) naming what is wrong.
     pub fn from_config(config: KafkaConsumerConfig) -> Result<Self> {
-        config.client_config()?;
+        let client = config.client_config()?;
+        client.create_native_config().map_err(|error| classified("consumer cannot be created", error))?;
         Ok(Self { config, state: State::New })
     }
 }

@@ -120,11 +120,6 @@ impl Partition {
         at_most
     }
 
-    /// Ends the stream; what is in the channel can still be read.
-    pub(super) fn stop(&self) {
-        self.state().end_stream();
-    }
-
     pub(super) fn revoke(&self) {
         let mut state = self.state();
         state.let_go();

@@ -9,11 +9,13 @@ use omni_box_core::{
 };
 use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
 use rdkafka::admin::AdminOptions;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::timeout;
 
 use crate::cluster::{SOON, admin, brokers, committed, event, publish, read, topic, unique};
@@ -255,16 +257,24 @@ async fn gaps_of_a_compacted_topic_do_not_stall_the_watermark() {
     assert_eq!(committed(&brokers, &group, &topic, 0).await, Some(last + 1));
 }
 
+/// Partitions 0 and 1, in this order.
+async fn both(consumer: &mut KafkaEventConsumer) -> [AssignedPartition; 2] {
+    let mut both = [next(consumer).await, next(consumer).await];
+    both.sort_by_key(|assigned| assigned.partition.partition);
+    both
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_offset_that_retention_has_overtaken_stops_the_partition_with_an_error() {
+async fn an_offset_that_retention_has_overtaken_stops_its_partition_and_no_other() {
     let Some(brokers) = brokers() else { return };
-    let (topic, group) = (topic(&brokers, "overtaken", 1, &[]).await, unique("group"));
-    fill(&brokers, &topic, 10).await;
+    let (topic, group) = (topic(&brokers, "overtaken", 2, &[]).await, unique("group"));
+    // key k0 and its like are on both partitions
+    fill(&brokers, &topic, 40).await;
     let mut consumer = start(config(&brokers, &group, &topic)).await;
-    let mut partition = next(&mut consumer).await;
-    offsets(&mut partition, 3).await;
-    partition.ack.commit(&[0, 1]).await.unwrap();
-    drop(partition);
+    let [mut overtaken, other] = both(&mut consumer).await;
+    offsets(&mut overtaken, 7).await;
+    overtaken.ack.commit(&[0, 1]).await.unwrap();
+    drop((overtaken, other));
     consumer.close().await.unwrap();
 
     let mut deleted = TopicPartitionList::new();
@@ -273,14 +283,33 @@ async fn an_offset_that_retention_has_overtaken_stops_the_partition_with_an_erro
     admin(&brokers).delete_records(&deleted, &options).await.unwrap();
 
     let mut consumer = start(config(&brokers, &group, &topic)).await;
-    let mut partition = next(&mut consumer).await;
-    let error = timeout(SOON, consumer.next_partition()).await.expect("an error in time").unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Fatal);
-    assert!(error.to_string().contains(&topic), "{error}");
-    assert!(partition.messages.recv().await.is_none());
-    drop(partition);
+    let [mut overtaken, mut other] = both(&mut consumer).await;
+    let first = offsets(&mut other, 5).await;
+    assert_eq!(first, [0, 1, 2, 3, 4]);
+    let ended = timeout(Duration::from_secs(2), consumer.next_partition()).await;
+    assert!(ended.is_err(), "the consumer goes on: {ended:?}");
+    other.ack.commit(&first).await.unwrap();
+    assert_eq!(committed(&brokers, &group, &topic, 1).await, Some(5));
+    assert_eq!(overtaken.messages.try_recv().unwrap_err(), TryRecvError::Empty, "silent, not ended");
+    assert!(!overtaken.ack.is_revoked());
+    drop((overtaken, other));
     consumer.close().await.unwrap();
     assert_eq!(committed(&brokers, &group, &topic, 0).await, Some(2), "nothing jumped");
+
+    // as an operator does while no member runs
+    set_offset(&brokers, &group, &topic, 6).await;
+    let mut consumer = start(config(&brokers, &group, &topic)).await;
+    let [mut overtaken, _other] = both(&mut consumer).await;
+    assert_eq!(recv(&mut overtaken).await.offset, 6);
+}
+
+/// Sets the group's offset of partition 0.
+async fn set_offset(brokers: &str, group: &str, topic: &str, offset: i64) {
+    let operator: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+    tokio::task::spawn_blocking(move || operator.commit(&list, CommitMode::Sync)).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
