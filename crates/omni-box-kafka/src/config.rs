@@ -14,6 +14,9 @@ pub(crate) struct Guarded {
     pub(crate) why: &'static str,
 }
 
+/// Other names of properties that have a default here. librdkafka takes both for one, and settings have no order.
+const ALIASES: [(&str, &str); 1] = [("queue.buffering.max.ms", "linger.ms")];
+
 /// Properties as the user gave them. `Debug` shows names only: values may be passwords.
 #[derive(Clone, Default)]
 pub(crate) struct Properties(BTreeMap<String, String>);
@@ -27,7 +30,7 @@ impl Properties {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The defaults, then the user's, refused where one breaks a promise.
+    /// The defaults, then the user's, refused where one breaks a promise. A default's other name replaces it too.
     pub(crate) fn over(&self, defaults: &[(&str, &str)], guarded: &[Guarded]) -> Result<ClientConfig> {
         let mut config = ClientConfig::new();
         for (name, value) in defaults {
@@ -38,6 +41,10 @@ impl Properties {
                 && !guard.only.iter().any(|accepted| accepted.eq_ignore_ascii_case(value.trim()))
             {
                 return Err(refused(guard));
+            }
+            check_text(name, value)?;
+            if let Some((_, default)) = ALIASES.iter().find(|(alias, _)| alias == name) {
+                config.remove(default);
             }
             config.set(name, value);
         }
@@ -59,6 +66,15 @@ impl fmt::Debug for Properties {
     }
 }
 
+/// Checks what librdkafka takes as a C string.
+pub(crate) fn check_text(name: &str, value: &str) -> Result<()> {
+    if name.contains('\0') || value.contains('\0') {
+        let message = format!("property {} contains a NUL character", name.escape_debug());
+        return Err(Error::new(ErrorKind::Misconfigured, message));
+    }
+    Ok(())
+}
+
 pub(crate) fn check_servers(servers: &str) -> Result<()> {
     if servers.trim().is_empty() {
         return Err(Error::new(
@@ -66,5 +82,34 @@ pub(crate) fn check_servers(servers: &str) -> Result<()> {
             "bootstrap servers are empty, need host:port[,host:port]",
         ));
     }
+    check_text("bootstrap.servers", servers)
+}
+
+/// Checks a name as Kafka does.
+pub(crate) fn check_topic(name: &str) -> Result<()> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() {
+        return Err(Error::invalid("topic name is empty"));
+    }
+    if name.len() > 249 || matches!(name, "." | "..") || !name.chars().all(legal) {
+        return Err(Error::invalid(
+            "topic name is not one of Kafka's: at most 249 of a-z A-Z 0-9 . _ -, and not . or .. alone",
+        ));
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_names_are_checked_as_kafka_does() {
+        for name in ["orders", "a.b_c-D9", &"x".repeat(249)] {
+            assert!(check_topic(name).is_ok(), "{name}");
+        }
+        for name in ["", ".", "..", "a b", "ü", "a/b", "a\0", &"x".repeat(250)] {
+            assert!(check_topic(name).is_err(), "{name}");
+        }
+    }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use omni_box_core::{ConsumerGroup, Error, ErrorKind, Result};
 use rdkafka::ClientConfig;
+use tokio::sync::Semaphore;
 
-use crate::config::{Guarded, Properties, check_servers};
+use crate::config::{Guarded, Properties, check_servers, check_topic};
 
 const DEFAULTS: [(&str, &str); 14] = [
     ("client.id", "omni-box-consumer"),
@@ -100,51 +101,118 @@ impl KafkaConsumerConfig {
     /// # Errors
     /// [`Misconfigured`](ErrorKind::Misconfigured) naming what breaks a promise.
     pub fn client_config(&self) -> Result<ClientConfig> {
-        let wrong = |message: &'static str| Err(Error::new(ErrorKind::Misconfigured, message));
+        let wrong = |message: String| Err(Error::new(ErrorKind::Misconfigured, message));
         check_servers(&self.servers)?;
-        if self.topics.is_empty() || self.topics.iter().any(String::is_empty) {
-            return wrong("topics need at least one name, and no name is empty");
+        if self.topics.is_empty() {
+            return wrong("topics need at least one name".to_owned());
         }
-        if self.window == 0 {
-            return wrong("window is 0, needs at least 1 message");
+        for topic in &self.topics {
+            // librdkafka takes what begins so for a pattern
+            let checked = match topic.strip_prefix('^') {
+                Some(pattern) if pattern.contains('\0') => {
+                    Err(Error::invalid("topic pattern contains a NUL character"))
+                }
+                Some(_) => Ok(()),
+                None => check_topic(topic),
+            };
+            if let Err(error) = checked {
+                return wrong(error.to_string());
+            }
+        }
+        // a channel of more panics
+        if !(1..=Semaphore::MAX_PERMITS).contains(&self.window) {
+            return wrong(format!(
+                "window is {}, needs 1 to {} messages",
+                self.window,
+                Semaphore::MAX_PERMITS
+            ));
         }
         let mut config = self.properties.over(&DEFAULTS, &GUARDED)?;
         config.set("bootstrap.servers", &self.servers).set("group.id", self.group.as_str());
-        if self.drain_deadline + MARGIN > self.max_poll_interval() {
-            return Err(Error::new(
-                ErrorKind::Misconfigured,
-                format!("drain deadline must be at least {MARGIN:?} shorter than max.poll.interval.ms"),
+        if self.drain_deadline.saturating_add(MARGIN) > self.max_poll_interval() {
+            return wrong(format!(
+                "drain deadline must be at least {MARGIN:?} shorter than max.poll.interval.ms"
             ));
         }
         Ok(config)
     }
 
     pub(super) fn max_poll_interval(&self) -> Duration {
-        let set = self.properties.get("max.poll.interval.ms").and_then(|millis| millis.parse().ok());
+        let set = self.properties.get("max.poll.interval.ms").and_then(|millis| millis.trim().parse().ok());
         Duration::from_millis(set.unwrap_or(300_000))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use omni_box_core::EventConsumer;
+
     use super::*;
+    use crate::KafkaEventConsumer;
 
     fn config() -> KafkaConsumerConfig {
         KafkaConsumerConfig::new("localhost:9092", ConsumerGroup::new("g").unwrap(), ["t"])
     }
 
+    fn refused(config: KafkaConsumerConfig, name: &str) {
+        let error = KafkaEventConsumer::from_config(config).map(drop).expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{name}: {error:?}");
+        assert!(error.chain().contains(name), "{name}: {error:?}");
+    }
+
     #[test]
-    fn what_breaks_a_promise_is_refused_by_name() {
-        let check = |config: KafkaConsumerConfig, name: &str| {
-            let error = config.client_config().expect_err(name);
-            assert_eq!(error.kind(), ErrorKind::Misconfigured);
-            assert!(error.to_string().contains(name), "{error}");
+    fn a_property_that_breaks_a_promise_is_refused_by_name() {
+        for (name, value) in [
+            ("enable.auto.commit", "true"),
+            ("enable.auto.offset.store", "true"),
+            ("auto.offset.reset", "latest"),
+            ("enable.partition.eof", "true"),
+            ("group.protocol", "consumer"),
+            ("group.id", "x"),
+            ("bootstrap.servers", "x:1"),
+            ("metadata.broker.list", "x:1"),
+            // refused by librdkafka
+            ("rebalance_cb", "1"),
+            ("consume_cb", "1"),
+            ("offset_commit_cb", "1"),
+            ("background_event_cb", "1"),
+            ("default_topic_conf", "1"),
+            ("no.such", "x"),
+            ("max.poll.interval.ms", "18446744073709551615"),
+        ] {
+            refused(config().property(name, value), name);
+        }
+        assert!(KafkaEventConsumer::from_config(config().property("client.rack", "a")).is_ok());
+    }
+
+    #[tokio::test]
+    async fn two_protocols_of_assignment_cannot_be_mixed() {
+        let mixed = config().property("partition.assignment.strategy", "cooperative-sticky,range");
+        let error = KafkaEventConsumer::from_config(mixed).unwrap().start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error:?}");
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_by_name() {
+        refused(config().property("max.poll.interval.ms", "10000"), "drain deadline");
+        refused(config().drain_deadline(Duration::MAX), "drain deadline");
+        refused(config().window(0), "window");
+        refused(config().window(Semaphore::MAX_PERMITS + 1), "window");
+        refused(config().property("sasl.password", "hush\0"), "sasl.password");
+        refused(KafkaConsumerConfig { servers: "x\0".to_owned(), ..config() }, "bootstrap.servers");
+        assert!(config().window(Semaphore::MAX_PERMITS).client_config().is_ok());
+    }
+
+    #[test]
+    fn topics_are_names_of_kafkas_or_patterns() {
+        let topics = |topics: &[&str]| KafkaConsumerConfig {
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            ..config()
         };
-        check(config().property("enable.auto.commit", "true"), "enable.auto.commit");
-        check(config().property("auto.offset.reset", "latest"), "auto.offset.reset");
-        check(config().property("max.poll.interval.ms", "10000"), "drain deadline");
-        check(config().window(0), "window");
-        check(KafkaConsumerConfig { topics: Vec::new(), ..config() }, "topics");
-        assert!(config().property("security.protocol", "ssl").client_config().is_ok());
+        refused(topics(&[]), "topics");
+        for wrong in ["", "a\0b", "a b", "..", "^a\0"] {
+            refused(topics(&["fine", wrong]), "topic");
+        }
+        assert!(topics(&["a.b-c_D9", "^orders[.].*"]).client_config().is_ok());
     }
 }

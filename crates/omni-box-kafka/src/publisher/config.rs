@@ -5,7 +5,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 
 use super::context::{DeliveryContext, KafkaProducer};
-use crate::config::{Guarded, Properties, check_servers};
+use crate::config::{Guarded, Properties, check_servers, check_text};
 use crate::error::classified;
 
 /// Largest batch, in bytes. A topic whose limit is below it is sent to in smaller portions.
@@ -31,7 +31,7 @@ const DEFAULTS: [(&str, &str); 12] = [
 
 const ORDER: &str = "events of one key would overtake each other after a failure";
 
-const GUARDED: [Guarded; 13] = [
+const GUARDED: [Guarded; 14] = [
     Guarded { name: "enable.idempotence", only: &["true"], why: ORDER },
     Guarded { name: "enable.gapless.guarantee", only: &["true"], why: ORDER },
     Guarded { name: "message.timeout.ms", only: &["0"], why: ORDER },
@@ -57,6 +57,11 @@ const GUARDED: [Guarded; 13] = [
         name: "partitioner",
         only: &[],
         why: "keys would land elsewhere than other clients put them; choose with KafkaPublisherConfig::partitioner",
+    },
+    Guarded {
+        name: "delivery.report.only.error",
+        only: &["false"],
+        why: "an event that was delivered would never be reported",
     },
     Guarded { name: "transactional.id", only: &[], why: "this publisher does not send in transactions" },
     Guarded { name: "bootstrap.servers", only: &[], why: "give them to KafkaPublisherConfig::new" },
@@ -101,6 +106,7 @@ impl KafkaPublisherConfig {
         let mut config = self.properties.over(&DEFAULTS, &GUARDED)?;
         config.set("bootstrap.servers", &self.servers);
         if let Some(partitioner) = &self.partitioner {
+            check_text("partitioner", partitioner)?;
             config.set("partitioner", partitioner);
         }
         Ok(config)
@@ -134,31 +140,72 @@ mod tests {
 
     use super::*;
 
+    fn config() -> KafkaPublisherConfig {
+        KafkaPublisherConfig::new("localhost:9092")
+    }
+
+    fn refused(config: &KafkaPublisherConfig, name: &str) {
+        let error = config.producer().map(drop).expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{name}: {error:?}");
+        assert!(error.chain().contains(name), "{name}: {error:?}");
+    }
+
     #[test]
     fn a_property_that_breaks_a_promise_is_refused_by_name() {
         for (name, value) in [
             ("enable.idempotence", "false"),
+            ("enable.gapless.guarantee", "false"),
             ("acks", "1"),
+            ("request.required.acks", "0"),
             ("message.timeout.ms", "30000"),
+            ("delivery.timeout.ms", "30000"),
+            ("queuing.strategy", "lifo"),
             ("retries", "3"),
+            ("message.send.max.retries", "0"),
             ("partitioner", "random"),
+            ("delivery.report.only.error", "true"),
             ("transactional.id", "x"),
+            ("bootstrap.servers", "x:1"),
+            ("metadata.broker.list", "x:1"),
+            // refused by librdkafka
+            ("max.in.flight", "6"),
+            ("dr_cb", "1"),
+            ("dr_msg_cb", "1"),
+            ("background_event_cb", "1"),
+            ("default_topic_conf", "1"),
+            ("msg_order_cmp", "1"),
+            ("opaque", "1"),
         ] {
-            let error =
-                KafkaPublisherConfig::new("localhost:9092").property(name, value).producer().map(drop);
-            let error = error.expect_err(name);
-            assert_eq!(error.kind(), ErrorKind::Misconfigured);
-            assert!(error.to_string().contains(name), "{error}");
+            refused(&config().property(name, value), name);
+        }
+    }
+
+    #[test]
+    fn text_with_a_nul_is_refused_by_name() {
+        refused(&KafkaPublisherConfig::new("localhost:9092\0"), "bootstrap.servers");
+        refused(&config().partitioner("a\0"), "partitioner");
+        refused(&config().property("sasl.password", "hush\0"), "sasl.password");
+        refused(&config().property("client\0id", "x"), "client\\0id");
+    }
+
+    #[test]
+    fn a_default_gives_way_to_a_property_of_another_name() {
+        // settings have no order: it would win every other time
+        for _ in 0..20 {
+            let config = config().property("queue.buffering.max.ms", "77").client_config().unwrap();
+            let native = config.create_native_config().unwrap();
+            assert_eq!(native.get("queue.buffering.max.ms").unwrap(), "77");
         }
     }
 
     #[test]
     fn a_property_that_repeats_the_promise_and_any_other_passes() {
-        let config = KafkaPublisherConfig::new("localhost:9092")
+        let config = config()
             .property("acks", "-1")
+            .property("delivery.report.only.error", "false")
             .property("enable.idempotence", "true")
             .property("compression.type", "zstd")
-            .property("security.protocol", "sasl_ssl")
+            .property("security.protocol", "sasl_plaintext")
             .property("sasl.mechanism", "PLAIN")
             .property("sasl.username", "u")
             .property("sasl.password", "hush");
@@ -168,8 +215,7 @@ mod tests {
 
     #[test]
     fn an_unknown_property_is_named_without_its_value() {
-        let error =
-            KafkaPublisherConfig::new("localhost:9092").property("no.such", "hush").producer().map(drop);
+        let error = config().property("no.such", "hush").producer().map(drop);
         let error = error.expect_err("no such property");
         assert!(error.chain().contains("no.such") && !error.chain().contains("hush"), "{error:?}");
     }

@@ -24,6 +24,7 @@ use context::Delivery;
 pub use context::{DeliveryContext, KafkaProducer};
 use topics::{ASK_TIMEOUT, Topic, Topics};
 
+use crate::config::check_topic;
 use crate::error::classified;
 
 /// How long a purge waits for the reports of what it gave up.
@@ -44,6 +45,7 @@ type Factory = Box<dyn Fn() -> Result<KafkaProducer> + Send + Sync>;
 /// - After a failure that is not one event's own nothing more is sent, and [`submit`](EventPublisher::submit) reports
 ///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called: whoever
 ///   sends again must begin at the first event that was not delivered.
+/// - Dropping it gives up what is in flight. Its connections end on a thread of their own, which nobody waits for.
 pub struct KafkaEventPublisher {
     converter: Arc<dyn EventConverter>,
     factory: Option<Arc<Factory>>,
@@ -61,11 +63,10 @@ impl KafkaEventPublisher {
     /// [`Misconfigured`](ErrorKind::Misconfigured) when a property breaks a promise or librdkafka refuses it. The broker is not asked yet.
     pub fn from_config(config: KafkaPublisherConfig, converter: impl EventConverter) -> Result<Self> {
         let first = config.producer()?;
-        let publisher = Self {
-            topics: Arc::new(Topics::new(&config.admin_config()?)?),
-            batch_bytes: config.batch_bytes(),
-            ..Self::with_factory(move || config.producer(), converter)
-        };
+        let (topics, batch_bytes) = (Topics::new(&config.admin_config()?)?, config.batch_bytes());
+        let mut publisher = Self::with_factory(move || config.producer(), converter);
+        publisher.topics = Arc::new(topics);
+        publisher.batch_bytes = batch_bytes;
         *publisher.session() = Some(adopt(first));
         Ok(publisher)
     }
@@ -89,9 +90,11 @@ impl KafkaEventPublisher {
     /// Publishes with a producer of the caller's. It ends with [`Fatal`](ErrorKind::Fatal) when the producer does, which a purge with messages in
     /// flight can cause.
     pub fn new(producer: KafkaProducer, converter: impl EventConverter) -> Self {
-        let publisher = Self::with_factory(|| Err(Error::new(ErrorKind::Internal, "no factory")), converter);
+        let mut publisher =
+            Self::with_factory(|| Err(Error::new(ErrorKind::Internal, "no factory")), converter);
+        publisher.factory = None;
         *publisher.session() = Some(adopt(producer));
-        Self { factory: None, ..publisher }
+        publisher
     }
 
     /// Reads the topics' limits with these settings, where the producer is not made from them.
@@ -238,7 +241,7 @@ impl EventPublisher for KafkaEventPublisher {
         let (producer, learned) = match self.producer().await {
             Ok(producer) => {
                 let names = events.iter().map(|event| event.topic());
-                let names: BTreeSet<_> = names.filter(|name| record::check_topic(name).is_ok()).collect();
+                let names: BTreeSet<_> = names.filter(|name| check_topic(name).is_ok()).collect();
                 let learned = if producer.context().is_broken() {
                     Err(broken())
                 } else {
@@ -261,7 +264,7 @@ impl EventPublisher for KafkaEventPublisher {
             return;
         };
         for event in &events {
-            let taken = match record::check_topic(event.topic()) {
+            let taken = match check_topic(event.topic()) {
                 Ok(()) => self.submit_one(producer, event, reporter).await,
                 Err(error) => Err(error),
             };
@@ -293,6 +296,17 @@ impl EventPublisher for KafkaEventPublisher {
             }
         }
         self.ask_broker().await
+    }
+}
+
+impl Drop for KafkaEventPublisher {
+    fn drop(&mut self) {
+        let producer = self.session.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let topics = std::mem::replace(&mut self.topics, Arc::new(Topics::existence_only()));
+        // their own threads are waited for, which would hold up a runtime; where no thread can be had it does
+        let _ = std::thread::Builder::new()
+            .name("omni-box-kafka-end".to_owned())
+            .spawn(move || drop((producer, topics)));
     }
 }
 

@@ -54,3 +54,33 @@ async fn a_topic_that_is_new_while_the_broker_is_away_is_unavailable_within_a_bo
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Unavailable);
     }
 }
+
+#[tokio::test]
+async fn dropping_a_publisher_holds_up_no_runtime() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let servers = cluster.bootstrap_servers();
+    let mut publishers = Vec::new();
+    let (reporter, mut reports) = Reporter::channel();
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        let config = KafkaPublisherConfig::new(&servers);
+        let publisher = KafkaEventPublisher::with_factory(move || config.producer(), RawEventConverter);
+        publish(&publisher, vec![event("t", None, n)]).await.remove(0).unwrap();
+        publishers.push(publisher);
+    }
+    cluster.broker_down(1).unwrap();
+    for (n, publisher) in publishers.iter().enumerate() {
+        let event = event("t", None, n);
+        ids.push(event.id());
+        publisher.submit(vec![event], &reporter).await;
+    }
+    drop(reporter);
+    let started = std::time::Instant::now();
+    drop(publishers);
+    // the end of one takes as long as its thread sleeps, up to 100 ms
+    assert!(started.elapsed().as_millis() < 300, "{:?}", started.elapsed());
+    for result in collect(&mut reports, &ids).await {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+}
