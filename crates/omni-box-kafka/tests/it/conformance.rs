@@ -1,6 +1,7 @@
 //! The suites of publishers and consumers, on Apache Kafka and on librdkafka's mock cluster.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use omni_box_core::{ConsumerGroup, EventId, RawEventConverter};
@@ -12,9 +13,12 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::future_producer::FutureProducerContext;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::cluster::{self, unique};
 use crate::consume::config;
+use crate::own::{Listener, OwnBroker};
+use crate::proxy::Proxy;
 
 const BROKER: i32 = 1;
 
@@ -23,8 +27,7 @@ const BROKER: i32 = 1;
 /// before it syncs, so this is what they are ahead of it.
 const HEAD_START: Duration = Duration::from_millis(50);
 
-/// Apache Kafka, shared with other tests. It has no outages: clients come to the address that it advertises, and a proxy in front of that
-/// is passed by.
+/// Apache Kafka, shared with other tests, which cannot be taken away from one of them.
 struct Apache {
     servers: String,
     sender: FutureProducer,
@@ -36,6 +39,84 @@ struct Mock {
     sender: FutureProducer,
     /// Whether there was a member before.
     joined: AtomicBool,
+}
+
+/// Apache Kafka that can be reached through a proxy alone, which is cut. The cases share a broker, one after the other.
+struct Proxied {
+    servers: String,
+    path: Arc<Path>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+struct Path {
+    broker: OwnBroker,
+    proxy: Proxy,
+    turn: Arc<Mutex<()>>,
+}
+
+/// Lives as long as a case has it or waits for its turn: what is static is never dropped, and its broker would live on.
+static PATH: Mutex<Weak<Path>> = Mutex::const_new(Weak::new());
+
+impl Path {
+    async fn shared() -> Arc<Self> {
+        let mut shared = PATH.lock().await;
+        if let Some(path) = shared.upgrade() {
+            return path;
+        }
+        let proxy = Proxy::start();
+        let address = proxy.address();
+        let listener = Listener { protocol: "PLAINTEXT", advertised: Some(&address), settings: "" };
+        let broker = OwnBroker::start(tempfile::tempdir().unwrap(), listener).await;
+        proxy.lead_to(&broker.listener);
+        let path = Arc::new(Self { broker, proxy, turn: Arc::default() });
+        *shared = Arc::downgrade(&path);
+        path
+    }
+}
+
+impl PublisherFixture for Proxied {
+    type Publisher = KafkaEventPublisher;
+
+    async fn create() -> Option<Self> {
+        cluster::brokers()?;
+        let path = Path::shared().await;
+        let turn = Arc::clone(&path.turn).lock_owned().await;
+        // a case that failed may have left it cut
+        path.proxy.mend();
+        Some(Self { servers: path.broker.server.brokers(), path, _turn: turn })
+    }
+
+    async fn topic(&self) -> String {
+        cluster::topic(&self.servers, "conformance", 3, &[]).await
+    }
+
+    async fn publisher(&self) -> KafkaEventPublisher {
+        let config = KafkaPublisherConfig::new(self.path.proxy.address());
+        KafkaEventPublisher::from_config(config, RawEventConverter).unwrap()
+    }
+
+    async fn read(&self, topic: &str) -> Vec<EventId> {
+        event_ids(&self.servers, topic).await
+    }
+}
+
+impl Outages for Proxied {
+    async fn cut(&self) {
+        self.path.proxy.cut();
+    }
+
+    async fn restore(&self) {
+        self.path.proxy.mend();
+    }
+}
+
+/// The ids on a topic, in order.
+async fn event_ids(servers: &str, topic: &str) -> Vec<EventId> {
+    let id = |read: &cluster::Read| {
+        let (_, id) = read.headers.iter().find(|(name, _)| name == "event_id").unwrap();
+        EventId::from(id.parse::<uuid::Uuid>().unwrap())
+    };
+    cluster::read(servers, topic).await.iter().map(id).collect()
 }
 
 impl Apache {
@@ -109,12 +190,7 @@ macro_rules! fixtures {
             }
 
             async fn read(&self, topic: &str) -> Vec<EventId> {
-                let read = cluster::read(&self.servers, topic).await;
-                let id = |read: &cluster::Read| {
-                    let (_, id) = read.headers.iter().find(|(name, _)| name == "event_id").unwrap();
-                    EventId::from(id.parse::<uuid::Uuid>().unwrap())
-                };
-                read.iter().map(id).collect()
+                event_ids(&self.servers, topic).await
             }
         }
 
@@ -177,6 +253,11 @@ mod apache {
     use super::Apache;
     omni_box_testkit::publisher_conformance!(Apache, in_flight: Ordered);
     omni_box_testkit::consumer_conformance!(Apache);
+}
+
+mod proxied {
+    use super::Proxied;
+    omni_box_testkit::outage_conformance!(Proxied, in_flight: Ordered);
 }
 
 mod mock {

@@ -10,5 +10,7 @@ mod fatal;
 mod handover;
 mod lost;
 mod outage;
+mod own;
+mod proxy;
 mod publish;
 mod security;

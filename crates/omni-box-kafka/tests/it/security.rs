@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use omni_box_core::{
     ConsumerGroup, ErrorKind, EventConsumer, EventPublisher, FailureClass, RawEventConverter,
 };
-use omni_box_harness::services::local::KafkaServer;
 use omni_box_kafka::{KafkaConsumerConfig, KafkaEventPublisher, KafkaPublisherConfig};
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::RDKafkaRespErr::{
+    RD_KAFKA_RESP_ERR_NO_ERROR as ALLOWED, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as BARRED,
+};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
-use crate::cluster::{SOON, brokers, create_topic, event, publish, read, topic};
-use crate::consume::{next, offsets, start};
+use crate::cluster::{SOON, brokers, committed, create_topic, event, publish, read, topic};
+use crate::consume::{fill, next, offsets, start};
+use crate::own::{Listener, OwnBroker};
 
 fn publisher(brokers: &str, properties: &[(&str, &str)]) -> KafkaEventPublisher {
     let config = KafkaPublisherConfig::new(brokers);
@@ -85,77 +90,146 @@ async fn a_listener_that_hangs_up_is_not_called_at_full_speed() {
     hangs_up.abort();
 }
 
-/// A broker with a second listener that wants passwords. Its `bob` may do everything; its `alice` has no right to anything.
-struct Guarded {
-    server: KafkaServer,
-    /// Where passwords are wanted.
-    listener: String,
-    _dir: tempfile::TempDir,
-}
-
-async fn guarded() -> Guarded {
-    let dir = tempfile::tempdir().unwrap();
-    let mut server = KafkaServer::start(dir.path()).await.unwrap();
-    server.stop().await.unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let listener = format!("127.0.0.1:{port}");
-    let properties = dir.path().join("data/server.properties");
-    let mut text = String::new();
-    for line in std::fs::read_to_string(&properties).unwrap().lines() {
-        text.push_str(line);
-        match line.split_once('=').unwrap().0 {
-            "listeners" | "advertised.listeners" => text.push_str(&format!(",SASL_PLAINTEXT://{listener}")),
-            "listener.security.protocol.map" => text.push_str(",SASL_PLAINTEXT:SASL_PLAINTEXT"),
-            _ => {}
-        }
-        text.push('\n');
-    }
-    text.push_str(
-        "sasl.enabled.mechanisms=PLAIN\n\
-         listener.name.sasl_plaintext.plain.sasl.jaas.config=\
-         org.apache.kafka.common.security.plain.PlainLoginModule required \
-         user_alice=\"alice-secret\" user_bob=\"bob-secret\";\n\
-         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
-         super.users=User:ANONYMOUS;User:bob\n",
-    );
-    std::fs::write(&properties, text).unwrap();
-    server.start_again().await.unwrap();
-    Guarded { server, listener, _dir: dir }
-}
+/// A listener that wants passwords. Its `bob` may do everything; its `alice` has no right to anything.
+const PASSWORDS: &str = "sasl.enabled.mechanisms=PLAIN\n\
+     listener.name.second.plain.sasl.jaas.config=\
+     org.apache.kafka.common.security.plain.PlainLoginModule required \
+     user_alice=\"alice-secret\" user_bob=\"bob-secret\";\n\
+     authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+     super.users=User:ANONYMOUS;User:bob\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_passwords_and_missing_rights_are_told_apart_and_cost_no_attempt() {
     if brokers().is_none() {
         return;
     }
-    let Guarded { server, listener, _dir } = guarded().await;
-    create_topic(&server.brokers(), "t", 1, &[]).await;
+    let own = OwnBroker::start(
+        tempfile::tempdir().unwrap(),
+        Listener { protocol: "SASL_PLAINTEXT", advertised: None, settings: PASSWORDS },
+    )
+    .await;
+    let listener = own.listener.as_str();
+    create_topic(&own.server.brokers(), "t", 1, &[]).await;
 
     is_refused(
-        &publisher(&listener, &sasl("bob", "wrong-secret")),
+        &publisher(listener, &sasl("bob", "wrong-secret")),
         "t",
         ErrorKind::Unauthorized,
         "authentication",
     )
     .await;
-    let mut wrong = start(consumer(&listener, "t", &sasl("bob", "wrong-secret"))).await;
+    let mut wrong = start(consumer(listener, "t", &sasl("bob", "wrong-secret"))).await;
     let refused = timeout(SOON, wrong.next_partition()).await.expect("told in time").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unauthorized, "{refused:?}");
     wrong.close().await.unwrap();
 
     // a right that is missing for a topic closes that topic, not the broker
-    let alice = publisher(&listener, &sasl("alice", "alice-secret"));
+    let alice = publisher(listener, &sasl("alice", "alice-secret"));
     let failed = publish(&alice, vec![event("t", Some("k"), 1)]).await.remove(0).unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::TopicUnavailable, "{failed:?}");
     alice.check().await.unwrap();
-    let mut barred = start(consumer(&listener, "t", &sasl("alice", "alice-secret"))).await;
+    let mut barred = start(consumer(listener, "t", &sasl("alice", "alice-secret"))).await;
     let refused = timeout(SOON, barred.next_partition()).await.expect("told in time").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unauthorized, "{refused:?}");
     barred.close().await.unwrap();
 
-    let bob = publisher(&listener, &sasl("bob", "bob-secret"));
+    let bob = publisher(listener, &sasl("bob", "bob-secret"));
     publish(&bob, vec![event("t", Some("k"), 1)]).await.remove(0).unwrap();
-    let mut member = start(consumer(&listener, "t", &sasl("bob", "bob-secret"))).await;
+    let mut member = start(consumer(listener, "t", &sasl("bob", "bob-secret"))).await;
     let mut partition = next(&mut member).await;
     assert_eq!(offsets(&mut partition, 1).await, [0]);
+}
+
+fn of_two_topics(servers: &str) -> KafkaConsumerConfig {
+    KafkaConsumerConfig::new(servers, ConsumerGroup::new("g").unwrap(), ["open", "barred"])
+        .property("topic.metadata.refresh.interval.ms", "200")
+        // a second less than this is what a rebalance of the mock takes
+        .property("session.timeout.ms", "4000")
+        .property("heartbeat.interval.ms", "200")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_may_not_be_read_holds_up_no_other_and_is_read_once_it_may() {
+    let cluster = MockCluster::new(1).unwrap();
+    for topic in ["open", "barred"] {
+        cluster.create_topic(topic, 1, 1).unwrap();
+        fill(&cluster.bootstrap_servers(), topic, 3).await;
+    }
+    cluster.topic_error("barred", BARRED).unwrap();
+    let mut consumer = start(of_two_topics(&cluster.bootstrap_servers())).await;
+    let mut open = next(&mut consumer).await;
+    assert_eq!(open.partition.topic, "open");
+    assert_eq!(offsets(&mut open, 3).await, [0, 1, 2]);
+    let ended = timeout(Duration::from_secs(1), consumer.next_partition()).await;
+    assert!(ended.is_err(), "the consumer goes on: {ended:?}");
+    open.ack.commit(&[0, 1, 2]).await.unwrap();
+
+    cluster.topic_error("barred", ALLOWED).unwrap();
+    let mut barred = next(&mut consumer).await;
+    assert_eq!(barred.partition.topic, "barred");
+    assert_eq!(offsets(&mut barred, 3).await, [0, 1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_may_read_no_topic_at_all_cannot_go_on() {
+    let cluster = MockCluster::new(1).unwrap();
+    for topic in ["open", "barred"] {
+        cluster.create_topic(topic, 1, 1).unwrap();
+        cluster.topic_error(topic, BARRED).unwrap();
+    }
+    let mut consumer = start(of_two_topics(&cluster.bootstrap_servers())).await;
+    let refused = timeout(SOON, consumer.next_partition()).await.expect("told in time").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unauthorized, "{refused:?}");
+}
+
+/// Makes a key and a certificate of its own for 127.0.0.1 in `dir`, as a key store and as text.
+fn certificate(dir: &std::path::Path) {
+    let keytool = std::env::var_os("JAVA_HOME").map(|home| std::path::Path::new(&home).join("bin/keytool"));
+    let keytool = keytool.filter(|keytool| keytool.is_file()).unwrap_or_else(|| "keytool".into());
+    let run = |args: &str| {
+        let store = ["-storetype", "PKCS12", "-keystore", "broker.p12", "-storepass", "store-secret"];
+        let mut command = std::process::Command::new(&keytool);
+        let output = command.current_dir(dir).args(args.split(' ')).args(store).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    run("-genkeypair -alias broker -keyalg EC -dname CN=broker -ext san=ip:127.0.0.1 -validity 2");
+    run("-exportcert -alias broker -rfc -file broker.pem");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_compressed_with_zstd_goes_over_tls_and_comes_back() {
+    if brokers().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    certificate(dir.path());
+    let settings = format!(
+        "ssl.keystore.type=PKCS12\nssl.keystore.location={}\nssl.keystore.password=store-secret\n",
+        dir.path().join("broker.p12").display()
+    );
+    let pem = dir.path().join("broker.pem");
+    let own =
+        OwnBroker::start(dir, Listener { protocol: "SSL", advertised: None, settings: &settings }).await;
+    create_topic(&own.server.brokers(), "t", 1, &[]).await;
+
+    // a certificate that nobody vouches for
+    let distrustful = publisher(&own.listener, &[("security.protocol", "ssl")]);
+    is_refused(&distrustful, "t", ErrorKind::Unavailable, "certificate verify failed").await;
+
+    let tls = [("security.protocol", "ssl"), ("ssl.ca.location", pem.to_str().unwrap())];
+    let sender =
+        publisher(&own.listener, &[tls[0], tls[1], ("compression.type", "zstd"), ("linger.ms", "50")]);
+    let events = (0..100).map(|n| event("t", Some("k"), n)).collect();
+    assert!(publish(&sender, events).await.iter().all(Result::is_ok));
+    // the lowest three bits of a batch's attributes are its compression, and 4 is zstd
+    let log = std::fs::read(own.dir.path().join("data/log/t-0/00000000000000000000.log")).unwrap();
+    assert_eq!(log[22] & 0b111, 4);
+
+    let certificate = std::fs::read_to_string(&pem).unwrap();
+    let tls = [("security.protocol", "ssl"), ("ssl.ca.pem", certificate.as_str())];
+    let mut member = start(consumer(&own.listener, "t", &tls)).await;
+    let mut partition = next(&mut member).await;
+    assert_eq!(offsets(&mut partition, 100).await, (0..100).collect::<Vec<_>>());
+    partition.ack.commit(&(0..100).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(committed(&own.server.brokers(), "g", "t", 0).await, Some(100));
 }
