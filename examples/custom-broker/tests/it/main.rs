@@ -6,4 +6,5 @@ mod answers;
 mod conformance;
 mod readme;
 mod receiver;
+mod relay;
 mod signature;

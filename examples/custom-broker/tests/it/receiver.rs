@@ -9,7 +9,7 @@ use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use custom_broker::{Signer, WebhookConfig, WebhookPublisher};
-use omni_box_core::{EnvelopeEventConverter, EventConverter};
+use omni_box_core::{EnvelopeEventConverter, EventConverter, EventId};
 use tokio::sync::watch;
 
 pub(crate) const SECRET: &[u8] = b"what both sides know";
@@ -29,6 +29,10 @@ struct Kept {
     taken: BTreeMap<String, Vec<(String, Bytes)>>,
     /// What it answers to events, instead of taking them.
     refusal: Option<StatusCode>,
+    /// What it answers to single events, and how often yet.
+    refusals: BTreeMap<String, (StatusCode, usize)>,
+    /// Which events it was asked to take, and what it answered.
+    answers: Vec<(String, StatusCode)>,
     /// What it answers to a HEAD.
     answer_to_check: Option<StatusCode>,
     under_way: usize,
@@ -87,6 +91,16 @@ impl Receiver {
         self.kept().refusal = status;
     }
 
+    /// Answers so to an event, so often.
+    pub(crate) fn refuse_event(&self, id: EventId, status: StatusCode, times: usize) {
+        self.kept().refusals.insert(id.to_string(), (status, times));
+    }
+
+    /// Events that came in, on whatever topic, each with its answer.
+    pub(crate) fn answers(&self) -> Vec<(String, StatusCode)> {
+        self.kept().answers.clone()
+    }
+
     /// Answers so to checks.
     pub(crate) fn answer_checks(&self, status: StatusCode) {
         self.kept().answer_to_check = Some(status);
@@ -124,11 +138,19 @@ impl Receiver {
             return StatusCode::NOT_FOUND;
         }
         let mut kept = self.kept();
-        if let Some(refusal) = kept.refusal {
-            return refusal;
+        let refusal = kept.refusal.or_else(|| match kept.refusals.get_mut(id) {
+            Some((status, times)) if *times > 0 => {
+                *times -= 1;
+                Some(*status)
+            }
+            _ => None,
+        });
+        let answer = refusal.unwrap_or(StatusCode::NO_CONTENT);
+        kept.answers.push((id.to_owned(), answer));
+        if refusal.is_none() {
+            kept.taken.entry(path).or_default().push((id.to_owned(), body));
         }
-        kept.taken.entry(path).or_default().push((id.to_owned(), body));
-        StatusCode::NO_CONTENT
+        answer
     }
 }
 
