@@ -167,10 +167,10 @@ impl Group {
             RDKafkaErrorCode::PollExceeded => {
                 tracing::warn!("partitions were held longer than max.poll.interval.ms and are lost");
             }
-            code if kind(code) == ErrorKind::Unauthorized => {
+            code if matches!(kind(code), ErrorKind::Unauthorized | ErrorKind::Misconfigured) => {
                 if !self.refused.swap(true, Ordering::AcqRel) {
                     tracing::error!(%error, "kafka refuses this consumer");
-                    let refused = Error::new(ErrorKind::Unauthorized, "kafka refuses this consumer");
+                    let refused = Error::new(kind(code), "kafka refuses this consumer");
                     self.tell(Err(refused.with_source(error.clone())));
                 }
             }

@@ -28,7 +28,8 @@ use crate::error::classified;
 ///   stops its partition: this is logged as an error, its stream stays silent until it is assigned again, other partitions go on. Set
 ///   the group's offset while no member runs; Kafka does not let it be set before.
 /// - A topic that is missing, or that this user may not read, is logged and waited for, other topics go on. Where this user may read none,
-///   [`next_partition`](EventConsumer::next_partition) returns [`Unauthorized`](ErrorKind::Unauthorized).
+///   [`next_partition`](EventConsumer::next_partition) returns [`Unauthorized`](ErrorKind::Unauthorized), and
+///   [`Misconfigured`](ErrorKind::Misconfigured) where the broker refuses the group's settings, such as `session.timeout.ms`.
 /// - A partition that is revoked may finish within the drain deadline; its position is committed before it goes.
 /// - Acknowledgements made at the same time share a commit. While the broker is away a commit waits, at most `session.timeout.ms`; after that
 ///   the partition is lost anyway.

@@ -19,6 +19,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::timeout;
 
 use crate::cluster::{SOON, admin, brokers, committed, event, publish, read, topic, unique};
+use crate::wire;
 
 pub(crate) fn config(brokers: &str, group: &str, topic: &str) -> KafkaConsumerConfig {
     KafkaConsumerConfig::new(brokers, ConsumerGroup::new(group).unwrap(), [topic])
@@ -181,6 +182,34 @@ async fn raw_bytes_are_delivered_as_they_are() {
     assert_eq!(message.timestamp.unwrap().timestamp_millis(), 1_700_000_000_123);
     let tombstone = recv(&mut partition).await;
     assert!(tombstone.key.is_none() && tombstone.value.is_none() && tombstone.headers.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_whose_name_is_no_text_is_left_out_and_stops_nothing() {
+    let Some(brokers) = brokers() else { return };
+    let (topic, group) = (topic(&brokers, "header", 1, &[]).await, unique("group"));
+    wire::produce(&brokers, &topic, b"name", b"value").await;
+    wire::produce(&brokers, &topic, b"\xff", b"value").await;
+    wire::produce(&brokers, &topic, b"name", b"value").await;
+    let mut consumer = start(config(&brokers, &group, &topic)).await;
+    let mut partition = next(&mut consumer).await;
+    let named = [("name".to_owned(), Some(bytes::Bytes::from_static(b"value")))];
+    assert_eq!(recv(&mut partition).await.headers, named);
+    assert_eq!(recv(&mut partition).await.headers, []);
+    assert_eq!(recv(&mut partition).await.headers, named);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_the_broker_refuses_end_the_consumer() {
+    let Some(brokers) = brokers() else { return };
+    let (topic, group) = (topic(&brokers, "refused", 1, &[]).await, unique("group"));
+    // more than a broker takes unless its group.max.session.timeout.ms says otherwise
+    let config = config(&brokers, &group, &topic)
+        .property("session.timeout.ms", "3600000")
+        .property("max.poll.interval.ms", "3600000");
+    let mut consumer = start(config).await;
+    let refused = timeout(SOON, consumer.next_partition()).await.expect("told in time").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Misconfigured, "{refused:?}");
 }
 
 fn transactions(brokers: &str, topic: &str) {

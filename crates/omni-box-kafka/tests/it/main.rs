@@ -14,3 +14,4 @@ mod own;
 mod proxy;
 mod publish;
 mod security;
+mod wire;
