@@ -3,8 +3,9 @@
 use omni_box_core::{ErrorKind, HandlerOutcome};
 use omni_box_harness::eventually;
 use omni_box_pipeline::InboxOutcome;
+use omni_box_testkit::Operation;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::memory::{Handler, Memory};
@@ -54,15 +55,18 @@ async fn what_a_dropped_call_has_done_keeps_no_run_from_working() {
         () = memory.broker.until_frozen() => {}
     }
     memory.broker.release_commits();
-    for n in 1..10 {
+    for n in 1..60 {
         memory.broker.send(0, &format!("m{n}"), "k", json!({}));
     }
+    let before = memory.plan.calls(Operation::Receive);
     let cancel = CancellationToken::new();
     tokio::select! {
         ended = runner.run_forever(&cancel) => panic!("{ended:?}"),
         () = memory.drained() => {}
     }
-    assert_eq!(memory.completed(), 10);
+    assert_eq!(memory.completed(), 60);
+    let groups = memory.plan.calls(Operation::Receive) - before;
+    assert!(groups < 30, "{groups} groups, as if one message at a time were wanted");
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +86,7 @@ async fn a_run_that_was_dropped_is_not_begun_again() {
         () = eventually(LONG, async || handler.calls("m") == 1) => {}
     }
     let refused = [
-        runner.run_forever(&cancel).await.unwrap_err(),
+        timeout(LONG, runner.run_forever(&cancel)).await.expect("at once").unwrap_err(),
         runner.process_one(Instant::now()).await.unwrap_err(),
         runner.start().await.unwrap_err(),
     ];
