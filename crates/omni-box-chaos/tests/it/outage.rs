@@ -32,6 +32,11 @@ async fn broker_stops_for_twenty_seconds() -> Result<()> {
 
     let back_at = Instant::now() + OUTAGE;
     kafka.stop().await?;
+    // what they have sent and the broker has not taken dies with them: it must not be marked
+    for (name, relay) in [("r0-again", &mut relays[0]), ("r1-again", &mut second_relay)] {
+        relay.kill().await?;
+        *relay = shop.ordering.start(name, "relay --lease-ttl-ms 2000").await?;
+    }
     let before = "select count(*) from chaos_journal";
     let enqueued = shop.ordering.count(before).await?;
     shop.ordering.until(OUTAGE, format!("select ({before}) > {}", enqueued + 200)).await;
