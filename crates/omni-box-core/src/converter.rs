@@ -61,7 +61,8 @@ pub trait EventConverter: Send + Sync + 'static {
     fn convert<'a>(&self, event: &'a OutboxEvent) -> Result<Encoded<'a>>;
 }
 
-/// Headers that every message carries: the event's fields, then its own headers.
+/// Headers that every message carries: the event's fields, then its own headers. One of its own that says again what a field says (only a
+/// foreign writer can store that) is left out: the last of two counts, and `event_id` is what tells messages apart.
 pub fn message_headers(event: &OutboxEvent) -> Vec<(&str, Cow<'_, str>)> {
     let content = event.content();
     let fields = [
@@ -74,7 +75,12 @@ pub fn message_headers(event: &OutboxEvent) -> Vec<(&str, Cow<'_, str>)> {
     headers.push(("event_id", event.id().to_string().into()));
     headers.push(("event_type", event.event_type().into()));
     headers.extend(fields.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?.into()))));
-    headers.extend(content.headers.iter().map(|(name, value)| (name, value.into())));
+    let from_fields = headers.len();
+    for (name, value) in content.headers.iter() {
+        if !headers[..from_fields].iter().any(|(field, _)| field.eq_ignore_ascii_case(name)) {
+            headers.push((name, value.into()));
+        }
+    }
     headers
 }
 

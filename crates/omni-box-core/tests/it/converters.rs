@@ -88,6 +88,26 @@ fn absent_fields_have_no_header() {
     assert_eq!(keys, ["event_id", "event_type"]);
 }
 
+#[test]
+fn a_foreign_writers_header_replaces_no_field() {
+    let event = event(false);
+    let mut content = event.content().clone();
+    content.headers =
+        [("Event_ID", "constant"), ("event_type", "x"), ("trace_id", "no field")].into_iter().collect();
+    let record = OutboxRecord {
+        id: event.id(),
+        content,
+        aggregate_type: None,
+        aggregate_id: None,
+        topic: "orders".into(),
+        partition_key: None,
+    };
+    let event = OutboxEvent::restore(record, event.lifecycle().clone());
+    let headers: Vec<_> = message_headers(&event).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(headers, ["event_id", "event_type", "trace_id"]);
+    assert_eq!(message_headers(&event)[0].1, event.id().to_string());
+}
+
 struct Failing(ErrorKind);
 
 impl EventConverter for Failing {
