@@ -1,5 +1,6 @@
 //! The thread on which the consumer is polled.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -42,8 +43,13 @@ impl Driver {
         std::thread::Builder::new()
             .name("omni-box-kafka-consumer".to_owned())
             .spawn(move || {
-                run(&consumer, &its_group, &its_order);
+                // a panic is a fault of ours; whoever waits for partitions or messages must not wait for ever
+                let ran = catch_unwind(AssertUnwindSafe(|| run(&consumer, &its_group, &its_order)));
+                if ran.is_err() {
+                    its_group.fail(panicked());
+                }
                 let closed = its_group.close(&consumer);
+                let closed = if ran.is_err() { Err(panicked()) } else { closed };
                 // the last reference: leaves the group, and waits until that is done
                 drop(consumer);
                 let _ = end.send(closed);
@@ -58,9 +64,7 @@ impl Driver {
         self.group.begin_closing();
         self.order.store(CLOSE, Ordering::Release);
         self.group.bell.ring();
-        (&mut self.ended)
-            .await
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "consumer's thread panicked")))
+        (&mut self.ended).await.unwrap_or_else(|_| Err(panicked()))
     }
 }
 
@@ -71,6 +75,10 @@ impl Drop for Driver {
             self.group.bell.ring();
         }
     }
+}
+
+fn panicked() -> Error {
+    Error::new(ErrorKind::Internal, "consumer's thread panicked")
 }
 
 fn run(consumer: &BaseConsumer<Group>, group: &Group, order: &AtomicU8) {

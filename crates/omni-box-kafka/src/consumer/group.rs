@@ -363,6 +363,12 @@ impl Group {
         closed
     }
 
+    /// Like being lost, and says why: nobody polls any more.
+    pub(super) fn fail(&self, error: Error) {
+        self.abandon();
+        self.tell(Err(error));
+    }
+
     /// Like being lost: for a consumer that was dropped without being closed.
     pub(super) fn abandon(&self) {
         self.slots().values().for_each(|slot| slot.partition.lose());

@@ -1,6 +1,9 @@
 //! Partitions that are lost: the group went on without this member.
 
-use omni_box_core::ErrorKind;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+
+use omni_box_core::{ErrorKind, EventConsumer};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::time::timeout;
@@ -33,4 +36,31 @@ async fn a_lost_partition_stops_its_work_commits_nothing_and_comes_back_where_it
     assert_eq!(offsets(&mut again, 7).await, (3..10).collect::<Vec<_>>());
     again.ack.commit(&[3]).await.unwrap();
     assert_eq!(committed(&servers, "g", "t", 0).await, Some(4));
+}
+
+/// Panics on the thread that delivers.
+struct Bomb;
+
+impl Wake for Bomb {
+    fn wake(self: Arc<Self>) {
+        panic!("whoever reads panics when it is woken");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_whose_thread_panicked_says_so_and_leaves_nobody_waiting() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let servers = cluster.bootstrap_servers();
+    let mut consumer = start(config(&servers, "g", "t")).await;
+    let mut partition = next(&mut consumer).await;
+    let bomb = Waker::from(Arc::new(Bomb));
+    assert!(partition.messages.poll_recv(&mut Context::from_waker(&bomb)).is_pending());
+    fill(&servers, "t", 1).await;
+    let ended = timeout(SOON, consumer.next_partition()).await.expect("told in time").unwrap_err();
+    assert_eq!(ended.kind(), ErrorKind::Internal, "{ended:?}");
+    timeout(SOON, partition.ack.lost()).await.expect("work in progress is told to stop");
+    while timeout(SOON, partition.messages.recv()).await.expect("the stream ends").is_some() {}
+    let closed = timeout(SOON, consumer.close()).await.expect("closes in time").unwrap_err();
+    assert_eq!(closed.kind(), ErrorKind::Internal, "{closed:?}");
 }
