@@ -46,8 +46,8 @@ impl SqliteConfig {
     }
 
     /// A table's name, quoted, as it stands in SQL.
-    pub fn quoted(&self, table: Table) -> String {
-        self.qualified(table)
+    pub fn qualified(&self, table: Table) -> String {
+        Dialect::qualified(self, table)
     }
 
     /// How long the write lock is waited for.
@@ -76,7 +76,7 @@ impl Dialect for SqliteConfig {
         }
         Some(match placeholder {
             "clock" => {
-                let control = self.quoted(Table::Control);
+                let control = self.qualified(Table::Control);
                 format!("(select {MACHINE_CLOCK} + c.clock_offset_ms * 1000 from {control} c)")
             }
             "machine_clock" => MACHINE_CLOCK.to_owned(),

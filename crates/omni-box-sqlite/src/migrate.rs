@@ -111,7 +111,7 @@ async fn has_ledger(conn: &mut SqliteConnection, config: &SqliteConfig) -> Resul
 
 /// Version and checksum of each applied migration.
 async fn applied(conn: &mut SqliteConnection, config: &SqliteConfig) -> Result<Vec<(i64, String)>> {
-    let ledger = config.quoted(Table::Migrations);
+    let ledger = config.qualified(Table::Migrations);
     sqlx::query_as(AssertSqlSafe(format!("select version, checksum from {ledger} order by version")))
         .fetch_all(conn)
         .await

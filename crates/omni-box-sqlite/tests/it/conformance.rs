@@ -30,7 +30,7 @@ async fn quarantined(db: &Database) -> Vec<QuarantinedMessage> {
     );
     let sql = format!(
         r#"select consumer_group, topic, "partition", "offset", "key", headers, value, produced_at, error from {}"#,
-        db.config.quoted(Table::Quarantine)
+        db.config.qualified(Table::Quarantine)
     );
     let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(db.store.pool()).await.unwrap();
     rows.into_iter()
@@ -102,7 +102,7 @@ macro_rules! fixture {
             }
 
             async fn advance(&self, by: Duration) {
-                let control = self.0.config.quoted(Table::Control);
+                let control = self.0.config.qualified(Table::Control);
                 let sql = format!("update {control} set clock_offset_ms = clock_offset_ms + {}", by.as_millis());
                 self.0.execute(&sql).await;
             }

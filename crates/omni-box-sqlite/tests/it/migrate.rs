@@ -60,7 +60,7 @@ async fn installations_with_odd_names_stand_side_by_side() {
     let mut tx = store.begin().await.unwrap();
     assert!(store.create(&mut tx, &event("a")).await.unwrap().is_new());
     store.commit(tx).await.unwrap();
-    assert_eq!(db.count(&store.config().quoted(Table::OutboxEvents)).await, 1);
+    assert_eq!(db.count(&store.config().qualified(Table::OutboxEvents)).await, 1);
     assert_eq!(db.count("outbox_events").await, 0);
 }
 
