@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use omni_box_core::{EventRepository, OutboxRepository};
 use omni_box_postgres::{PgConfig, PgStore, SchemaDifference, Table};
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgPoolOptions;
 
 use crate::database::{Database, event, run, run_with};
@@ -128,6 +130,45 @@ async fn every_column_that_the_migrations_make_is_verified() {
             db.execute(&format!("alter table {table} rename column gone to \"{column}\"")).await;
         }
         assert_eq!(unnoticed, [""; 0]);
+    })
+    .await;
+}
+
+/// The application's own migrations, by sqlx, up to a version.
+fn of_the_application(version: usize) -> Migrator {
+    let all = [
+        "create table orders (id bigint primary key)",
+        "create table order_events (
+            order_id bigint not null references orders (id), event_id uuid not null references outbox_events (id)
+         )",
+    ];
+    let migration = |(version, sql): (i64, &'static str)| {
+        Migration::new(version, "app".into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations((1..).zip(all).take(version).map(migration).collect())
+}
+
+#[tokio::test]
+async fn the_applications_own_migrations_stand_beside() {
+    run_with(PgConfig::default(), async |db: Arc<Database>| {
+        // as processes do that start at once
+        let first = of_the_application(1);
+        let (app, ours) = tokio::join!(first.run(&db.pool), db.store.migrate());
+        app.unwrap();
+        ours.unwrap();
+        assert_eq!(db.store.verify().await.unwrap(), []);
+        of_the_application(2).run(&db.pool).await.unwrap();
+        for _ in 0..2 {
+            db.store.migrate().await.unwrap();
+            of_the_application(2).run(&db.pool).await.unwrap();
+        }
+        assert_eq!(db.store.verify().await.unwrap(), []);
+        assert_eq!(db.scalar::<i64>("select count(*) from omni_box_migrations").await, 1);
+        let theirs = "select array_agg(version order by version) from _sqlx_migrations where success";
+        assert_eq!(db.scalar::<Vec<i64>>(theirs).await, [1, 2]);
+        db.enqueue(&[event("a")]).await;
+        db.execute("insert into orders values (7); insert into order_events select 7, id from outbox_events")
+            .await;
     })
     .await;
 }

@@ -5,8 +5,9 @@ use omni_box_core::{
     Store,
 };
 use omni_box_sqlite::{SchemaDifference, SqliteConfig, SqliteStore, Table};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, SqlitePool};
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlitePool};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -202,4 +203,42 @@ async fn lanes_spread_keys_as_they_are_usually_made() {
         assert!(sizes.len() >= 8 && sizes.iter().all(|size| *size < 250), "{}: {sizes:?}", make(1));
         db.execute("delete from outbox_events").await;
     }
+}
+
+/// The application's own migrations, by sqlx, up to a version.
+fn of_the_application(version: usize) -> Migrator {
+    let all = [
+        "create table orders (id integer primary key)",
+        "create table order_events (
+            order_id integer not null references orders (id), event_id text not null references outbox_events (id)
+         )",
+    ];
+    let migration = |(version, sql): (i64, &'static str)| {
+        Migration::new(version, "app".into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations((1..).zip(all).take(version).map(migration).collect())
+}
+
+#[tokio::test]
+async fn the_applications_own_migrations_stand_beside() {
+    let directory = TempDir::new().unwrap();
+    let store = SqliteStore::open(directory.path().join("app.db"), SqliteConfig::default()).await.unwrap();
+    of_the_application(1).run(store.pool()).await.unwrap();
+    store.migrate().await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), []);
+    of_the_application(2).run(store.pool()).await.unwrap();
+    for _ in 0..2 {
+        store.migrate().await.unwrap();
+        of_the_application(2).run(store.pool()).await.unwrap();
+    }
+    assert_eq!(store.verify().await.unwrap(), []);
+    let versions = "select version from omni_box_migrations union all select version from _sqlx_migrations where success";
+    let versions: Vec<i64> = sqlx::query_scalar(versions).fetch_all(store.pool()).await.unwrap();
+    assert_eq!(versions, [1, 1, 2], "each has its own");
+    let mut tx = store.begin().await.unwrap();
+    store.create(&mut tx, &event("a")).await.unwrap();
+    for sql in ["insert into orders values (7)", "insert into order_events select 7, id from outbox_events"] {
+        assert_eq!(sqlx::query(sql).execute(&mut *tx).await.unwrap().rows_affected(), 1, "{sql}");
+    }
+    store.commit(tx).await.unwrap();
 }
