@@ -9,4 +9,6 @@ mod kill;
 mod lanes;
 mod migrate;
 mod plans;
+mod processes;
+mod retention;
 mod transaction;
