@@ -102,6 +102,14 @@ async fn group_rebalances_around_a_slow_handler() -> Result<()> {
     Ok(())
 }
 
+/// Whether a consumer's handler is inside its query.
+fn is_inside_a_query(name: &str) -> String {
+    format!(
+        "select exists (select from pg_stat_activity where datname = current_database()
+                        and application_name = '{name}' and query like '%pg_sleep%')"
+    )
+}
+
 /// The server goes on with the query, and the message's row stays locked meanwhile.
 #[tokio::test]
 async fn consumer_is_killed_inside_a_query() -> Result<()> {
@@ -110,14 +118,38 @@ async fn consumer_is_killed_inside_a_query() -> Result<()> {
     shop.write("--tasks 1 --transactions 10").await?;
     shop.ordering.settled().await;
     let mut consumer = shop.consumer("c0", "--query-ms 5000").await?;
-    let inside = "select exists (select from pg_stat_activity where datname = current_database()
-                                 and application_name = 'c0' and query like '%pg_sleep%')";
-    shop.shipping.until(SOON, inside).await;
+    shop.shipping.until(SOON, is_inside_a_query("c0")).await;
     consumer.kill().await?;
     let mut consumer = shop.consumer("c1", "").await?;
     shop.settled().await?;
     consumer.stop().await?;
     shop.judged().await?;
+    Ok(())
+}
+
+/// A frozen consumer may yet commit what it has begun, whether the rows were there before or are of the same transaction.
+#[tokio::test]
+async fn successor_waits_for_what_a_frozen_consumer_has_begun() -> Result<()> {
+    for policy in ["--policy OnPersist", "--policy OnSuccess"] {
+        let Some(mut shop) = Shop::new("successor_waits").await? else { return Ok(()) };
+        // so that there is one transaction to wait for
+        shop.orders = shop.ordering.topic("orders", 1).await?;
+        let _relays = shop.relays().await?;
+        shop.write("--tasks 1 --transactions 10").await?;
+        shop.ordering.settled().await;
+        let mut frozen = shop.consumer("c0", &format!("{policy} --query-ms 3000")).await?;
+        shop.shipping.until(SOON, is_inside_a_query("c0")).await;
+        frozen.freeze()?;
+        let mut successor = shop.consumer("c1", policy).await?;
+        let waits = "select exists (select from pg_stat_activity where datname = current_database()
+                                    and application_name = 'c1' and wait_event_type = 'Lock')";
+        shop.shipping.until(SOON, waits).await;
+        frozen.thaw()?;
+        frozen.stop().await?;
+        shop.settled().await?;
+        successor.stop().await?;
+        shop.judged().await?;
+    }
     Ok(())
 }
 
