@@ -30,6 +30,8 @@ pub struct InboxConsumerRunner<S: InboxRepository> {
     consumer: Box<dyn EventConsumer>,
     /// Partitions that [`process_one`](Self::process_one) works on.
     partitions: Vec<Partition<S>>,
+    /// What a call that was dropped has done, when its partition has told it.
+    untold: Option<InboxConsumeResult>,
     /// Ends work at once.
     abort: CancellationToken,
     state: State,
@@ -63,6 +65,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
             engine: Arc::new(engine),
             consumer,
             partitions: Vec::new(),
+            untold: None,
             abort: CancellationToken::new(),
             state: State::Ready,
         }
@@ -127,6 +130,8 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     /// Takes one message of any assigned partition to an outcome, with the same promises; `None` when none came before the deadline.
     /// A message that was begun is finished even if the deadline passes.
     ///
+    /// Partitions that were taken away are let go of by the next call, for which a rebalance may wait.
+    ///
     /// # Errors
     /// As [`EventConsumer::next_partition`]; what happens to the message is in the result.
     ///
@@ -135,12 +140,17 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     /// next call, unless the commit was under way: then it may turn out to be a [`Duplicate`](super::InboxOutcome::Duplicate).
     pub async fn process_one(&mut self, deadline: Instant) -> Result<Option<InboxConsumeResult>> {
         self.start().await?;
+        // one at most: nothing else is begun before it is told
+        if let Some(at) = self.partitions.iter().position(Partition::has_result) {
+            self.untold = self.one(at).await;
+        }
         loop {
             self.let_go().await;
+            if let Some(result) = self.untold.take() {
+                return Ok(Some(result));
+            }
             for at in 0..self.partitions.len() {
-                if let Some(result) = self.partitions[at].one().await {
-                    // the next call begins with the partition behind this one
-                    self.partitions.rotate_left(at + 1);
+                if let Some(result) = self.one(at).await {
                     return Ok(Some(result));
                 }
             }
@@ -165,10 +175,16 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         }
     }
 
+    /// One message of the partition at this place. The next call begins with the partition behind it.
+    async fn one(&mut self, at: usize) -> Option<InboxConsumeResult> {
+        let result = self.partitions[at].one().await?;
+        self.partitions.rotate_left(at + 1);
+        Some(result)
+    }
+
     /// Lets go of partitions that were taken away.
     async fn let_go(&mut self) {
-        let is_over = |partition: &Partition<S>| partition.is_over() && !partition.has_result();
-        while let Some(at) = self.partitions.iter().position(is_over) {
+        while let Some(at) = self.partitions.iter().position(Partition::is_over) {
             self.partitions.swap_remove(at).close().await;
         }
     }

@@ -96,7 +96,12 @@ impl Broker {
 
     /// Asks for all partitions back.
     pub(crate) fn revoke(&self) {
-        (0..self.partitions).for_each(|partition| self.memory.revoke(&Self::group(), TOPIC, partition));
+        (0..self.partitions).for_each(|partition| self.revoke_partition(partition));
+    }
+
+    /// Asks for one partition back.
+    pub(crate) fn revoke_partition(&self, partition: i32) {
+        self.memory.revoke(&Self::group(), TOPIC, partition);
     }
 
     /// Takes all partitions away at once.

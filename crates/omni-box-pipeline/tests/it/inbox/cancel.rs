@@ -1,5 +1,7 @@
 //! Calls that are dropped before they return.
 
+use std::time::Duration;
+
 use omni_box_core::{ErrorKind, HandlerOutcome};
 use omni_box_harness::eventually;
 use omni_box_pipeline::InboxOutcome;
@@ -10,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::memory::{Handler, Memory};
 use super::service::{LONG, Running};
+
+const SOON: Duration = Duration::from_millis(50);
 
 #[tokio::test(start_paused = true)]
 async fn what_a_dropped_call_has_done_is_told_by_the_next() {
@@ -41,6 +45,68 @@ async fn what_a_dropped_call_has_done_is_told_by_the_next() {
         assert_eq!(runner.process_one(Instant::now()).await.unwrap(), None, "nothing is left");
         runner.stop().await.unwrap();
     }
+}
+
+/// Whichever of two partitions it was in, and whatever the other one has.
+#[tokio::test(start_paused = true)]
+async fn what_a_dropped_call_has_done_is_told_before_anything_else_is_done() {
+    for (done, other) in [(0, 1), (1, 0)] {
+        for is_revoked in [false, true] {
+            let case = format!("partition {done}, revoked: {is_revoked}");
+            let memory = Memory::with_partitions(2);
+            let handler = Handler::new(|_, _| async { Ok(HandlerOutcome::Completed) });
+            let mut runner = memory.builder(&handler).build().unwrap();
+            assert_eq!(runner.process_one(Instant::now() + SOON).await.unwrap(), None, "{case}");
+            assert_eq!(memory.plan.calls(Operation::Attach), 2, "{case}");
+
+            memory.broker.freeze_commits();
+            memory.broker.send(done, "done", "k", json!({}));
+            tokio::select! {
+                told = runner.process_one(Instant::now() + LONG) => panic!("{case}: {told:?} before it is acknowledged"),
+                () = memory.broker.until_frozen() => {}
+            }
+            if is_revoked {
+                memory.broker.revoke_partition(done);
+            }
+            memory.broker.send(other, "other", "k", json!({}));
+            memory.broker.release_commits();
+            let told = runner.process_one(Instant::now() + LONG).await.unwrap().expect("it is told");
+            assert_eq!((told.message_id.as_str(), handler.calls("other")), ("done", 0), "{case}");
+            assert!(told.committed, "{case}");
+            assert_eq!(memory.plan.calls(Operation::Detach), u64::from(is_revoked), "{case}: let go of");
+
+            let next = runner.process_one(Instant::now() + LONG).await.unwrap().expect("the next one");
+            assert_eq!((next.message_id.as_str(), handler.calls("done")), ("other", 1), "{case}");
+            runner.stop().await.unwrap();
+        }
+    }
+}
+
+/// What is told was done, though the call was dropped when it let go of the partition.
+#[tokio::test(start_paused = true)]
+async fn what_was_done_is_told_once_the_partition_is_gone() {
+    let memory = Memory::new();
+    let handler = Handler::new(|_, _| async { Ok(HandlerOutcome::Completed) });
+    let mut runner = memory.builder(&handler).build().unwrap();
+    memory.broker.freeze_commits();
+    memory.broker.send(0, "m", "k", json!({}));
+    tokio::select! {
+        told = runner.process_one(Instant::now() + LONG) => panic!("{told:?} before it is acknowledged"),
+        () = memory.broker.until_frozen() => {}
+    }
+    memory.broker.revoke();
+    memory.broker.release_commits();
+    memory.plan.on(Operation::Detach).freeze_before();
+    tokio::select! {
+        told = runner.process_one(Instant::now() + LONG) => panic!("{told:?} before it is let go of"),
+        () = memory.plan.until_frozen() => {}
+    }
+    memory.plan.release();
+    let told = runner.process_one(Instant::now() + LONG).await.unwrap().expect("it is told");
+    assert_eq!((told.message_id.as_str(), told.outcome), ("m", InboxOutcome::Completed));
+    assert_eq!((handler.calls("m"), told.committed), (1, true));
+    assert_eq!(runner.process_one(Instant::now()).await.unwrap(), None, "once");
+    runner.stop().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

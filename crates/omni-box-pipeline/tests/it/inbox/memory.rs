@@ -59,7 +59,7 @@ impl InboxHandler<Faulty<MemoryStore>> for Handler {
     }
 }
 
-/// A store and a broker with one partition.
+/// A store and a broker.
 pub(crate) struct Memory {
     pub(crate) store: Faulty<MemoryStore>,
     pub(crate) broker: Broker,
@@ -69,10 +69,15 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// With one partition.
     pub(crate) fn new() -> Self {
+        Self::with_partitions(1)
+    }
+
+    pub(crate) fn with_partitions(partitions: i32) -> Self {
         let plan = FaultPlan::new();
         let store = Faulty::new(MemoryStore::new(), &plan);
-        Self { store, broker: Broker::new(1), plan, looks: Arc::default() }
+        Self { store, broker: Broker::new(partitions), plan, looks: Arc::default() }
     }
 
     /// A runner with short delays.
