@@ -1,9 +1,8 @@
 //! Acknowledges offsets behind the database's commits, so that the next group need not wait for the broker.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use omni_box_core::{AckHandle, ErrorKind, FailureClass, InboxMetrics, Jitter, RetryPolicy};
+use omni_box_core::{AckHandle, ErrorKind, FailureClass, InboxMetrics, RetryPolicy};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -23,9 +22,10 @@ pub(super) struct Acker {
 }
 
 impl Acker {
-    pub(super) fn spawn(ack: Arc<dyn AckHandle>, metrics: Arc<dyn InboxMetrics>) -> Self {
+    pub(super) fn spawn(ack: Arc<dyn AckHandle>, metrics: Arc<dyn InboxMetrics>, retry: RetryPolicy) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
-        Self { commands, task: tokio::spawn(run(ack, metrics, receiver)) }
+        let gate = Gate::new("offset commit", retry);
+        Self { commands, task: tokio::spawn(run(ack, metrics, gate, receiver)) }
     }
 
     /// Hands over offsets of messages that are done.
@@ -68,11 +68,9 @@ impl Untried {
 async fn run(
     ack: Arc<dyn AckHandle>,
     metrics: Arc<dyn InboxMetrics>,
+    mut gate: Gate,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
-    let policy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5), Jitter::Equal)
-        .unwrap_or_default();
-    let mut gate = Gate::new("offset commit", policy);
     while let Some(command) = commands.recv().await {
         commit(ack.as_ref(), metrics.as_ref(), command, &mut gate, &mut commands).await;
     }

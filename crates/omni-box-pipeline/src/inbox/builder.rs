@@ -24,7 +24,8 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(45);
 const CONCURRENCY: usize = 8;
 const WINDOW: usize = 1000;
 const MAX_WINDOW: usize = 1_000_000;
-const DATABASE_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Sooner than a message that failed: it is no message's fault, and may be over in a moment.
+const OUTAGE_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Describes an [`InboxConsumerRunner`]. Only the consumer group has no default.
 pub struct InboxConsumerRunnerBuilder<S: InboxRepository> {
@@ -165,8 +166,11 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         self
     }
 
-    /// Delays between attempts; 1 s to 30 s by default, so that the six attempts a message has span 15.5 to 31 s. See [`RetryPolicy`], also
-    /// for the errors that cost no attempt.
+    /// When a message is tried again that failed, at the cost of an attempt or, as its handler said, of none, or that could not be stored;
+    /// after 1 s to 30 s by default. The six attempts a message has then span 15.5 to 31 s, see [`RetryPolicy`].
+    ///
+    /// Not for what is no message's fault: a database or broker that is down, a deadlock, a serialization failure, a lock that was not got in
+    /// time. That is tried again after 100 ms to 5 s and costs no attempt, unless it meets one message alone again and again.
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
@@ -188,7 +192,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
     pub fn build(self) -> Result<InboxConsumerRunner<S>> {
         let group = self.group.clone().ok_or_else(|| misconfigured("consumer_group is not set"))?;
         self.check()?;
-        let (base, max) = DATABASE_BACKOFF;
+        let outage_retry = RetryPolicy::new(OUTAGE_RETRY.0, OUTAGE_RETRY.1, Jitter::default())?;
         let engine = Engine {
             store: self.store,
             handler: self.handler,
@@ -203,9 +207,10 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             group_size: self.group_size,
             window: self.window,
             retry: self.retry,
+            outage_retry,
             metrics: self.metrics,
             permits: Semaphore::new(self.concurrency),
-            database: Mutex::new(Gate::new("database", RetryPolicy::new(base, max, Jitter::Equal)?)),
+            database: Mutex::new(Gate::new("database", outage_retry)),
         };
         Ok(InboxConsumerRunner::new(engine, self.consumer))
     }

@@ -26,6 +26,8 @@ pub(super) struct Engine<S: InboxRepository> {
     pub(super) group_size: usize,
     pub(super) window: usize,
     pub(super) retry: RetryPolicy,
+    /// For a database or broker that is down, and for contention.
+    pub(super) outage_retry: RetryPolicy,
     pub(super) metrics: Arc<dyn InboxMetrics>,
     /// How many partitions work in the database at once.
     pub(super) permits: Semaphore,

@@ -71,7 +71,7 @@ impl<S: InboxRepository> Partition<S> {
     pub(super) fn new(engine: Arc<Engine<S>>, assigned: AssignedPartition, abort: CancellationToken) -> Self {
         let ack: Arc<dyn AckHandle> = Arc::from(assigned.ack);
         Self {
-            acker: Acker::spawn(ack.clone(), engine.metrics.clone()),
+            acker: Acker::spawn(ack.clone(), engine.metrics.clone(), engine.outage_retry),
             window: Window::new(engine.window),
             pace: Pace::new(engine.group_size()),
             backlog: if engine.handler.is_some() { Backlog::Behind(None) } else { Backlog::Read },

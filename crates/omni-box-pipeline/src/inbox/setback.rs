@@ -13,7 +13,7 @@ use super::window::{Body, Item};
 const INFRASTRUCTURE_FAILURES: u32 = 5;
 /// After this many, a group's messages go one at a time, to find out which of them it is.
 const SUSPICIOUS_FAILURES: u32 = 2;
-/// How often a message that is alone in its transaction may meet a deadlock or a serialization failure for free.
+/// How often a message that is alone in its transaction may meet contention for free; their delays sum up to about a minute.
 const CONTENTION_FAILURES: u32 = 20;
 /// How often a message may fail to be stored before it is kept as raw bytes instead.
 const STORE_FAILURES: u32 = 6;
@@ -122,7 +122,7 @@ impl<S: InboxRepository> Partition<S> {
             item.tries.contention = 0;
             return Some(Charge { at, verdict: Verdict::counted(error.chain()) });
         }
-        let delay = self.engine.retry.delay(item.tries.contention);
+        let delay = self.engine.outage_retry.delay(item.tries.contention);
         put_off(item, delay);
         None
     }

@@ -4,6 +4,7 @@
 
 mod broker;
 mod cancel;
+mod contention;
 mod failures;
 mod faults;
 mod gates;
