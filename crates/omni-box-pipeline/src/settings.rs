@@ -5,10 +5,18 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use omni_box_core::{Error, ErrorKind, Result};
+use omni_box_core::{Error, ErrorKind, Jitter, Result, RetryPolicy};
 
 /// Longer than anybody waits, and far from where a point in time overflows.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// How soon what is nobody's fault is tried again: sooner than an event or a message that failed, for it may be over in a moment.
+const OUTAGE_RETRY_BASE: Duration = Duration::from_millis(100);
+
+/// When a database or broker that is down is tried again.
+pub(crate) fn outage_retry(longest: Duration) -> Result<RetryPolicy> {
+    RetryPolicy::new(OUTAGE_RETRY_BASE, longest, Jitter::default())
+}
 
 /// An error about settings.
 pub(crate) fn misconfigured(text: impl Into<Cow<'static, str>>) -> Error {

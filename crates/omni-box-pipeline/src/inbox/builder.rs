@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use omni_box_core::{
-    ConsumerGroup, DefaultMessageDecoder, EventConsumer, InboxHandler, InboxMetrics, InboxRepository, Jitter,
+    ConsumerGroup, DefaultMessageDecoder, EventConsumer, InboxHandler, InboxMetrics, InboxRepository,
     MessageDecoder, NoMetrics, Result, RetryPolicy, WorkerId,
 };
 use tokio::sync::Semaphore;
@@ -15,7 +15,7 @@ use super::group::GROUP_TIME;
 use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
 use super::runner::InboxConsumerRunner;
 use crate::gate::Gate;
-use crate::settings::{check_durations, check_number, misconfigured};
+use crate::settings::{check_durations, check_number, misconfigured, outage_retry};
 
 /// Most savepoints in one transaction that PostgreSQL keeps in its subtransaction cache (of 64, with some to spare for handlers).
 const MAX_GROUP: usize = 60;
@@ -24,8 +24,7 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(45);
 const CONCURRENCY: usize = 8;
 const WINDOW: usize = 1000;
 const MAX_WINDOW: usize = 1_000_000;
-/// Sooner than a message that failed: it is no message's fault, and may be over in a moment.
-const OUTAGE_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const LONGEST_OUTAGE_RETRY: Duration = Duration::from_secs(5);
 
 /// Describes an [`InboxConsumerRunner`]. Only the consumer group has no default.
 pub struct InboxConsumerRunnerBuilder<S: InboxRepository> {
@@ -192,7 +191,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
     pub fn build(self) -> Result<InboxConsumerRunner<S>> {
         let group = self.group.clone().ok_or_else(|| misconfigured("consumer_group is not set"))?;
         self.check()?;
-        let outage_retry = RetryPolicy::new(OUTAGE_RETRY.0, OUTAGE_RETRY.1, Jitter::default())?;
+        let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY)?;
         let engine = Engine {
             store: self.store,
             handler: self.handler,

@@ -5,21 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, DeliveryMode, Error, ErrorKind, EventPublisher, Jitter, NoMetrics, OutboxMetrics,
-    OutboxRepository, Result, RetryPolicy, WorkerId,
+    BatchSize, DeliveryMode, Error, ErrorKind, EventPublisher, NoMetrics, OutboxMetrics, OutboxRepository,
+    Result, RetryPolicy, WorkerId,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::verdict::{Judge, RejectionPolicy};
 use super::{publisher, rows};
-use crate::settings::{check_durations, check_number, misconfigured};
+use crate::settings::{check_durations, check_number, misconfigured, outage_retry};
 
 /// A lease may be shorter than a statement takes on a busy database, and one that was given up would be made again for ever.
 const SHORTEST_BATCH_DEADLINE: Duration = Duration::from_secs(30);
 const MOST_BATCH_BYTES: u64 = 1 << 40;
-/// Sooner than an event is tried again: it is one question, whatever waits.
-const OUTAGE_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+const LONGEST_OUTAGE_RETRY: Duration = Duration::from_secs(30);
 
 /// Settings shared by the relay and the publisher.
 #[derive(Clone)]
@@ -47,7 +46,7 @@ impl Settings {
             poll_shortest: Duration::from_millis(5),
             poll_longest: Duration::from_secs(1),
             drain_deadline: Duration::from_secs(20),
-            outage_retry: RetryPolicy::new(OUTAGE_RETRY.0, OUTAGE_RETRY.1, Jitter::default())?,
+            outage_retry: outage_retry(LONGEST_OUTAGE_RETRY)?,
             judge: Judge { retry: RetryPolicy::default(), rejection: RejectionPolicy::default() },
             metrics: Arc::new(NoMetrics),
         })

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::builder::{Publisher, Settings};
-use super::engine::FAREWELL;
+use super::engine::{FAREWELL, wait};
 use super::pace::Pace;
 use super::publisher::{OutboxPublisher, Stop};
 use super::verdict::ends_relay;
@@ -72,7 +72,7 @@ pub(super) async fn run<S: OutboxRepository>(
         };
         tokio::select! {
             () = sleep(delay) => {}
-            () = super::engine::wait(&mut wakeup), if is_woken => {}
+            () = wait(&mut wakeup), if is_woken => {}
             () = shutdown.cancelled() => {}
         }
     }

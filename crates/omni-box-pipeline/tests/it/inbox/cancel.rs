@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use omni_box_core::{ErrorKind, HandlerOutcome};
 use omni_box_harness::eventually;
-use omni_box_pipeline::InboxOutcome;
-use omni_box_testkit::Operation;
+use omni_box_pipeline::{InboxConsumerRunner, InboxOutcome};
+use omni_box_testkit::{Faulty, MemoryStore, Operation};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,18 +15,28 @@ use super::service::{LONG, Running};
 
 const SOON: Duration = Duration::from_millis(50);
 
+/// Drops a call that has taken a message to its outcome, while the offset is being acknowledged.
+async fn drop_when_done(
+    memory: &Memory,
+    runner: &mut InboxConsumerRunner<Faulty<MemoryStore>>,
+    partition: i32,
+    id: &str,
+) {
+    memory.broker.freeze_commits();
+    memory.broker.send(partition, id, "k", json!({}));
+    tokio::select! {
+        told = runner.process_one(Instant::now() + LONG) => panic!("{told:?} before it is acknowledged"),
+        () = memory.broker.until_frozen() => {}
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_dropped_call_has_done_is_told_by_the_next() {
     for is_revoked in [false, true] {
         let memory = Memory::new();
         let handler = Handler::new(|_, _| async { Ok(HandlerOutcome::Completed) });
         let mut runner = memory.builder(&handler).build().unwrap();
-        memory.broker.freeze_commits();
-        memory.broker.send(0, "m0", "k", json!({}));
-        tokio::select! {
-            told = runner.process_one(Instant::now() + LONG) => panic!("{told:?} before it is acknowledged"),
-            () = memory.broker.until_frozen() => {}
-        }
+        drop_when_done(&memory, &mut runner, 0, "m0").await;
         assert_eq!(memory.completed(), 1);
         if is_revoked {
             memory.broker.revoke();
@@ -59,12 +69,7 @@ async fn what_a_dropped_call_has_done_is_told_before_anything_else_is_done() {
             assert_eq!(runner.process_one(Instant::now() + SOON).await.unwrap(), None, "{case}");
             assert_eq!(memory.plan.calls(Operation::Attach), 2, "{case}");
 
-            memory.broker.freeze_commits();
-            memory.broker.send(done, "done", "k", json!({}));
-            tokio::select! {
-                told = runner.process_one(Instant::now() + LONG) => panic!("{case}: {told:?} before it is acknowledged"),
-                () = memory.broker.until_frozen() => {}
-            }
+            drop_when_done(&memory, &mut runner, done, "done").await;
             if is_revoked {
                 memory.broker.revoke_partition(done);
             }
@@ -88,12 +93,7 @@ async fn what_was_done_is_told_once_the_partition_is_gone() {
     let memory = Memory::new();
     let handler = Handler::new(|_, _| async { Ok(HandlerOutcome::Completed) });
     let mut runner = memory.builder(&handler).build().unwrap();
-    memory.broker.freeze_commits();
-    memory.broker.send(0, "m", "k", json!({}));
-    tokio::select! {
-        told = runner.process_one(Instant::now() + LONG) => panic!("{told:?} before it is acknowledged"),
-        () = memory.broker.until_frozen() => {}
-    }
+    drop_when_done(&memory, &mut runner, 0, "m").await;
     memory.broker.revoke();
     memory.broker.release_commits();
     memory.plan.on(Operation::Detach).freeze_before();
@@ -114,12 +114,7 @@ async fn what_a_dropped_call_has_done_keeps_no_run_from_working() {
     let memory = Memory::new();
     let handler = Handler::new(|_, _| async { Ok(HandlerOutcome::Completed) });
     let mut runner = memory.builder(&handler).build().unwrap();
-    memory.broker.freeze_commits();
-    memory.broker.send(0, "m0", "k", json!({}));
-    tokio::select! {
-        told = runner.process_one(Instant::now() + LONG) => panic!("{told:?} before it is acknowledged"),
-        () = memory.broker.until_frozen() => {}
-    }
+    drop_when_done(&memory, &mut runner, 0, "m0").await;
     memory.broker.release_commits();
     for n in 1..60 {
         memory.broker.send(0, &format!("m{n}"), "k", json!({}));
