@@ -7,7 +7,6 @@ use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, ErrorKind,
     Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement,
     PartitionEnd, QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, TopicPartition,
-    WorkerId,
 };
 use omni_box_sql::{Outcome, known_message};
 use sqlx::PgConnection;
@@ -121,14 +120,14 @@ impl InboxRepository for PgStore {
         &self,
         group: &ConsumerGroup,
         partition: &TopicPartition,
-        worker: &WorkerId,
+        owner: &ClaimToken,
     ) -> Result<PartitionEnd> {
         let mut session = self.session().await?;
         let clean: bool = sqlx::query_scalar(self.queries.inbox_attach.sql())
             .bind(group.as_str())
             .bind(&partition.topic)
             .bind(partition.partition)
-            .bind(worker.as_str())
+            .bind(owner.as_str())
             .fetch_one(&mut *session)
             .await
             .map_err(failed("attach to a partition"))?;
@@ -136,12 +135,18 @@ impl InboxRepository for PgStore {
         Ok(if clean { PartitionEnd::Clean } else { PartitionEnd::Unclean })
     }
 
-    async fn detach(&self, group: &ConsumerGroup, partition: &TopicPartition) -> Result<()> {
+    async fn detach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        owner: &ClaimToken,
+    ) -> Result<()> {
         let mut session = self.session().await?;
         sqlx::query(self.queries.inbox_detach.sql())
             .bind(group.as_str())
             .bind(&partition.topic)
             .bind(partition.partition)
+            .bind(owner.as_str())
             .execute(&mut *session)
             .await
             .map_err(failed("detach from a partition"))?;

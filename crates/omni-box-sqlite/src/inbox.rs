@@ -5,7 +5,7 @@ use std::time::Duration;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
-    QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, Store, TopicPartition, WorkerId,
+    QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, Store, TopicPartition,
 };
 use omni_box_sql::{Outcome, known_message, micros};
 use sqlx::SqliteConnection;
@@ -92,7 +92,7 @@ impl InboxRepository for SqliteStore {
         &self,
         group: &ConsumerGroup,
         partition: &TopicPartition,
-        worker: &WorkerId,
+        owner: &ClaimToken,
     ) -> Result<PartitionEnd> {
         let doing = "attach to a partition";
         let mut tx = self.begin().await?;
@@ -107,7 +107,7 @@ impl InboxRepository for SqliteStore {
             .bind(group.as_str())
             .bind(&partition.topic)
             .bind(partition.partition)
-            .bind(worker.as_str())
+            .bind(owner.as_str())
             .execute(&mut *tx)
             .await
             .map_err(failed(doing))?;
@@ -115,12 +115,18 @@ impl InboxRepository for SqliteStore {
         Ok(if clean.unwrap_or(true) { PartitionEnd::Clean } else { PartitionEnd::Unclean })
     }
 
-    async fn detach(&self, group: &ConsumerGroup, partition: &TopicPartition) -> Result<()> {
+    async fn detach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        owner: &ClaimToken,
+    ) -> Result<()> {
         let mut tx = self.begin().await?;
         sqlx::query(self.queries.inbox_detach.sql())
             .bind(group.as_str())
             .bind(&partition.topic)
             .bind(partition.partition)
+            .bind(owner.as_str())
             .execute(&mut *tx)
             .await
             .map_err(failed("detach from a partition"))?;

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use omni_box_core::{
-    ConsumerGroup, Created, Error, ErrorKind, Event, InboundMessage, InboxEvent, InboxRepository,
-    InboxSettlement, PartitionEnd, QuarantinedMessage, Received, Result, TopicPartition, WorkerId,
+    ClaimToken, ConsumerGroup, Created, Error, ErrorKind, Event, InboundMessage, InboxEvent, InboxRepository,
+    InboxSettlement, PartitionEnd, QuarantinedMessage, Received, Result, TopicPartition,
 };
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
@@ -12,8 +12,8 @@ use crate::table::{Tables, get};
 
 /// Group, topic, partition and offset; the rest as JSON.
 const QUARANTINE: TableDefinition<(&str, &str, i32, i64), &[u8]> = TableDefinition::new("inbox_quarantine");
-/// Partitions whose worker has not detached, by group, topic and number.
-const PARTITIONS: TableDefinition<(&str, &str, i32), ()> = TableDefinition::new("inbox_partitions");
+/// Owners of partitions that have not detached, by group, topic and number.
+const PARTITIONS: TableDefinition<(&str, &str, i32), &str> = TableDefinition::new("inbox_partitions");
 
 /// Key, value, headers, timestamp and error.
 type Kept = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>, Option<DateTime<Utc>>, String);
@@ -103,23 +103,33 @@ impl InboxRepository for RedbStore {
         &self,
         group: &ConsumerGroup,
         partition: &TopicPartition,
-        _worker: &WorkerId,
+        owner: &ClaimToken,
     ) -> Result<PartitionEnd> {
-        let (group, at) = (group.clone(), partition.clone());
+        let (group, at, owner) = (group.clone(), partition.clone(), owner.clone());
         self.write(move |tx, _| {
             let mut partitions = tx.open_table(PARTITIONS).map_err(failed)?;
             let place = (group.as_str(), at.topic.as_str(), at.partition);
-            let before = partitions.insert(place, ()).map_err(failed)?;
+            let before = partitions.insert(place, owner.as_str()).map_err(failed)?;
             Ok(if before.is_some() { PartitionEnd::Unclean } else { PartitionEnd::Clean })
         })
         .await
     }
 
-    async fn detach(&self, group: &ConsumerGroup, partition: &TopicPartition) -> Result<()> {
-        let (group, at) = (group.clone(), partition.clone());
+    async fn detach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        owner: &ClaimToken,
+    ) -> Result<()> {
+        let (group, at, owner) = (group.clone(), partition.clone(), owner.clone());
         self.write(move |tx, _| {
             let mut partitions = tx.open_table(PARTITIONS).map_err(failed)?;
-            partitions.remove((group.as_str(), at.topic.as_str(), at.partition)).map_err(failed)?;
+            let place = (group.as_str(), at.topic.as_str(), at.partition);
+            let is_owner =
+                partitions.get(place).map_err(failed)?.is_some_and(|last| last.value() == owner.as_str());
+            if is_owner {
+                partitions.remove(place).map_err(failed)?;
+            }
             Ok(())
         })
         .await

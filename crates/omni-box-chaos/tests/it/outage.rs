@@ -49,10 +49,6 @@ async fn broker_stops_for_twenty_seconds() -> Result<()> {
     shop.handled(&expired).await?;
     shop.shipping.settled().await;
     assert_no_attempt(&shop).await?;
-    // a partition that was lost begins one message at a time, each with its attempt counted first
-    let spent =
-        format!("select max(attempts_made)::bigint from inbox_events where consumer_group = '{expired}'");
-    assert!(shop.shipping.count(spent).await? <= 1);
     for program in relays.iter_mut().chain([&mut second_relay, &mut consumer, &mut expiring]) {
         program.stop().await?;
     }
@@ -99,10 +95,6 @@ async fn assert_no_attempt(shop: &Shop) -> Result<()> {
     let outbox = "select count(*) from outbox_events where attempts_made > 0";
     assert_eq!(shop.ordering.count(outbox).await?, 0);
     assert_eq!(shop.shipping.count(outbox).await?, 0);
-    let inbox = format!(
-        "select count(*) from inbox_events where attempts_made > 0 and consumer_group = '{}'",
-        shop.group
-    );
-    assert_eq!(shop.shipping.count(inbox).await?, 0);
+    assert_eq!(shop.shipping.count("select count(*) from inbox_events where attempts_made > 0").await?, 0);
     Ok(())
 }

@@ -3,10 +3,9 @@
 use std::future::{Future, ready};
 use std::time::Duration;
 
-use super::{EventRepository, Failure, Savepoints};
+use super::{ClaimToken, EventRepository, Failure, Savepoints};
 use crate::{
     ConsumerGroup, Event, EventId, EventStatus, InboxEvent, QuarantinedMessage, Result, TopicPartition,
-    WorkerId,
 };
 
 /// What the inbox knows of a message, once its row is locked.
@@ -145,8 +144,10 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<InboxEvent>>> + Send;
 
-    /// Notes that a worker begins with a partition, and tells how the one before it ended. A store that keeps no such notes says
+    /// Notes that an owner begins with a partition, and tells how the one before it ended. A store that keeps no such notes says
     /// [`Clean`](PartitionEnd::Clean), and finds no message that ends its process.
+    ///
+    /// - `owner` is another one each time a partition is assigned.
     ///
     /// # Errors
     /// When the database fails.
@@ -154,13 +155,15 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
         &self,
         group: &ConsumerGroup,
         partition: &TopicPartition,
-        worker: &WorkerId,
+        owner: &ClaimToken,
     ) -> impl Future<Output = Result<PartitionEnd>> + Send {
-        let _ = (group, partition, worker);
+        let _ = (group, partition, owner);
         ready(Ok(PartitionEnd::Clean))
     }
 
-    /// Notes that the worker has ended with a partition in good order.
+    /// Notes that an owner has ended with a partition in good order.
+    ///
+    /// - Changes nothing when another one has attached since: that one's end is still open.
     ///
     /// # Errors
     /// When the database fails.
@@ -168,8 +171,9 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
         &self,
         group: &ConsumerGroup,
         partition: &TopicPartition,
+        owner: &ClaimToken,
     ) -> impl Future<Output = Result<()>> + Send {
-        let _ = (group, partition);
+        let _ = (group, partition, owner);
         ready(Ok(()))
     }
 

@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use omni_box_core::{
-    AckHandle, AssignedPartition, Error, Event, InboundMessage, InboxRepository, PartitionEnd, TopicPartition,
+    AckHandle, AssignedPartition, ClaimToken, Error, Event, InboundMessage, InboxRepository, OwnerId,
+    PartitionEnd, TopicPartition,
 };
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -54,6 +54,8 @@ pub(super) struct Partition<S: InboxRepository> {
     pub(super) window: Window,
     pub(super) pace: Pace,
     backlog: Backlog,
+    /// This assignment of the partition, as the store knows it.
+    owner: ClaimToken,
     is_attached: bool,
     /// Messages that still have to go one at a time, because the last owner may have died of one.
     careful: usize,
@@ -78,6 +80,7 @@ impl<S: InboxRepository> Partition<S> {
             partition: assigned.partition,
             messages: assigned.messages,
             ack,
+            owner: ClaimToken::new(&engine.worker, OwnerId::generate()),
             engine,
             is_attached: false,
             careful: 0,
@@ -232,7 +235,7 @@ impl<S: InboxRepository> Partition<S> {
 
     async fn attach(&mut self) {
         let engine = &self.engine;
-        match engine.store.attach(&engine.group, &self.partition, &engine.worker).await {
+        match engine.store.attach(&engine.group, &self.partition, &self.owner).await {
             Ok(end) => {
                 self.is_attached = true;
                 engine.open_database();
@@ -451,11 +454,9 @@ impl<S: InboxRepository> Partition<S> {
     /// Acknowledges what is done and lets the partition go.
     pub(super) async fn close(self) {
         self.acker.finish().await;
-        // a partition that was lost may have its next owner already, whose mark must stay
-        let is_lost = self.ack.lost().now_or_never().is_some();
-        if self.is_attached && !is_lost {
+        if self.is_attached {
             let engine = &self.engine;
-            if let Err(error) = engine.store.detach(&engine.group, &self.partition).await {
+            if let Err(error) = engine.store.detach(&engine.group, &self.partition, &self.owner).await {
                 tracing::warn!(
                     partition = %self.partition, worker_id = %engine.worker, kind = ?error.kind(),
                     "could not note the end of a partition; its next worker will go one message at a time",

@@ -1,1 +1,2 @@
-update {{inbox_partitions}} set clean = true where consumer_group = $1 and topic = $2 and partition = $3
+update {{inbox_partitions}} set clean = true
+where consumer_group = $1 and topic = $2 and partition = $3 and worker = $4

@@ -7,7 +7,7 @@ use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DeliveryMode, DistributedLocking,
     ErrorKind, Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository,
     InboxSettlement, OrderedLanes, OutboxRepository, PartitionEnd, QuarantinedMessage, Received, Result,
-    RetentionPolicies, Savepoints, Store, TopicPartition, Wakeup, WorkerId,
+    RetentionPolicies, Savepoints, Store, TopicPartition, Wakeup,
 };
 
 use super::{FaultPlan, Operation};
@@ -145,13 +145,18 @@ impl<S: InboxRepository> InboxRepository for Faulty<S> {
         &self,
         group: &ConsumerGroup,
         partition: &TopicPartition,
-        worker: &WorkerId,
+        owner: &ClaimToken,
     ) -> Result<PartitionEnd> {
-        self.plan.run(Operation::Attach, self.inner.attach(group, partition, worker)).await
+        self.plan.run(Operation::Attach, self.inner.attach(group, partition, owner)).await
     }
 
-    async fn detach(&self, group: &ConsumerGroup, partition: &TopicPartition) -> Result<()> {
-        self.plan.run(Operation::Detach, self.inner.detach(group, partition)).await
+    async fn detach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        owner: &ClaimToken,
+    ) -> Result<()> {
+        self.plan.run(Operation::Detach, self.inner.detach(group, partition, owner)).await
     }
 
     fn savepoints(&self) -> Option<&dyn Savepoints<S::Conn>> {

@@ -6,7 +6,7 @@ mod statement;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
-    QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, TopicPartition, WorkerId,
+    QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, TopicPartition,
 };
 
 pub(super) use self::row::InboxRow;
@@ -51,17 +51,23 @@ impl InboxRepository for MemoryStore {
         &self,
         group: &ConsumerGroup,
         partition: &TopicPartition,
-        _worker: &WorkerId,
+        owner: &ClaimToken,
     ) -> Result<PartitionEnd> {
         let key = (group.to_string(), partition.topic.clone(), partition.partition);
-        let was_clean = self.shared.state().partitions.insert(key, false).unwrap_or(true);
-        Ok(if was_clean { PartitionEnd::Clean } else { PartitionEnd::Unclean })
+        let before = self.shared.state().partitions.insert(key, owner.clone());
+        Ok(if before.is_some() { PartitionEnd::Unclean } else { PartitionEnd::Clean })
     }
 
-    async fn detach(&self, group: &ConsumerGroup, partition: &TopicPartition) -> Result<()> {
+    async fn detach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        owner: &ClaimToken,
+    ) -> Result<()> {
         let key = (group.to_string(), partition.topic.clone(), partition.partition);
-        if let Some(is_clean) = self.shared.state().partitions.get_mut(&key) {
-            *is_clean = true;
+        let mut state = self.shared.state();
+        if state.partitions.get(&key) == Some(owner) {
+            state.partitions.remove(&key);
         }
         Ok(())
     }

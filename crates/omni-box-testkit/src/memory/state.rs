@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use omni_box_core::{Clock, DeliveryMode, OwnerId, QuarantinedMessage};
+use omni_box_core::{ClaimToken, Clock, DeliveryMode, OwnerId, QuarantinedMessage};
 use tokio::sync::watch;
 
 use super::inbox::InboxRow;
@@ -34,8 +34,8 @@ pub(super) struct State {
     pub(super) lanes: Vec<Lane>,
     /// Until when each owner is alive.
     pub(super) relays: BTreeMap<OwnerId, DateTime<Utc>>,
-    /// Whether the last owner of a group's partition has detached.
-    pub(super) partitions: BTreeMap<(String, String, i32), bool>,
+    /// Owners of a group's partitions that have not detached.
+    pub(super) partitions: BTreeMap<(String, String, i32), ClaimToken>,
     pub(super) mode: DeliveryMode,
     commits: u64,
     transactions: u64,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use omni_box_core::{
     BatchSize, ClaimToken, ConsumerGroup, Created, Error, ErrorKind, EventId, EventRepository, Failure,
     FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd, QuarantinedMessage, Received,
-    Result, Savepoints, Store, TopicPartition, WorkerId,
+    Result, Savepoints, Store, TopicPartition,
 };
 use omni_box_postgres::{PgStore, PgTx};
 use sqlx::PgConnection;
@@ -173,13 +173,18 @@ impl InboxRepository for FaultyStore {
         &self,
         group: &ConsumerGroup,
         partition: &TopicPartition,
-        worker: &WorkerId,
+        owner: &ClaimToken,
     ) -> Result<PartitionEnd> {
-        self.inner.attach(group, partition, worker).await
+        self.inner.attach(group, partition, owner).await
     }
 
-    async fn detach(&self, group: &ConsumerGroup, partition: &TopicPartition) -> Result<()> {
-        self.inner.detach(group, partition).await
+    async fn detach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        owner: &ClaimToken,
+    ) -> Result<()> {
+        self.inner.detach(group, partition, owner).await
     }
 
     fn savepoints(&self) -> Option<&dyn Savepoints<PgConnection>> {

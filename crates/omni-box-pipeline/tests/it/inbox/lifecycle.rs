@@ -290,6 +290,8 @@ async fn a_lost_partition_drops_its_transaction_at_once() {
     running.stop().await;
     assert_eq!(service.broker.committed(0), 0);
     assert_eq!(service.count("select count(*) from effects").await, 0);
+    let why = "no message has ended the process: its next owner need not be careful";
+    assert_eq!(service.count("select count(*) from inbox_partitions where not clean").await, 0, "{why}");
     service.database.close().await.unwrap();
 }
 

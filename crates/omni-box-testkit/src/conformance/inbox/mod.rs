@@ -7,14 +7,14 @@ pub mod receive;
 pub mod settle;
 
 use omni_box_core::{
-    ConsumerGroup, Event, EventId, EventRepository, Failure, InboxEvent, InboxRepository, InboxSettlement,
-    NewInboxEvent, PartitionEnd, Received, SourcePosition, TopicPartition, WorkerId,
+    ClaimToken, ConsumerGroup, Event, EventId, EventRepository, Failure, InboxEvent, InboxRepository,
+    InboxSettlement, NewInboxEvent, PartitionEnd, Received, SourcePosition, TopicPartition,
 };
 
 use super::StoreFixture;
 use super::capability::assert_tested;
 use super::specimen::{content, group, inbox};
-use super::table::Table;
+use super::table::{Table, token};
 use super::transaction::{committed, retried};
 
 /// The capabilities that the store offers are those that it is tested for.
@@ -75,12 +75,16 @@ impl<S: InboxRepository> Inbox<S> {
     }
 
     async fn attach(&self, topic: &str) -> PartitionEnd {
-        self.attach_to(&group(), &partition(topic, 0)).await
+        self.attach_to(&group(), &partition(topic, 0), &token()).await
     }
 
-    async fn attach_to(&self, group: &ConsumerGroup, partition: &TopicPartition) -> PartitionEnd {
-        let worker = WorkerId::new("worker-1").expect("a valid name");
-        retried("attach to a partition", async || self.store.attach(group, partition, &worker).await).await
+    async fn attach_to(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        owner: &ClaimToken,
+    ) -> PartitionEnd {
+        retried("attach to a partition", async || self.store.attach(group, partition, owner).await).await
     }
 
     async fn pending_of(&self, partition: &TopicPartition, after: Option<i64>, limit: u32) -> Vec<EventId> {

@@ -1,8 +1,8 @@
 //! What is known of a partition: the messages that were stored first, and how its last owner ended.
 
 use omni_box_core::{
-    Attempt, ConsumerGroup, Event, EventId, FetchFilters, InboxEvent, InboxRepository, NewInboxEvent,
-    PartitionEnd, Retry,
+    Attempt, ClaimToken, ConsumerGroup, Event, EventId, FetchFilters, InboxEvent, InboxRepository,
+    NewInboxEvent, PartitionEnd, Retry,
 };
 
 use super::{Inbox, message, new_message, partition, position};
@@ -199,37 +199,42 @@ fn sorted(mut ids: Vec<EventId>) -> Vec<EventId> {
     ids
 }
 
-/// `attach`: tells whether the worker before has detached. `detach`: notes a good end.
+/// `attach`: tells whether the owner before has detached. `detach`: notes a good end, unless another has attached since.
 pub async fn a_partition_remembers_how_its_owner_ended<F>(fixture: F)
 where
     F: StoreFixture<Store: InboxRepository>,
 {
     let (table, elsewhere) = (Inbox::open(&fixture).await, Inbox::open(&fixture).await);
-    let orders = partition("orders", 0);
-    let detach = async || retried("detach", async || table.store.detach(&group(), &orders).await).await;
-    assert_eq!(table.attach_to(&group(), &orders).await, PartitionEnd::Clean, "nobody had it before");
-    let end = elsewhere.attach_to(&group(), &orders).await;
+    let (orders, group) = (partition("orders", 0), group());
+    let [first, second, third, fourth, fifth] = std::array::from_fn(|_| token());
+    let detach = async |owner: &ClaimToken| {
+        retried("detach", async || table.store.detach(&group, &orders, owner).await).await;
+    };
+    let attach = async |owner: &ClaimToken| elsewhere.attach_to(&group, &orders, owner).await;
+    let end = table.attach_to(&group, &orders, &first).await;
+    assert_eq!(end, PartitionEnd::Clean, "nobody had it before");
+    let end = attach(&second).await;
     assert_eq!(
         end,
         PartitionEnd::Unclean,
         "the one before never detached: a message may have ended its process"
     );
-    detach().await;
-    assert_eq!(elsewhere.attach_to(&group(), &orders).await, PartitionEnd::Clean, "the one before detached");
-    detach().await;
-    detach().await;
-    assert_eq!(
-        elsewhere.attach_to(&group(), &orders).await,
-        PartitionEnd::Clean,
-        "to detach twice is to detach"
-    );
+    detach(&second).await;
+    assert_eq!(attach(&third).await, PartitionEnd::Clean, "the one before detached");
+    detach(&third).await;
+    detach(&third).await;
+    assert_eq!(attach(&fourth).await, PartitionEnd::Clean, "to detach twice is to detach");
+    detach(&first).await;
+    detach(&third).await;
+    let end = attach(&fifth).await;
+    assert_eq!(end, PartitionEnd::Unclean, "who detaches late says nothing of who has attached since");
     let billing = ConsumerGroup::new("billing").expect("a valid name");
     for (group, partition, what) in [
-        (&group(), partition("orders", 1), "partition"),
-        (&group(), partition("users", 0), "topic"),
+        (&group, partition("orders", 1), "partition"),
+        (&group, partition("users", 0), "topic"),
         (&billing, orders.clone(), "group"),
     ] {
-        let end = table.attach_to(group, &partition).await;
+        let end = table.attach_to(group, &partition, &token()).await;
         assert_eq!(end, PartitionEnd::Clean, "another {what} has owners of its own");
     }
 }

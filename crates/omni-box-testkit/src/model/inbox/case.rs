@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, Event as _, EventId, EventRepository as _, FetchFilters, InboxRepository, PartitionEnd,
-    Store as _, TopicPartition,
+    BatchSize, ClaimToken, Event as _, EventId, EventRepository as _, FetchFilters, InboxRepository,
+    PartitionEnd, Store as _, TopicPartition,
 };
 
 use super::operation::{Delivery, Operation, Outcome, Variant};
 use super::table::Table;
 use super::transaction::{Open, Savepoint};
-use super::{Inbox, attach, group};
+use super::{Inbox, attach, group, owner};
 use crate::conformance::InboxFixture;
 use crate::model::call::{self, Checked, Cut, begin, cannot, mismatch, retried};
 use crate::model::clock::{MINUTE, Minute};
@@ -31,7 +31,7 @@ pub(super) struct Case<'a, F: InboxFixture> {
     /// The case's own.
     pub(super) topic: String,
     /// Partitions with an owner that has not detached.
-    attached: BTreeSet<i32>,
+    attached: BTreeMap<i32, ClaimToken>,
 }
 
 impl<'a, F: InboxFixture<Store: InboxRepository>> Case<'a, F> {
@@ -47,7 +47,7 @@ impl<'a, F: InboxFixture<Store: InboxRepository>> Case<'a, F> {
             reasons: 0,
             drawn: Vec::new(),
             topic,
-            attached: BTreeSet::new(),
+            attached: BTreeMap::new(),
         }
     }
 
@@ -231,8 +231,8 @@ impl<'a, F: InboxFixture<Store: InboxRepository>> Case<'a, F> {
         self.make_way().await?;
         self.trace.note(format!("a worker attaches to partition {partition}, cut off {cut:?}"));
         let of = self.partition(partition);
-        let store = &self.ground.elsewhere;
-        let is_cut = match cut.off(attach(store, &of)).await {
+        let (store, owner) = (&self.ground.elsewhere, owner());
+        let is_cut = match cut.off(attach(store, &of, &owner)).await {
             Some(end) => {
                 self.check_end(partition, end?)?;
                 false
@@ -242,17 +242,17 @@ impl<'a, F: InboxFixture<Store: InboxRepository>> Case<'a, F> {
         if is_cut {
             self.ground.fixture.quiet(self.open.len()).await;
             // if it has happened, that worker never detaches
-            let end = attach(store, &of).await?;
+            let end = attach(store, &of, &owner).await?;
             if end == PartitionEnd::Clean {
                 self.check_end(partition, end)?;
             }
         }
-        self.attached.insert(partition);
+        self.attached.insert(partition, owner);
         Ok(())
     }
 
     fn check_end(&self, partition: i32, end: PartitionEnd) -> Checked {
-        let is_unclean = self.ground.remembers && self.attached.contains(&partition);
+        let is_unclean = self.ground.remembers && self.attached.contains_key(&partition);
         if is_unclean == (end == PartitionEnd::Unclean) {
             return Ok(());
         }
@@ -263,12 +263,12 @@ impl<'a, F: InboxFixture<Store: InboxRepository>> Case<'a, F> {
         self.make_way().await?;
         self.trace.note(format!("a worker detaches from partition {partition}, cut off {cut:?}"));
         let (store, of, group) = (&self.ground.elsewhere, self.partition(partition), group());
-        if cut.off(store.detach(&group, &of)).await.is_none() {
+        let owner = self.attached.remove(&partition).unwrap_or_else(owner);
+        if cut.off(store.detach(&group, &of, &owner)).await.is_none() {
             self.ground.fixture.quiet(self.open.len()).await;
         }
         // twice is once
-        retried("detach", async || store.detach(&group, &of).await).await?;
-        self.attached.remove(&partition);
+        retried("detach", async || store.detach(&group, &of, &owner).await).await?;
         Ok(())
     }
 

@@ -7,7 +7,9 @@ mod transaction;
 
 use std::ops::Range;
 
-use omni_box_core::{ConsumerGroup, InboxRepository, PartitionEnd, TopicPartition, WorkerId};
+use omni_box_core::{
+    ClaimToken, ConsumerGroup, InboxRepository, OwnerId, PartitionEnd, TopicPartition, WorkerId,
+};
 use proptest::strategy::Strategy;
 
 use self::case::Case;
@@ -40,7 +42,7 @@ impl<F: InboxFixture<Store: InboxRepository>> Ground for Inbox<F> {
         let probe = TopicPartition { topic: "probe".into(), partition: 0 };
         let mut end = PartitionEnd::Clean;
         for _ in 0..2 {
-            end = attach(&store, &probe).await.unwrap_or_else(|reason| panic!("{reason}"));
+            end = attach(&store, &probe, &owner()).await.unwrap_or_else(|reason| panic!("{reason}"));
         }
         Some(Self { fixture, store, elsewhere, remembers: end == PartitionEnd::Unclean, cases: 0 })
     }
@@ -64,8 +66,15 @@ fn group() -> ConsumerGroup {
     ConsumerGroup::new("shipping").expect("a valid name")
 }
 
-async fn attach<S: InboxRepository>(store: &S, partition: &TopicPartition) -> Checked<PartitionEnd> {
-    let worker = WorkerId::new("worker-1").expect("a valid name");
+fn owner() -> ClaimToken {
+    ClaimToken::new(&WorkerId::new("worker-1").expect("a valid name"), OwnerId::generate())
+}
+
+async fn attach<S: InboxRepository>(
+    store: &S,
+    partition: &TopicPartition,
+    owner: &ClaimToken,
+) -> Checked<PartitionEnd> {
     let group = group();
-    retried("attach to a partition", async || store.attach(&group, partition, &worker).await).await
+    retried("attach to a partition", async || store.attach(&group, partition, owner).await).await
 }

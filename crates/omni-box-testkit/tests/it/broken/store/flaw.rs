@@ -162,6 +162,7 @@ flaws! { Fixture:
     RawKeysAreOne => inbox::partition::a_key_that_is_no_text_has_an_order_of_its_own;
     RawKeysHaveNoOrder => inbox::partition::a_key_that_is_no_text_has_an_order_of_its_own;
     EveryEndIsClean => inbox::partition::a_partition_remembers_how_its_owner_ended;
+    ALateDetachCounts => inbox::partition::a_partition_remembers_how_its_owner_ended;
 
     // savepoints
     ASavepointUndoesTheTransaction => savepoint::a_rollback_undoes_what_was_written_since;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    ConsumerGroup, Event, EventId, InboxEvent, InboxRecord, InboxRepository, InboxSettlement, PartitionEnd,
-    QuarantinedMessage, Received, Result, Savepoints, TopicPartition, WorkerId,
+    ClaimToken, ConsumerGroup, Event, EventId, InboxEvent, InboxRecord, InboxRepository, InboxSettlement,
+    PartitionEnd, QuarantinedMessage, Received, Result, Savepoints, TopicPartition,
 };
 
 use super::Broken;
@@ -106,14 +106,21 @@ impl<S: InboxRepository> InboxRepository for Broken<S> {
         &self,
         group: &ConsumerGroup,
         partition: &TopicPartition,
-        worker: &WorkerId,
+        owner: &ClaimToken,
     ) -> Result<PartitionEnd> {
-        let end = self.inner.attach(group, partition, worker).await?;
+        self.notes().attached = Some(owner.clone());
+        let end = self.inner.attach(group, partition, owner).await?;
         Ok(if self.has(Flaw::EveryEndIsClean) { PartitionEnd::Clean } else { end })
     }
 
-    async fn detach(&self, group: &ConsumerGroup, partition: &TopicPartition) -> Result<()> {
-        self.inner.detach(group, partition).await
+    async fn detach(
+        &self,
+        group: &ConsumerGroup,
+        partition: &TopicPartition,
+        owner: &ClaimToken,
+    ) -> Result<()> {
+        let last = self.notes().attached.clone().filter(|_| self.has(Flaw::ALateDetachCounts));
+        self.inner.detach(group, partition, last.as_ref().unwrap_or(owner)).await
     }
 
     fn savepoints(&self) -> Option<&dyn Savepoints<S::Conn>> {

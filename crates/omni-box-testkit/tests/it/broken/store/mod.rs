@@ -43,6 +43,8 @@ struct Notes {
     /// Lives of events as they seem to be.
     lives: HashMap<EventId, LifecycleRecord>,
     deleted: HashSet<EventId>,
+    /// Who attached last, to whatever partition.
+    attached: Option<ClaimToken>,
     relays: BTreeMap<OwnerId, LeaseRequest>,
     /// Who leased a lane last.
     holders: BTreeMap<LaneId, (OwnerId, Lease)>,
