@@ -100,7 +100,8 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
     /// - A message is stored as it was given, the payload's text to the byte, once in its group.
     ///
     /// # Errors
-    /// When the database fails; [`Contention`](crate::ErrorKind::Contention) when the locks could not be had.
+    /// [`NoTransaction`](crate::ErrorKind::NoTransaction) outside a transaction. When the database fails;
+    /// [`Contention`](crate::ErrorKind::Contention) when the locks could not be had.
     fn receive(
         &self,
         conn: &mut Self::Conn,
@@ -114,7 +115,7 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
     /// - The status becomes `failed` by [`Retry::Never`](super::Retry::Never) only, whatever the attempts are.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`NoTransaction`](crate::ErrorKind::NoTransaction) outside a transaction. When the database fails.
     fn settle(
         &self,
         conn: &mut Self::Conn,
@@ -124,7 +125,7 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
     /// Keeps messages as raw bytes with the reason; the same message again (its group, topic, partition and offset) changes nothing.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`NoTransaction`](crate::ErrorKind::NoTransaction) outside a transaction. When the database fails.
     fn quarantine(
         &self,
         conn: &mut Self::Conn,
