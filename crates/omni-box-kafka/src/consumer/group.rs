@@ -10,6 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
@@ -22,10 +23,19 @@ use crate::error::{classified, kind};
 
 /// Messages of one partition before the next one has its turn.
 const TURN: usize = 256;
-/// How long one question for committed offsets may take.
-const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one question to a broker may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the question for the offset of a single partition may take.
+const ASK_ONE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Shortest time between two questions; nothing is fed while one is asked.
+const ASK_PAUSE: Duration = Duration::from_millis(500);
+/// How long the answers of a check count, of which some come only when a fetch was tried again.
+const CHECK: Duration = Duration::from_secs(60);
 /// Longest wait between two looks at a drain.
 const DRAIN_POLL: Duration = Duration::from_millis(100);
+
+/// Where a partition stands that is paused: no broker need be asked for it, and nothing is read there.
+const NOT_YET: Offset = Offset::Offset(0);
 
 /// What the application is told.
 pub(super) type News = Result<(Arc<Partition>, AssignedPartition)>;
@@ -33,6 +43,18 @@ pub(super) type News = Result<(Arc<Partition>, AssignedPartition)>;
 struct Slot {
     partition: Arc<Partition>,
     queue: PartitionQueue<Group>,
+    /// What is handed over once the group's offset is known; the partition is paused until then.
+    waiting: Option<AssignedPartition>,
+}
+
+/// Which topics this user may not read.
+#[derive(Default)]
+struct Bars {
+    /// As far as librdkafka said; it says so once, and does not say when it is over.
+    topics: BTreeSet<String>,
+    /// When it was last asked whether all of it is still so.
+    checked: Option<Instant>,
+    told: bool,
 }
 
 /// The consumer's context: its partitions, and how they are handed over.
@@ -47,13 +69,17 @@ pub(super) struct Group {
     broker_down: AtomicBool,
     refused: AtomicBool,
     missing: AtomicBool,
-    /// What is subscribed to, and which of it this user may not read.
+    /// What is subscribed to by name.
     topics: BTreeSet<String>,
-    barred: Mutex<BTreeSet<String>>,
+    bars: Mutex<Bars>,
+    /// When a broker may be asked again.
+    ask_again: Mutex<Instant>,
+    /// Partitions whose offsets are asked for one by one: librdkafka tries again as long as one is held up by a transaction, and gives
+    /// no other's meanwhile.
+    alone: Mutex<Vec<TopicPartition>>,
     /// What went wrong last, such as a handshake.
     failure: Mutex<Option<String>>,
     drain_deadline: Duration,
-    patience: Duration,
     window: usize,
 }
 
@@ -69,11 +95,12 @@ impl Group {
             broker_down: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             missing: AtomicBool::new(false),
-            topics: config.topics.iter().cloned().collect(),
-            barred: Mutex::default(),
+            topics: config.topics.iter().filter(|topic| !topic.starts_with('^')).cloned().collect(),
+            bars: Mutex::default(),
+            ask_again: Mutex::new(Instant::now()),
+            alone: Mutex::default(),
             failure: Mutex::default(),
             drain_deadline: config.drain_deadline,
-            patience: config.max_poll_interval() / 2,
             window: config.window,
         }
     }
@@ -104,8 +131,10 @@ impl Group {
 
     /// Does the rewinds and feeds every partition that has room. Says whether there may be more.
     pub(super) fn serve(&self, consumer: &BaseConsumer<Self>) -> bool {
+        self.start_waiting(consumer);
+        self.judge_bars(consumer);
         let mut more = false;
-        for Slot { partition, queue } in self.slots().values() {
+        for Slot { partition, queue, .. } in self.slots().values() {
             partition.rewind(consumer);
             let mut trouble = None;
             let fed = partition.feed(TURN, || match queue.poll(Duration::ZERO)? {
@@ -180,28 +209,94 @@ impl Group {
 
     /// One topic may not be read. It is waited for as long as there is another.
     fn bar(&self, topic: &str, error: &KafkaError) {
-        let all_barred = {
-            let mut barred = self.barred();
-            if !barred.insert(topic.to_owned()) {
-                return;
-            }
-            *barred == self.topics
-        };
-        tracing::error!(topic, %error, "kafka refuses this topic to this consumer, waiting for it");
-        if all_barred {
-            let refused = Error::new(ErrorKind::Unauthorized, "kafka refuses every topic to this consumer");
-            self.tell(Err(refused.with_source(error.clone())));
+        if self.bars().topics.insert(topic.to_owned()) {
+            tracing::error!(topic, %error, "kafka refuses this topic to this consumer, waiting for it");
         }
     }
 
     fn unbar(&self, topic: &str) {
-        if self.barred().remove(topic) {
+        if self.bars().topics.remove(topic) {
             tracing::info!(topic, "topic can be read again");
         }
     }
 
-    fn barred(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.barred.lock().unwrap_or_else(PoisonError::into_inner)
+    fn bars(&self) -> MutexGuard<'_, Bars> {
+        self.bars.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells when nothing may be read, after it was asked whether that is still so.
+    fn judge_bars(&self, consumer: &BaseConsumer<Self>) {
+        if !self.all_barred() {
+            self.bars().told = false;
+            return;
+        }
+        if self.bars().told {
+            return;
+        }
+        let is_checked = self.bars().checked.is_some_and(|checked| checked.elapsed() < CHECK);
+        if !is_checked && !self.check_bars(consumer) {
+            return;
+        }
+        if self.all_barred() {
+            self.bars().told = true;
+            let code = RDKafkaErrorCode::TopicAuthorizationFailed;
+            let refused = Error::new(ErrorKind::Unauthorized, "kafka refuses every topic to this consumer");
+            self.tell(Err(refused.with_source(KafkaError::MessageConsumption(code))));
+        }
+    }
+
+    /// Whether this is so of every topic that is subscribed to by name or has a partition here.
+    fn all_barred(&self) -> bool {
+        let (bars, slots) = (self.bars(), self.slots());
+        let mut topics = self.topics.iter().chain(slots.keys().map(|id| &id.topic)).peekable();
+        topics.peek().is_some() && topics.all(|topic| bars.topics.contains(topic))
+    }
+
+    /// Keeps the bars of topics that are refused by name, and takes the others away: their partitions are fetched anew, which tells
+    /// what is refused still. Says whether all were asked for.
+    fn check_bars(&self, consumer: &BaseConsumer<Self>) -> bool {
+        let Some(asked) = self.may_ask() else { return false };
+        let started = Instant::now();
+        let topics = self.bars().topics.clone();
+        for topic in topics {
+            let metadata = match consumer.fetch_metadata(Some(&topic), ASK_TIMEOUT) {
+                Ok(metadata) => metadata,
+                Err(error) => {
+                    tracing::debug!(topic, %error, "topic cannot be asked for");
+                    self.asked(asked);
+                    return false;
+                }
+            };
+            let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+            if metadata.topics().iter().any(|topic| topic.error() == Some(refused)) {
+                continue;
+            }
+            self.bars().topics.remove(&topic);
+            let is_read = |(id, slot): &(&TopicPartition, &Slot)| id.topic == topic && slot.waiting.is_none();
+            let here = list(self.slots().iter().filter(is_read).map(|(id, _)| id));
+            // fetches from where it is, and tells an error again
+            if let Err(error) = consumer.pause(&here).and_then(|()| consumer.resume(&here)) {
+                tracing::warn!(topic, %error, "partitions cannot be fetched anew");
+            }
+        }
+        self.asked(asked);
+        self.bars().checked = Some(started);
+        true
+    }
+
+    /// When the question begins, if one may be asked now.
+    fn may_ask(&self) -> Option<Instant> {
+        let now = Instant::now();
+        (now >= *self.ask_again()).then_some(now)
+    }
+
+    /// A broker that takes long is asked at most half of the time.
+    fn asked(&self, began: Instant) {
+        *self.ask_again() = Instant::now() + began.elapsed().max(ASK_PAUSE);
+    }
+
+    fn ask_again(&self) -> MutexGuard<'_, Instant> {
+        self.ask_again.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reached(&self) {
@@ -211,81 +306,138 @@ impl Group {
         }
     }
 
+    /// Every partition is assigned at once, and those whose offset is not known yet are paused: other partitions go on, and whichever
+    /// way they go again, they are assigned.
     fn assign(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) {
-        let start = self.starting_points(consumer, assigned);
-        let mut fresh = Vec::new();
-        let owner = self.consumer.get().and_then(Weak::upgrade);
-        if let (Some(owner), false) = (owner, self.is_closing()) {
-            for element in start.elements() {
-                let id = TopicPartition { topic: element.topic().to_owned(), partition: element.partition() };
-                // before it is assigned, so that none of its messages goes elsewhere
-                let Some(mut queue) = owner.split_partition_queue(&id.topic, id.partition) else { continue };
-                let bell = Arc::clone(&self.bell);
-                queue.set_nonempty_callback(move || bell.ring());
-                let (partition, messages) =
-                    Partition::new(id.clone(), self.window, Arc::clone(&self.bell), Arc::downgrade(&owner));
-                self.slots().insert(id.clone(), Slot { partition: Arc::clone(&partition), queue });
-                let ack = Box::new(Handle(Arc::clone(&partition)));
-                fresh.push((partition, AssignedPartition { partition: id, messages, ack }));
-            }
+        let ids: Vec<_> = assigned.elements().iter().map(id).collect();
+        let mut known = HashMap::new();
+        if let (Some(owner), false) = (self.consumer.get().and_then(Weak::upgrade), self.is_closing()) {
+            ids.iter().for_each(|id| self.prepare(&owner, id.clone()));
+            known = self.starting_points(consumer, ids.clone());
         }
-        let done = match consumer.rebalance_protocol() {
+        let start = assigned.clone();
+        for mut element in start.elements() {
+            // fails for negative offsets only
+            let _ = element.set_offset(known.get(&id(&element)).copied().unwrap_or(NOT_YET));
+        }
+        let (ready, unknown): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| known.contains_key(id));
+        if !unknown.is_empty() {
+            // nothing is read of them meanwhile, and nobody else says why
+            tracing::warn!(partitions = unknown.len(), "waiting for the group's offsets of new partitions");
+        }
+        // a pause outlives an assignment
+        let done = consumer.pause(&list(&unknown)).and_then(|()| consumer.resume(&list(&ready)));
+        let done = done.and_then(|()| match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&start),
             _ => consumer.assign(&start),
-        };
+        });
         if let Err(error) = done {
             self.tell(Err(classified("partitions cannot be assigned", error)));
         }
-        for (partition, assigned) in fresh {
-            self.missing.store(false, Ordering::Relaxed);
-            self.unbar(&partition.id.topic);
-            tracing::info!(partition = %partition.id, "partition assigned");
-            self.tell(Ok((partition, assigned)));
-        }
+        ready.iter().for_each(|id| self.hand_over(id));
         self.reached();
     }
 
-    /// Behind the committed offset, or at the beginning where there is none.
+    fn prepare(&self, owner: &Arc<BaseConsumer<Self>>, id: TopicPartition) {
+        // before it is assigned, so that none of its messages goes elsewhere
+        let Some(mut queue) = owner.split_partition_queue(&id.topic, id.partition) else { return };
+        let bell = Arc::clone(&self.bell);
+        queue.set_nonempty_callback(move || bell.ring());
+        let (partition, messages) =
+            Partition::new(id.clone(), self.window, Arc::clone(&self.bell), Arc::downgrade(owner));
+        let ack = Box::new(Handle(Arc::clone(&partition)));
+        let waiting = Some(AssignedPartition { partition: id.clone(), messages, ack });
+        self.slots().insert(id, Slot { partition, queue, waiting });
+    }
+
+    fn hand_over(&self, id: &TopicPartition) {
+        let ready = self
+            .slots()
+            .get_mut(id)
+            .and_then(|slot| slot.waiting.take().map(|assigned| (Arc::clone(&slot.partition), assigned)));
+        let Some((partition, assigned)) = ready else { return };
+        self.missing.store(false, Ordering::Relaxed);
+        self.unbar(&id.topic);
+        tracing::info!(partition = %id, "partition assigned");
+        self.tell(Ok((partition, assigned)));
+    }
+
+    /// Starts partitions whose offset is known by now.
+    fn start_waiting(&self, consumer: &BaseConsumer<Self>) {
+        if self.is_closing() || self.may_ask().is_none() {
+            return;
+        }
+        for (id, at) in self.starting_points(consumer, self.next_to_ask()) {
+            let sought = consumer.seek(&id.topic, id.partition, at, ASK_TIMEOUT);
+            match sought.and_then(|()| consumer.resume(&list([&id]))) {
+                Ok(()) => self.hand_over(&id),
+                Err(error) => tracing::debug!(partition = %id, %error, "partition cannot be started yet"),
+            }
+        }
+    }
+
+    /// One that is asked for alone, or all that wait.
+    fn next_to_ask(&self) -> Vec<TopicPartition> {
+        let slots = self.slots();
+        let waits = |id: &TopicPartition| slots.get(id).is_some_and(|slot| slot.waiting.is_some());
+        let mut alone = self.alone();
+        while let Some(id) = alone.pop() {
+            if waits(&id) {
+                return vec![id];
+            }
+        }
+        slots.keys().filter(|id| waits(id)).cloned().collect()
+    }
+
+    fn alone(&self) -> MutexGuard<'_, Vec<TopicPartition>> {
+        self.alone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Behind the committed offset, or at the beginning where there is none; without those of which it is not known yet.
     fn starting_points(
         &self,
         consumer: &BaseConsumer<Self>,
-        assigned: &TopicPartitionList,
-    ) -> TopicPartitionList {
-        let until = Instant::now() + self.patience;
-        let mut told = false;
-        while assigned.count() > 0 && !self.is_closing() && Instant::now() < until {
-            match consumer.committed_offsets(assigned.clone(), ASK_TIMEOUT) {
-                Ok(committed) if committed.elements().iter().all(|element| element.error().is_ok()) => {
-                    for element in &mut committed.elements() {
-                        if !matches!(element.offset(), Offset::Offset(_)) {
-                            // fails for negative offsets only
-                            let _ = element.set_offset(Offset::Beginning);
-                        }
-                    }
-                    return committed;
-                }
-                Ok(_) => tracing::debug!("committed offsets are not all known yet"),
-                Err(error) => tracing::debug!(%error, "committed offsets are not known yet"),
-            }
-            // nothing is read of these partitions meanwhile, and nobody else says why
-            if !std::mem::replace(&mut told, true) {
-                tracing::warn!(
-                    partitions = assigned.count(),
-                    "waiting for the group's offsets of new partitions"
-                );
-            }
-            self.bell.wait(DRAIN_POLL);
+        ids: Vec<TopicPartition>,
+    ) -> HashMap<TopicPartition, Offset> {
+        let mut known = HashMap::new();
+        if ids.is_empty() {
+            return known;
         }
-        assigned.clone()
+        let began = Instant::now();
+        let timeout = if ids.len() == 1 { ASK_ONE_TIMEOUT } else { ASK_TIMEOUT };
+        match consumer.committed_offsets(list(&ids), timeout) {
+            Ok(committed) => {
+                for element in committed.elements() {
+                    match (element.error(), element.offset()) {
+                        (Ok(()), at @ Offset::Offset(_)) => drop(known.insert(id(&element), at)),
+                        (Ok(()), _) => drop(known.insert(id(&element), Offset::Beginning)),
+                        (Err(error), _) => self.offset_trouble(&id(&element), &error),
+                    }
+                }
+            }
+            Err(error) => {
+                let is_late = error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut);
+                if is_late && ids.len() > 1 {
+                    *self.alone() = ids.clone();
+                }
+                self.trouble(&error);
+            }
+        }
+        if known.len() < ids.len() {
+            self.asked(began);
+        }
+        known
+    }
+
+    fn offset_trouble(&self, id: &TopicPartition, error: &KafkaError) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => self.bar(&id.topic, error),
+            _ => tracing::debug!(partition = %id, %error, "committed offset is not known yet"),
+        }
     }
 
     fn unassign(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) {
-        let ids = revoked.elements();
-        let ids = ids.iter().map(|element| TopicPartition {
-            topic: element.topic().to_owned(),
-            partition: element.partition(),
-        });
-        let ids: Vec<_> = ids.collect();
+        let ids: Vec<_> = revoked.elements().iter().map(id).collect();
         if let Err(error) = self.let_go(consumer, &ids) {
             tracing::warn!(error = %error.chain(), "last commit before a hand-over failed; messages come again");
         }
@@ -373,6 +525,18 @@ impl Group {
     pub(super) fn abandon(&self) {
         self.slots().values().for_each(|slot| slot.partition.lose());
     }
+}
+
+fn id(element: &TopicPartitionListElem<'_>) -> TopicPartition {
+    TopicPartition { topic: element.topic().to_owned(), partition: element.partition() }
+}
+
+fn list<'a>(ids: impl IntoIterator<Item = &'a TopicPartition>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for id in ids {
+        list.add_partition(&id.topic, id.partition);
+    }
+    list
 }
 
 impl ClientContext for Group {

@@ -27,9 +27,14 @@ use crate::error::classified;
 /// - A group without an offset starts at the beginning of its topics. An offset out of range, such as one that retention has overtaken,
 ///   stops its partition: this is logged as an error, its stream stays silent until it is assigned again, other partitions go on. Set
 ///   the group's offset while no member runs; Kafka does not let it be set before.
-/// - A topic that is missing, or that this user may not read, is logged and waited for, other topics go on. Where this user may read none,
-///   [`next_partition`](EventConsumer::next_partition) returns [`Unauthorized`](ErrorKind::Unauthorized), and
-///   [`Misconfigured`](ErrorKind::Misconfigured) where the broker refuses the group's settings, such as `session.timeout.ms`.
+/// - A topic that is missing, or that this user may not read, is logged and waited for, other topics go on. Where this user may read none
+///   of those subscribed to by name and of those with a partition here, [`next_partition`](EventConsumer::next_partition) returns
+///   [`Unauthorized`](ErrorKind::Unauthorized); Kafka is asked again before. Topics that match a pattern, and that this user may not
+///   describe, are as if they were missing.
+/// - [`Misconfigured`](ErrorKind::Misconfigured) is returned where the broker refuses the group's settings, such as `session.timeout.ms`.
+/// - A partition is handed over once the group's offset is known. As long as Kafka does not tell it, as for a transaction that goes on, this
+///   is logged and waited for, without end. Other partitions go on; they rest while it is asked, up to 5 s when partitions come and up to
+///   half of the time after that if Kafka does not answer.
 /// - A partition that is revoked may finish within the drain deadline; its position is committed before it goes.
 /// - Acknowledgements made at the same time share a commit. While the broker is away a commit waits, at most `session.timeout.ms`; after that
 ///   the partition is lost anyway.

@@ -333,7 +333,7 @@ async fn an_offset_that_retention_has_overtaken_stops_its_partition_and_no_other
 }
 
 /// Sets the group's offset of partition 0.
-async fn set_offset(brokers: &str, group: &str, topic: &str, offset: i64) {
+pub(crate) async fn set_offset(brokers: &str, group: &str, topic: &str, offset: i64) {
     let operator: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().unwrap();
     let mut list = TopicPartitionList::new();

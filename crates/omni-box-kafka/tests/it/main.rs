@@ -6,6 +6,8 @@ mod chatter;
 mod cluster;
 mod conformance;
 mod consume;
+mod denied;
+mod denier;
 mod fatal;
 mod handover;
 mod lost;
