@@ -64,8 +64,10 @@ async fn consumer_freezes_and_comes_back() -> Result<()> {
         shop.progress(300).await?;
         frozen.freeze()?;
         // all partitions again, those of the frozen one too: what is published now is handled by the other
-        let other =
-            format!("select count(*) = 4 from inbox_partitions where worker = 'c{}' and not clean", 1 - turn);
+        let other = format!(
+            "select count(*) = 4 from inbox_partitions where worker like 'c{}/%' and not clean",
+            1 - turn
+        );
         shop.shipping.until(SETTLES, other).await;
         shop.progress(300).await?;
         frozen.thaw()?;
@@ -90,7 +92,7 @@ async fn group_rebalances_around_a_slow_handler() -> Result<()> {
         shop.progress(30).await?;
         let mut guest = shop.consumer(&format!("c{turn}"), "--slow-ms 100").await?;
         shop.shipping
-            .until(SOON, format!("select count(*) > 0 from inbox_partitions where worker = 'c{turn}'"))
+            .until(SOON, format!("select count(*) > 0 from inbox_partitions where worker like 'c{turn}/%'"))
             .await;
         shop.progress(30).await?;
         guest.stop().await?;
@@ -179,7 +181,7 @@ async fn consumer_is_killed_while_a_key_waits() -> Result<()> {
             .until(
                 SOON,
                 format!(
-                    "select count(*) = 1 from inbox_partitions where worker = '{name}' and partition = 0"
+                    "select count(*) = 1 from inbox_partitions where worker like '{name}/%' and partition = 0"
                 ),
             )
             .await;
