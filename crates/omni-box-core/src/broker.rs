@@ -10,7 +10,7 @@ use crate::{EventId, InboundMessage, OutboxEvent, Result, TopicPartition};
 
 /// What a publisher keeps in order while several sends are in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InFlight {
+pub enum SendOrder {
     /// Events submitted in order arrive in order, however many are in flight: a failure that is not one event's own fails
     /// everything behind it too.
     Ordered,
@@ -55,8 +55,8 @@ impl fmt::Debug for Reporter {
 #[async_trait]
 pub trait EventPublisher: Send + Sync + 'static {
     /// Says what order it keeps.
-    fn in_flight(&self) -> InFlight {
-        InFlight::OnePerKey
+    fn send_order(&self) -> SendOrder {
+        SendOrder::OnePerKey
     }
 
     /// Takes events in order and reports each exactly once.

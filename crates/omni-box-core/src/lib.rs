@@ -20,8 +20,8 @@ mod retry;
 mod store;
 
 pub use broker::{
-    AckHandle, AssignedPartition, DeliveryReport, EventConsumer, EventPublisher, InFlight, NullAckHandle,
-    Reporter,
+    AckHandle, AssignedPartition, DeliveryReport, EventConsumer, EventPublisher, NullAckHandle, Reporter,
+    SendOrder,
 };
 pub use clock::{Clock, SystemClock};
 pub use converter::{

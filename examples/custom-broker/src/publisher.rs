@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::Utc;
 use omni_box_core::{
-    Encoded, Error, ErrorKind, Event as _, EventConverter, EventPublisher, FailureClass, InFlight,
-    OutboxEvent, Reporter, Result,
+    Encoded, Error, ErrorKind, Event as _, EventConverter, EventPublisher, FailureClass, OutboxEvent,
+    Reporter, Result, SendOrder,
 };
 use reqwest::{Client, Method, StatusCode, Url, redirect};
 use tokio::sync::Semaphore;
@@ -78,8 +78,8 @@ impl WebhookPublisher {
 
 #[async_trait]
 impl EventPublisher for WebhookPublisher {
-    fn in_flight(&self) -> InFlight {
-        InFlight::OnePerKey
+    fn send_order(&self) -> SendOrder {
+        SendOrder::OnePerKey
     }
 
     async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Encoded, Error, ErrorKind, Event, EventConverter, EventPublisher, FailureClass, InFlight, OutboxEvent,
-    Reporter, Result,
+    Encoded, Error, ErrorKind, Event, EventConverter, EventPublisher, FailureClass, OutboxEvent, Reporter,
+    Result, SendOrder,
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, PurgeConfig};
@@ -233,8 +233,8 @@ impl KafkaEventPublisher {
 
 #[async_trait]
 impl EventPublisher for KafkaEventPublisher {
-    fn in_flight(&self) -> InFlight {
-        InFlight::Ordered
+    fn send_order(&self) -> SendOrder {
+        SendOrder::Ordered
     }
 
     async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {

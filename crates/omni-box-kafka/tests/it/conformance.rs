@@ -251,18 +251,18 @@ impl Outages for Mock {
 
 mod apache {
     use super::Apache;
-    omni_box_testkit::publisher_conformance!(Apache, in_flight: Ordered);
+    omni_box_testkit::publisher_conformance!(Apache, send_order: Ordered);
     omni_box_testkit::consumer_conformance!(Apache);
 }
 
 mod proxied {
     use super::Proxied;
-    omni_box_testkit::outage_conformance!(Proxied, in_flight: Ordered);
+    omni_box_testkit::outage_conformance!(Proxied, send_order: Ordered);
 }
 
 mod mock {
     use super::Mock;
-    omni_box_testkit::publisher_conformance!(Mock, in_flight: Ordered);
-    omni_box_testkit::outage_conformance!(Mock, in_flight: Ordered);
+    omni_box_testkit::publisher_conformance!(Mock, send_order: Ordered);
+    omni_box_testkit::outage_conformance!(Mock, send_order: Ordered);
     omni_box_testkit::consumer_conformance!(Mock);
 }

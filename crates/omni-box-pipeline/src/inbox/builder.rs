@@ -122,7 +122,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
 
     /// What happens to the offset of a message that has failed for good; it is committed by default.
     #[must_use]
-    pub fn exactly_once_commit_on_failed(mut self, on_failed: OnFailed) -> Self {
+    pub fn on_failed(mut self, on_failed: OnFailed) -> Self {
         self.on_failed = on_failed;
         self
     }

@@ -121,7 +121,7 @@ pub(super) struct Publisher(pub(super) Arc<dyn EventPublisher>);
 
 impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Publisher({:?})", self.0.in_flight())
+        write!(f, "Publisher({:?})", self.0.send_order())
     }
 }
 

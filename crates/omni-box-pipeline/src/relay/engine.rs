@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    Activity, DeliveryReport, Error, ErrorKind, EventPublisher, FailureClass, InFlight, LaneEvent, LaneId,
-    LaneRead, LaneSettlement, LaneShare, Lease, OrderedLanes, OutboxRepository, OwnerId, Reporter, Result,
+    Activity, DeliveryReport, Error, ErrorKind, EventPublisher, FailureClass, LaneEvent, LaneId, LaneRead,
+    LaneSettlement, LaneShare, Lease, OrderedLanes, OutboxRepository, OwnerId, Reporter, Result, SendOrder,
     Settled, Wakeup,
 };
 use tokio::sync::mpsc;
@@ -131,7 +131,7 @@ impl<S: OutboxRepository> Engine<S> {
             ));
         }
         let now = Instant::now();
-        let one_per_key = publisher.in_flight() == InFlight::OnePerKey
+        let one_per_key = publisher.send_order() == SendOrder::OnePerKey
             || settings.judge.rejection == RejectionPolicy::HoldKey;
         let (reporter, reports) = Reporter::channel();
         Ok(Self {

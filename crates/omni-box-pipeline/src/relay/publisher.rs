@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use omni_box_core::{
     BatchSize, DeliveryMode, Error, ErrorKind, Event, EventId, EventPublisher, FailureClass, FetchFilters,
-    InFlight, LeaseRequest, OutboxMetrics, OutboxRepository, OwnerId, Reporter, Result, RetryPolicy,
+    LeaseRequest, OutboxMetrics, OutboxRepository, OwnerId, Reporter, Result, RetryPolicy, SendOrder,
     WorkerId,
 };
 use tokio::sync::Mutex;
@@ -257,7 +257,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         }
         self.settings.metrics.batch_locked(events.len());
         let mut taken: Vec<EventId> = events.iter().map(|event| event.event.id()).collect();
-        let one_per_key = self.publisher.0.in_flight() == InFlight::OnePerKey
+        let one_per_key = self.publisher.0.send_order() == SendOrder::OnePerKey
             || self.settings.judge.rejection == RejectionPolicy::HoldKey;
         let mut flight = Flight::new(self.settings.judge, one_per_key);
         flight.admit(1, events);

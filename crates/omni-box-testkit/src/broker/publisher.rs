@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Encoded, Error, ErrorKind, Event, EventConverter, EventPublisher, InFlight, OutboxEvent, Reporter,
-    Result, message_headers,
+    Encoded, Error, ErrorKind, Event, EventConverter, EventPublisher, OutboxEvent, Reporter, Result,
+    SendOrder, message_headers,
 };
 
 use super::queue::{Queue, Waiting};
@@ -25,26 +25,26 @@ const QUEUE: usize = 10_000;
 pub struct MemoryPublisher {
     broker: MemoryBroker,
     converter: Arc<dyn EventConverter>,
-    in_flight: InFlight,
+    send_order: SendOrder,
     id: u64,
 }
 
 impl MemoryPublisher {
     pub(super) fn new(broker: &MemoryBroker, converter: impl EventConverter) -> Self {
-        let in_flight = InFlight::Ordered;
+        let send_order = SendOrder::Ordered;
         let id = broker.update(|state| {
             let id = state.next_id();
-            state.queues.insert(id, Queue::new(in_flight));
+            state.queues.insert(id, Queue::new(send_order));
             id
         });
-        Self { broker: broker.clone(), converter: Arc::new(converter), in_flight, id }
+        Self { broker: broker.clone(), converter: Arc::new(converter), send_order, id }
     }
 
     /// Promises no order of what is in flight, and keeps none: it is delivered from the last to the first.
     #[must_use]
     pub fn one_per_key(mut self) -> Self {
-        self.in_flight = InFlight::OnePerKey;
-        self.broker.update(|state| state.queues.insert(self.id, Queue::new(self.in_flight)));
+        self.send_order = SendOrder::OnePerKey;
+        self.broker.update(|state| state.queues.insert(self.id, Queue::new(self.send_order)));
         self
     }
 
@@ -64,15 +64,15 @@ impl MemoryPublisher {
     }
 
     async fn has_room(&self) {
-        let in_flight = || self.broker.state().queues.get(&self.id).map_or(0, |queue| queue.waiting.len());
-        self.broker.until(|| (in_flight() < QUEUE).then_some(())).await;
+        let waiting = || self.broker.state().queues.get(&self.id).map_or(0, |queue| queue.waiting.len());
+        self.broker.until(|| (waiting() < QUEUE).then_some(())).await;
     }
 }
 
 #[async_trait]
 impl EventPublisher for MemoryPublisher {
-    fn in_flight(&self) -> InFlight {
-        self.in_flight
+    fn send_order(&self) -> SendOrder {
+        self.send_order
     }
 
     async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {
@@ -131,6 +131,6 @@ impl Drop for MemoryPublisher {
 
 impl fmt::Debug for MemoryPublisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryPublisher").field("in_flight", &self.in_flight).finish_non_exhaustive()
+        f.debug_struct("MemoryPublisher").field("send_order", &self.send_order).finish_non_exhaustive()
     }
 }

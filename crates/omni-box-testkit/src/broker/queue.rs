@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use omni_box_core::{Error, ErrorKind, EventId, FailureClass, InFlight, Reporter, Result};
+use omni_box_core::{Error, ErrorKind, EventId, FailureClass, Reporter, Result, SendOrder};
 
 use super::NewMessage;
 use super::state::State;
@@ -10,7 +10,7 @@ use super::state::State;
 /// Events that were taken and are not delivered yet.
 pub(super) struct Queue {
     pub(super) waiting: VecDeque<Waiting>,
-    in_flight: InFlight,
+    send_order: SendOrder,
     /// An event failed for a reason that is not its own: nothing behind it may be sent.
     pub(super) is_broken: bool,
 }
@@ -22,15 +22,15 @@ pub(super) struct Waiting {
 }
 
 impl Queue {
-    pub(super) fn new(in_flight: InFlight) -> Self {
-        Self { waiting: VecDeque::new(), in_flight, is_broken: false }
+    pub(super) fn new(send_order: SendOrder) -> Self {
+        Self { waiting: VecDeque::new(), send_order, is_broken: false }
     }
 
     /// What is delivered next. Without a promise of order it is the last: whoever relies on one shall notice.
     fn next(&mut self) -> Option<Waiting> {
-        match self.in_flight {
-            InFlight::Ordered => self.waiting.pop_front(),
-            InFlight::OnePerKey => self.waiting.pop_back(),
+        match self.send_order {
+            SendOrder::Ordered => self.waiting.pop_front(),
+            SendOrder::OnePerKey => self.waiting.pop_back(),
         }
     }
 

@@ -11,7 +11,7 @@
 //! the contract that it checks. The tests need `tokio` with `macros`, `rt-multi-thread` and `time` beside this crate.
 //!
 //! What does not apply has no test, so that no test passes that has shown nothing. One says instead what a store offers, by
-//! `capabilities`, and what a publisher promises, by `in_flight`; a test compares that with what the store or publisher says itself, fails
+//! `capabilities`, and what a publisher promises, by `send_order`; a test compares that with what the store or publisher says itself, fails
 //! if the two differ, and prints what is not applicable.
 //!
 //! A new suite is a module of cases, a macro that lists them, and where it belongs to a capability a line in the macro that
@@ -53,8 +53,8 @@ pub mod events {
 
 /// What the macros call a publisher's promise.
 #[doc(hidden)]
-pub mod in_flight {
-    pub use omni_box_core::InFlight::{OnePerKey, Ordered};
+pub mod send_order {
+    pub use omni_box_core::SendOrder::{OnePerKey, Ordered};
 }
 
 /// Longer than any case takes.

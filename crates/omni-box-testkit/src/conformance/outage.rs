@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use omni_box_core::{ErrorKind, EventPublisher, FailureClass, InFlight, OutboxEvent};
+use omni_box_core::{ErrorKind, EventPublisher, FailureClass, OutboxEvent, SendOrder};
 
 use super::Outages;
 use super::delivery::{Dispatch, among, event, events, eventually, first_appearances, ids, in_time};
-use super::publisher::assert_in_flight;
+use super::publisher::assert_send_order;
 
 /// A publisher that has delivered something, so that it knows broker and topic.
 async fn warm<F: Outages>(fixture: &F) -> (Dispatch<F::Publisher>, String) {
@@ -31,8 +31,8 @@ fn one_of_each_key(topic: &str, count: usize) -> Vec<Arc<OutboxEvent>> {
 }
 
 /// What the publisher promises of what is in flight is what it is tested for.
-pub async fn in_flight_is_what_is_tested_in_outages<F: Outages>(fixture: F, tested: InFlight) {
-    assert_in_flight(fixture.publisher().await.in_flight(), tested);
+pub async fn send_order_is_what_is_tested_in_outages<F: Outages>(fixture: F, tested: SendOrder) {
+    assert_send_order(fixture.publisher().await.send_order(), tested);
 }
 
 /// `submit`: waiting for a broker that is down is no error; what waits is delivered when it is back.
@@ -51,7 +51,7 @@ pub async fn waiting_for_the_broker_is_no_error<F: Outages>(fixture: F) {
     );
 }
 
-/// `InFlight::Ordered`: what waited through an outage arrives in order.
+/// `SendOrder::Ordered`: what waited through an outage arrives in order.
 pub async fn what_waited_arrives_in_order<F: Outages>(fixture: F) {
     let (mut dispatch, topic) = warm(&fixture).await;
     let batch = events(&topic, "key", 60);
@@ -108,7 +108,7 @@ pub async fn what_was_purged_is_not_sent_when_the_broker_is_back<F: Outages>(fix
 pub async fn beginning_again_after_a_purge_keeps_the_order<F: Outages>(fixture: F) {
     let (mut dispatch, topic) = warm(&fixture).await;
     let batch = events(&topic, "key", 30);
-    let step = if dispatch.publisher.in_flight() == InFlight::OnePerKey { 1 } else { 10 };
+    let step = if dispatch.publisher.send_order() == SendOrder::OnePerKey { 1 } else { 10 };
     for outage in 0..3 {
         let from = first_undelivered(&dispatch, &batch);
         let until = (from + step).min(batch.len());

@@ -3,19 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use omni_box_core::{ErrorKind, Event, EventPublisher, FailureClass, InFlight, OutboxEvent};
+use omni_box_core::{ErrorKind, Event, EventPublisher, FailureClass, OutboxEvent, SendOrder};
 
 use super::PublisherFixture;
 use super::delivery::{Dispatch, among, event, events, eventually, first_appearances, ids, keyless, large};
 
 /// What the publisher promises of what is in flight is what it is tested for.
-pub async fn in_flight_is_what_is_tested<F: PublisherFixture>(fixture: F, tested: InFlight) {
-    assert_in_flight(fixture.publisher().await.in_flight(), tested);
+pub async fn send_order_is_what_is_tested<F: PublisherFixture>(fixture: F, tested: SendOrder) {
+    assert_send_order(fixture.publisher().await.send_order(), tested);
 }
 
-pub(super) fn assert_in_flight(promised: InFlight, tested: InFlight) {
-    assert_eq!(promised, tested, "in_flight of the publisher, and what the suite was told");
-    if promised == InFlight::OnePerKey {
+pub(super) fn assert_send_order(promised: SendOrder, tested: SendOrder) {
+    assert_eq!(promised, tested, "send_order of the publisher, and what the suite was told");
+    if promised == SendOrder::OnePerKey {
         println!("not applicable: the order of what is in flight (the publisher promises none)");
     }
 }
@@ -54,7 +54,7 @@ pub async fn what_is_reported_as_delivered_can_be_read<F: PublisherFixture>(fixt
     }
 }
 
-/// `InFlight::Ordered`: events submitted in order arrive in order, however many are in flight. With `OnePerKey` the next event of a key is
+/// `SendOrder::Ordered`: events submitted in order arrive in order, however many are in flight. With `OnePerKey` the next event of a key is
 /// submitted when the one before it is reported.
 pub async fn events_of_a_key_arrive_in_order<F: PublisherFixture>(fixture: F) {
     let topic = fixture.topic().await;
@@ -64,7 +64,7 @@ pub async fn events_of_a_key_arrive_in_order<F: PublisherFixture>(fixture: F) {
     for round in 0..60 {
         let batch: Vec<_> = keys.iter().map(|events| Arc::clone(&events[round])).collect();
         dispatch.submit(&batch).await;
-        if dispatch.publisher.in_flight() == InFlight::OnePerKey {
+        if dispatch.publisher.send_order() == SendOrder::OnePerKey {
             dispatch.settled().await;
         }
     }
@@ -82,7 +82,7 @@ fn assert_in_order(read: &[omni_box_core::EventId], events: &[Arc<OutboxEvent>],
     assert_eq!(appeared, expected, "first appearances of {what}, as they were submitted");
 }
 
-/// `InFlight::Ordered`: the same for one call with many events of one key.
+/// `SendOrder::Ordered`: the same for one call with many events of one key.
 pub async fn a_batch_of_one_key_arrives_in_order<F: PublisherFixture>(fixture: F) {
     let topic = fixture.topic().await;
     let mut dispatch = Dispatch::new(&fixture).await;

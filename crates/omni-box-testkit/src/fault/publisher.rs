@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use omni_box_core::{
-    DeliveryReport, Error, ErrorKind, Event, EventId, EventPublisher, FailureClass, InFlight, OutboxEvent,
-    Reporter, Result,
+    DeliveryReport, Error, ErrorKind, Event, EventId, EventPublisher, FailureClass, OutboxEvent, Reporter,
+    Result, SendOrder,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -116,8 +116,8 @@ impl Shared {
 
 #[async_trait]
 impl<P: EventPublisher> EventPublisher for FaultyPublisher<P> {
-    fn in_flight(&self) -> InFlight {
-        self.inner.in_flight()
+    fn send_order(&self) -> SendOrder {
+        self.inner.send_order()
     }
 
     async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {

@@ -126,21 +126,21 @@ consumer_fixture!(Wrapped, FaultyConsumer<MemoryConsumer>, |consumer| {
 
 mod plain {
     use super::Plain;
-    omni_box_testkit::publisher_conformance!(Plain, in_flight: Ordered);
-    omni_box_testkit::outage_conformance!(Plain, in_flight: Ordered);
+    omni_box_testkit::publisher_conformance!(Plain, send_order: Ordered);
+    omni_box_testkit::outage_conformance!(Plain, send_order: Ordered);
     omni_box_testkit::consumer_conformance!(Plain);
 }
 
 mod one_per_key {
     use super::OnePerKey;
-    omni_box_testkit::publisher_conformance!(OnePerKey, in_flight: OnePerKey);
-    omni_box_testkit::outage_conformance!(OnePerKey, in_flight: OnePerKey);
+    omni_box_testkit::publisher_conformance!(OnePerKey, send_order: OnePerKey);
+    omni_box_testkit::outage_conformance!(OnePerKey, send_order: OnePerKey);
 }
 
 mod wrapped {
     use super::Wrapped;
-    omni_box_testkit::publisher_conformance!(Wrapped, in_flight: Ordered);
-    omni_box_testkit::outage_conformance!(Wrapped, in_flight: Ordered);
+    omni_box_testkit::publisher_conformance!(Wrapped, send_order: Ordered);
+    omni_box_testkit::outage_conformance!(Wrapped, send_order: Ordered);
     omni_box_testkit::consumer_conformance!(Wrapped);
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omni_box_core::{
     BatchSize, ClaimToken, ConsumerGroup, Created, DeliveryMode, Error, ErrorKind, Event, EventContent,
-    EventId, EventPublisher, EventRepository, EventStatus, FetchFilters, InFlight, InboxEvent,
-    InboxRepository, InboxSettlement, LaneRead, Lease, LeaseRequest, NewInboxEvent, NewOutboxEvent,
-    OmniBoxDomainService, OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, Payload, Received, Reporter,
-    Result, RetentionPolicies, Savepoints, Store, WorkerId,
+    EventId, EventPublisher, EventRepository, EventStatus, FetchFilters, InboxEvent, InboxRepository,
+    InboxSettlement, LaneRead, Lease, LeaseRequest, NewInboxEvent, NewOutboxEvent, OmniBoxDomainService,
+    OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, Payload, Received, Reporter, Result,
+    RetentionPolicies, Savepoints, SendOrder, Store, WorkerId,
 };
 use omni_box_pipeline::OutboxRelay;
 use omni_box_testkit::{MemoryConn, MemoryStore, MemoryTx, TestClock};
@@ -383,8 +383,8 @@ struct Published {
 
 #[async_trait]
 impl EventPublisher for Published {
-    fn in_flight(&self) -> InFlight {
-        InFlight::Ordered
+    fn send_order(&self) -> SendOrder {
+        SendOrder::Ordered
     }
 
     async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {

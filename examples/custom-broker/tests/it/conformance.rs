@@ -45,5 +45,5 @@ impl Outages for Webhook {
     }
 }
 
-omni_box_testkit::publisher_conformance!(Webhook, in_flight: OnePerKey);
-omni_box_testkit::outage_conformance!(Webhook, in_flight: OnePerKey);
+omni_box_testkit::publisher_conformance!(Webhook, send_order: OnePerKey);
+omni_box_testkit::outage_conformance!(Webhook, send_order: OnePerKey);

@@ -140,7 +140,7 @@ async fn a_held_message_keeps_its_offset_until_it_is_requeued() {
         Box::pin(async move { if fails { Err(broken()) } else { Ok(HandlerOutcome::Completed) } })
     });
     let builder = service.builder().handler(act);
-    let running = Running::new(builder.exactly_once_commit_on_failed(OnFailed::Hold));
+    let running = Running::new(builder.on_failed(OnFailed::Hold));
     eventually(LONG, async || service.status("m").await.as_deref() == Some("failed")).await;
     eventually(LONG, async || service.effects("other-key").await == 1).await;
     assert_eq!(service.broker.committed(0), 0);
@@ -163,7 +163,7 @@ async fn a_failed_message_that_is_acknowledged_when_it_is_stored_holds_nothing()
     });
     let run = || {
         let builder = memory.builder(&handler).commit_offset_policy(CommitOffsetPolicy::OnPersist);
-        Running::new(builder.exactly_once_commit_on_failed(OnFailed::Hold))
+        Running::new(builder.on_failed(OnFailed::Hold))
     };
     memory.broker.send(0, "m", "k", json!({"n": 0}));
     let running = run();

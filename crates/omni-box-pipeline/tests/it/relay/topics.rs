@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use omni_box_core::{BatchSize, DeliveryMode, Error, ErrorKind, EventPublisher, InFlight, Reporter};
+use omni_box_core::{BatchSize, DeliveryMode, Error, ErrorKind, EventPublisher, Reporter, SendOrder};
 use omni_box_testkit::{Faulty, FaultyPublisher, MemoryPublisher, Operation};
 use tokio::time::timeout;
 
@@ -35,15 +35,15 @@ const STUCK: &str = "stuck";
 /// reported before a purge. All others, and the broker itself, are well.
 struct OneTopicStuck {
     inner: FaultyPublisher<MemoryPublisher>,
-    in_flight: InFlight,
+    send_order: SendOrder,
     is_stuck: Arc<AtomicBool>,
     waiting: Mutex<Vec<(EventId, Reporter)>>,
 }
 
 #[async_trait]
 impl EventPublisher for OneTopicStuck {
-    fn in_flight(&self) -> InFlight {
-        self.in_flight
+    fn send_order(&self) -> SendOrder {
+        self.send_order
     }
 
     async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {
@@ -71,13 +71,13 @@ impl EventPublisher for OneTopicStuck {
 
 #[tokio::test(start_paused = true)]
 async fn a_topic_that_takes_nothing_stops_no_other() -> Result<()> {
-    for in_flight in [InFlight::Ordered, InFlight::OnePerKey] {
+    for send_order in [SendOrder::Ordered, SendOrder::OnePerKey] {
         let memory = Memory::new(DeliveryMode::Lanes);
         memory.broker.create_topic(STUCK, 2);
         let is_stuck = Arc::new(AtomicBool::new(true));
         let publisher = OneTopicStuck {
             inner: memory.publisher(),
-            in_flight,
+            send_order,
             is_stuck: is_stuck.clone(),
             waiting: Mutex::default(),
         };

@@ -1,15 +1,15 @@
 //! The suites of publishers and consumers.
 
-/// A publisher as tests: the cases of [`EventPublisher`](omni_box_core::EventPublisher). `publisher_conformance!(MyFixture, in_flight: Ordered)`,
+/// A publisher as tests: the cases of [`EventPublisher`](omni_box_core::EventPublisher). `publisher_conformance!(MyFixture, send_order: Ordered)`,
 /// where the fixture is a [`PublisherFixture`](crate::conformance::PublisherFixture).
 ///
-/// `in_flight` is `Ordered` or `OnePerKey`, as the publisher's own; one more test fails where the two differ. With `OnePerKey` there is no
+/// `send_order` is `Ordered` or `OnePerKey`, as the publisher's own; one more test fails where the two differ. With `OnePerKey` there is no
 /// test of the order of what is in flight.
 #[macro_export]
 macro_rules! publisher_conformance {
-    ($fixture:ty, in_flight: $in_flight:ident $(,)?) => {
-        $crate::__in_flight_conformance! { $in_flight, $fixture, (publisher): in_flight_is_what_is_tested }
-        $crate::__ordered_cases! { $in_flight, $fixture, in (publisher):
+    ($fixture:ty, send_order: $send_order:ident $(,)?) => {
+        $crate::__send_order_conformance! { $send_order, $fixture, (publisher): send_order_is_what_is_tested }
+        $crate::__ordered_cases! { $send_order, $fixture, in (publisher):
             a_batch_of_one_key_arrives_in_order
         }
         $crate::__conformance_cases! { PublisherFixture, $fixture, [], in (publisher):
@@ -28,13 +28,13 @@ macro_rules! publisher_conformance {
     };
 }
 
-/// A publisher whose broker goes away as tests: `outage_conformance!(MyFixture, in_flight: Ordered)`, where the fixture is one of
-/// [`Outages`](crate::conformance::Outages). `in_flight` is as in [`publisher_conformance!`](crate::publisher_conformance).
+/// A publisher whose broker goes away as tests: `outage_conformance!(MyFixture, send_order: Ordered)`, where the fixture is one of
+/// [`Outages`](crate::conformance::Outages). `send_order` is as in [`publisher_conformance!`](crate::publisher_conformance).
 #[macro_export]
 macro_rules! outage_conformance {
-    ($fixture:ty, in_flight: $in_flight:ident $(,)?) => {
-        $crate::__in_flight_conformance! { $in_flight, $fixture, (outage): in_flight_is_what_is_tested_in_outages }
-        $crate::__ordered_cases! { $in_flight, $fixture, in (outage):
+    ($fixture:ty, send_order: $send_order:ident $(,)?) => {
+        $crate::__send_order_conformance! { $send_order, $fixture, (outage): send_order_is_what_is_tested_in_outages }
+        $crate::__ordered_cases! { $send_order, $fixture, in (outage):
             what_waited_arrives_in_order
         }
         $crate::__conformance_cases! { PublisherFixture, $fixture, [], in (outage):
@@ -51,13 +51,13 @@ macro_rules! outage_conformance {
 /// The test that what a publisher promises of what is in flight is what it is tested for.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __in_flight_conformance {
-    ($in_flight:ident, $fixture:ty, ($module:ident): $case:ident) => {
+macro_rules! __send_order_conformance {
+    ($send_order:ident, $fixture:ty, ($module:ident): $case:ident) => {
         #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $case() {
             let create = <$fixture as $crate::conformance::PublisherFixture>::create;
             $crate::conformance::check(create, |fixture: $fixture| {
-                $crate::conformance::$module::$case(fixture, $crate::conformance::in_flight::$in_flight)
+                $crate::conformance::$module::$case(fixture, $crate::conformance::send_order::$send_order)
             })
             .await;
         }

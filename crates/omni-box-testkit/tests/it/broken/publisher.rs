@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use omni_box_core::{
-    DeliveryReport, Error, ErrorKind, Event, EventId, EventPublisher, InFlight, OutboxEvent,
-    RawEventConverter, Reporter, Result,
+    DeliveryReport, Error, ErrorKind, Event, EventId, EventPublisher, OutboxEvent, RawEventConverter,
+    Reporter, Result, SendOrder,
 };
 use omni_box_testkit::conformance::{Outages, PublisherFixture};
 use omni_box_testkit::{MemoryBroker, MemoryPublisher};
@@ -84,8 +84,8 @@ impl Broken {
 
 #[async_trait]
 impl EventPublisher for Broken {
-    fn in_flight(&self) -> InFlight {
-        InFlight::Ordered
+    fn send_order(&self) -> SendOrder {
+        SendOrder::Ordered
     }
 
     async fn submit(&self, mut events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {
