@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::{EventId, InboundMessage, OutboxEvent, Result, TopicPartition};
+use crate::{ConsumerGroup, EventId, InboundMessage, OutboxEvent, Result, TopicPartition};
 
 /// What a publisher keeps in order while several sends are in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,22 @@ pub trait EventPublisher: Send + Sync + 'static {
 /// Receives messages of the partitions that are assigned to it.
 #[async_trait]
 pub trait EventConsumer: Send + 'static {
+    /// The group that the consumer joins; `None` if it has no group of its own.
+    ///
+    /// - It is the same before and after [`start`](Self::start).
+    /// - The inbox runner takes it as the scope of deduplication, and refuses a different one.
+    fn consumer_group(&self) -> Option<&ConsumerGroup> {
+        None
+    }
+
+    /// How long a partition's handle may be kept after the partition was revoked; `None` if the consumer sets no limit of its own.
+    ///
+    /// - The consumer waits for a handle at least that long, in [`close`](Self::close) too.
+    /// - The inbox runner drains within this time, and refuses a different one.
+    fn drain_deadline(&self) -> Option<Duration> {
+        None
+    }
+
     /// Joins its group. Calling it again does nothing.
     ///
     /// # Errors

@@ -53,7 +53,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 #[must_use]
 pub struct KafkaConsumerConfig {
     servers: String,
-    group: ConsumerGroup,
+    pub(super) group: ConsumerGroup,
     pub(super) topics: Vec<String>,
     pub(super) drain_deadline: Duration,
     pub(super) window: usize,

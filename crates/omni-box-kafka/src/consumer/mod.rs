@@ -9,9 +9,10 @@ mod partition;
 mod tracker;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::{AssignedPartition, Error, ErrorKind, EventConsumer, Result};
+use omni_box_core::{AssignedPartition, ConsumerGroup, Error, ErrorKind, EventConsumer, Result};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -66,6 +67,14 @@ impl KafkaEventConsumer {
 
 #[async_trait]
 impl EventConsumer for KafkaEventConsumer {
+    fn consumer_group(&self) -> Option<&ConsumerGroup> {
+        Some(&self.config.group)
+    }
+
+    fn drain_deadline(&self) -> Option<Duration> {
+        Some(self.config.drain_deadline)
+    }
+
     async fn start(&mut self) -> Result<()> {
         match self.state {
             State::New => {}

@@ -65,6 +65,14 @@ impl MemoryConsumer {
 
 #[async_trait]
 impl EventConsumer for MemoryConsumer {
+    fn consumer_group(&self) -> Option<&ConsumerGroup> {
+        Some(&self.group)
+    }
+
+    fn drain_deadline(&self) -> Option<Duration> {
+        Some(self.drain_deadline)
+    }
+
     async fn start(&mut self) -> Result<()> {
         match self.membership {
             Membership::New => {}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use omni_box_core::{AckHandle, AssignedPartition, ConsumerGroup, ErrorKind, EventConsumer, TopicPartition};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::ConsumerFixture;
 use super::delivery::{eventually, in_time};
@@ -441,6 +441,34 @@ pub async fn a_partition_that_is_gone_cannot_be_acknowledged<F: ConsumerFixture>
     assert_closed(&*assigned.ack, &offsets).await;
     assert_continues_at(&fixture, &group, &topic, 1, 2, "what was acknowledged too late does not count")
         .await;
+}
+
+/// `consumer_group`: the group that the consumer joins, before and after `start`.
+pub async fn a_consumer_names_its_own_group<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    let assert_own = |named: Option<&ConsumerGroup>, when: &str| {
+        let is_own = named.is_none_or(|named| *named == group);
+        assert!(is_own, "the group that a consumer names {when} is the one it was made for: {named:?}");
+    };
+    let mut consumer = fixture.consumer(&group, &topic).await;
+    assert_own(consumer.consumer_group(), "before it has started");
+    in_time("start", consumer.start()).await.expect("a consumer with valid settings starts");
+    assert_own(consumer.consumer_group(), "once it has started");
+    in_time("close", consumer.close()).await.expect("a consumer that works closes without an error");
+}
+
+/// `drain_deadline`: `close` waits for a handle at least that long.
+pub async fn a_close_waits_as_long_as_the_consumer_says<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    let mut reader = Reader::join(&fixture, &group, &topic).await;
+    let assigned = reader.next().await;
+    let deadline = reader.consumer.drain_deadline().unwrap_or_default();
+    let begun = Instant::now();
+    // whether this is an error is the consumer's to say: nothing was acknowledged
+    let _ = in_time("close, with a handle that is not dropped", reader.consumer.close()).await;
+    let waited = begun.elapsed();
+    assert!(waited >= deadline, "close waited {waited:?} for a handle, the consumer says {deadline:?}");
+    drop(assigned);
 }
 
 async fn assert_closed(ack: &dyn AckHandle, offsets: &[i64]) {

@@ -1,9 +1,10 @@
 //! A consumer that fails where a test wants it to.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::{AckHandle, AssignedPartition, EventConsumer, InboundMessage, Result};
+use omni_box_core::{AckHandle, AssignedPartition, ConsumerGroup, EventConsumer, InboundMessage, Result};
 use tokio::sync::mpsc;
 
 use super::{FaultPlan, Operation};
@@ -26,6 +27,14 @@ impl<C> FaultyConsumer<C> {
 
 #[async_trait]
 impl<C: EventConsumer + Sync> EventConsumer for FaultyConsumer<C> {
+    fn consumer_group(&self) -> Option<&ConsumerGroup> {
+        self.inner.consumer_group()
+    }
+
+    fn drain_deadline(&self) -> Option<Duration> {
+        self.inner.drain_deadline()
+    }
+
     async fn start(&mut self) -> Result<()> {
         self.plan.until_restored().await;
         self.plan.run(Operation::Start, self.inner.start()).await

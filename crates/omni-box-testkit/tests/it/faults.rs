@@ -319,3 +319,12 @@ async fn acknowledgements_and_partitions_fail_as_planned() {
     drop(assigned);
     consumer.close().await.unwrap();
 }
+
+#[test]
+fn a_wrapped_consumer_has_the_group_and_the_drain_deadline_of_the_one_inside() {
+    let (group, deadline) = (ConsumerGroup::new("shipping").unwrap(), Duration::from_secs(7));
+    let inner = MemoryBroker::new().consumer(&group, ["orders"]).drain_deadline(deadline);
+    let consumer = FaultyConsumer::new(inner, &FaultPlan::new());
+    assert_eq!(consumer.consumer_group(), Some(&group));
+    assert_eq!(consumer.drain_deadline(), Some(deadline));
+}

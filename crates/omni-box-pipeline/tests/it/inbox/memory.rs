@@ -121,6 +121,14 @@ struct Watched<C> {
 
 #[async_trait]
 impl<C: EventConsumer + Sync> EventConsumer for Watched<C> {
+    fn consumer_group(&self) -> Option<&ConsumerGroup> {
+        self.inner.consumer_group()
+    }
+
+    fn drain_deadline(&self) -> Option<Duration> {
+        self.inner.drain_deadline()
+    }
+
     async fn start(&mut self) -> Result<()> {
         self.inner.start().await
     }

@@ -1,7 +1,7 @@
 //! Broken consumers.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,6 +47,10 @@ flaws! { Fixture:
     LosesAPartition => consumer::a_dropped_next_partition_loses_none;
     /// All groups are one.
     SharesOffsets => consumer::groups_are_independent;
+    /// Names a group that it does not join.
+    NamesAnotherGroup => consumer::a_consumer_names_its_own_group;
+    /// Promises a longer drain than it gives.
+    PromisesMoreTime => consumer::a_close_waits_as_long_as_the_consumer_says;
     /// The stream goes on when the partition is revoked.
     StreamsOn => consumer::a_revoked_partition_goes_to_another_member;
 }
@@ -119,6 +123,16 @@ fn relay(
 
 #[async_trait]
 impl EventConsumer for Broken {
+    fn consumer_group(&self) -> Option<&ConsumerGroup> {
+        static ANOTHER: LazyLock<ConsumerGroup> = LazyLock::new(|| ConsumerGroup::new("another").unwrap());
+        if self.flaw == Some(Flaw::NamesAnotherGroup) { Some(&ANOTHER) } else { self.inner.consumer_group() }
+    }
+
+    fn drain_deadline(&self) -> Option<Duration> {
+        let promised = EventConsumer::drain_deadline(&self.inner);
+        if self.flaw == Some(Flaw::PromisesMoreTime) { promised.map(|time| time * 2) } else { promised }
+    }
+
     async fn start(&mut self) -> Result<()> {
         self.inner.start().await
     }
