@@ -8,6 +8,25 @@ use std::time::Duration;
 use omni_box_core::{Backoff, Error, RetryPolicy};
 use tokio::time::Instant;
 
+/// A gate's state when its worker was asked for its status.
+///
+/// A worker has a gate before each database and broker that may be down. While a gate is closed, the worker waits and tries again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GateStatus {
+    /// What the gate stands before: `database` or `broker`.
+    pub name: &'static str,
+    /// When the outage began; `None` while the gate is open.
+    pub closed_since: Option<Instant>,
+}
+
+impl GateStatus {
+    /// Whether what stands behind the gate can be used, as far as the worker knows.
+    pub fn is_open(&self) -> bool {
+        self.closed_since.is_none()
+    }
+}
+
 /// The state of one database or broker, as one worker sees it.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -37,6 +56,12 @@ impl Gate {
             tracing::info!(gate = self.what, after = ?since.elapsed(), "available again");
             self.backoff.reset();
         }
+    }
+
+    /// Its state now.
+    #[expect(dead_code, reason = "the workers' status reads it")]
+    pub(crate) fn status(&self) -> GateStatus {
+        GateStatus { name: self.what, closed_since: self.closed_at }
     }
 
     /// How long it has been closed.

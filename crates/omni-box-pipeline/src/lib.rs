@@ -2,13 +2,16 @@
 
 mod gate;
 mod inbox;
+mod outcome;
 mod relay;
 mod settings;
 
+pub use gate::GateStatus;
 pub use inbox::{
     AckStrategy, CommitOffsetPolicy, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder,
-    InboxOutcome, OnFailed,
+    OnFailed,
 };
+pub use outcome::Outcome;
 pub use relay::{
     BatchProcessingResult, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,
     RejectionPolicy,

@@ -122,9 +122,9 @@ pub use omni_box_core::{
     WorkerId, handler_fn, message_headers, typed_handler_fn,
 };
 pub use omni_box_pipeline::{
-    AckStrategy, BatchProcessingResult, CommitOffsetPolicy, InboxConsumeResult, InboxConsumerRunner,
-    InboxConsumerRunnerBuilder, InboxOutcome, OnFailed, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay,
-    OutboxRelayBuilder, RejectionPolicy,
+    AckStrategy, BatchProcessingResult, CommitOffsetPolicy, GateStatus, InboxConsumeResult,
+    InboxConsumerRunner, InboxConsumerRunnerBuilder, OnFailed, OutboxPublisher, OutboxPublisherBuilder,
+    OutboxRelay, OutboxRelayBuilder, Outcome, RejectionPolicy,
 };
 
 pub mod prelude {

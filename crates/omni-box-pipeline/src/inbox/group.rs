@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use super::engine::Engine;
 use super::handling::{Handled, Mark, handle, set_mark};
 use super::judgement::{Fate, LOOK_AGAIN, Stay, Verdict, exhausted, given_up, judge};
-use super::outcome::InboxOutcome;
 use super::policy::AckStrategy;
 use super::setback::{Setback, Stage};
 use super::window::{Body, Item, Key};
+use crate::outcome::Outcome;
 
 /// No handler begins any more in a transaction whose first one began this long ago. What a group saves is the time to commit, of which
 /// little is left then; what it costs grows: locks are held, and everything is done again if it fails.
@@ -200,7 +200,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             Received::Completed(row) => return self.completed(conn, position, row).await,
             Received::Failed(_) => {
                 return Ok(match given_up(self.engine, item) {
-                    Fate::Done(_) => Fate::Done(InboxOutcome::Duplicate),
+                    Fate::Done(_) => Fate::Done(Outcome::Duplicate),
                     held => held,
                 });
             }
@@ -256,7 +256,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             }
             _ => {}
         }
-        Ok(Fate::Done(InboxOutcome::Duplicate))
+        Ok(Fate::Done(Outcome::Duplicate))
     }
 
     async fn handle(
@@ -278,10 +278,10 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             Some(message) => {
                 let consumer_group = self.engine.group.clone();
                 self.quarantine.push(QuarantinedMessage { consumer_group, message: message.clone(), error });
-                InboxOutcome::Quarantined
+                Outcome::Quarantined
             }
             // a row that was stored before is its own copy
-            None => InboxOutcome::Duplicate,
+            None => Outcome::Duplicate,
         };
         self.fates[position] = Fate::Done(outcome);
     }

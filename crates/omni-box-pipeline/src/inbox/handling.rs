@@ -15,8 +15,8 @@ use tracing::{Instrument, Span};
 
 use super::engine::Engine;
 use super::judgement::{Cost, Verdict};
-use super::outcome::InboxOutcome;
 use super::setback::{Setback, Stage};
+use crate::outcome::Outcome;
 
 /// Where a transaction's savepoint is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) enum Mark {
 
 /// How a handler ended while its transaction can go on.
 pub(super) enum Handled {
-    Done(InboxOutcome),
+    Done(Outcome),
     Undone(Verdict),
 }
 
@@ -113,11 +113,11 @@ async fn undo<S: InboxRepository>(
     Ok(())
 }
 
-fn settled(outcome: HandlerOutcome) -> Result<InboxOutcome, Verdict> {
+fn settled(outcome: HandlerOutcome) -> Result<Outcome, Verdict> {
     match outcome {
-        HandlerOutcome::Completed => Ok(InboxOutcome::Completed),
-        HandlerOutcome::Skipped => Ok(InboxOutcome::Skipped),
-        HandlerOutcome::Stale => Ok(InboxOutcome::Stale),
+        HandlerOutcome::Completed => Ok(Outcome::Completed),
+        HandlerOutcome::Skipped => Ok(Outcome::Skipped),
+        HandlerOutcome::Stale => Ok(Outcome::Stale),
         HandlerOutcome::Retry { reason, attempt, after, .. } => {
             let cost = if attempt == Attempt::Counted { Cost::Counted } else { Cost::Free };
             Err(Verdict { error: reason, cost, after })

@@ -5,8 +5,8 @@ use std::time::Duration;
 use omni_box_core::{Attempt, Event, Failure, InboxEvent, InboxRepository, Retry};
 
 use super::engine::Engine;
-use super::outcome::InboxOutcome;
 use super::window::Item;
+use crate::outcome::Outcome;
 
 /// A held or far message is looked at again at least this often, so that an operator's requeue is seen.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ pub(super) enum Stay {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// It leaves the window.
-    Done(InboxOutcome),
+    Done(Outcome),
     /// It stays, and its key waits this long.
     Wait(Duration, Stay),
     /// Its row is stored.
@@ -113,5 +113,5 @@ pub(super) fn given_up<S: InboxRepository>(engine: &Engine<S>, item: &Item) -> F
         let delay = FIRST_LOOK.saturating_mul(1 << item.tries.held.min(7)).min(LOOK_AGAIN);
         return Fate::Wait(delay, Stay::Held);
     }
-    Fate::Done(InboxOutcome::Failed)
+    Fate::Done(Outcome::Failed)
 }

@@ -20,6 +20,6 @@ mod setback;
 mod window;
 
 pub use builder::InboxConsumerRunnerBuilder;
-pub use outcome::{InboxConsumeResult, InboxOutcome};
+pub use outcome::InboxConsumeResult;
 pub use policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
 pub use runner::InboxConsumerRunner;

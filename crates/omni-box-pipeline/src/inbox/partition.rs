@@ -17,10 +17,11 @@ use super::acker::Acker;
 use super::engine::Engine;
 use super::group::{Task, attempt};
 use super::judgement::{Fate, Stay};
-use super::outcome::{InboxConsumeResult, InboxOutcome};
+use super::outcome::InboxConsumeResult;
 use super::pace::Pace;
 use super::setback::{Charge, While};
 use super::window::{Body, Item, Window};
+use crate::outcome::Outcome;
 
 /// Rows read at once of those that were stored before.
 const BACKLOG_PAGE: usize = 500;
@@ -66,7 +67,7 @@ pub(super) struct Partition<S: InboxRepository> {
     pub(super) is_stopped: bool,
     abort: CancellationToken,
     /// Outcomes since last asked, if anybody asks.
-    results: Option<Vec<(String, InboxOutcome)>>,
+    results: Option<Vec<(String, Outcome)>>,
 }
 
 impl<S: InboxRepository> Partition<S> {
@@ -133,11 +134,7 @@ impl<S: InboxRepository> Partition<S> {
         // taken when nothing is waited for any more: a call that is dropped leaves it to the next
         let (message_id, outcome) = self.results.take()?.pop()?;
         self.end_single_steps();
-        Some(InboxConsumeResult {
-            message_id,
-            outcome,
-            committed: flushed && outcome != InboxOutcome::Retried,
-        })
+        Some(InboxConsumeResult { message_id, outcome, committed: flushed && outcome != Outcome::Retried })
     }
 
     /// Whether a message's outcome waits to be told.
@@ -384,7 +381,7 @@ impl<S: InboxRepository> Partition<S> {
         let mut passed = 0;
         for (&at, &fate) in group.iter().zip(fates) {
             let is_last = fate == Fate::Stored && self.engine.handler.is_none();
-            let fate = if is_last { Fate::Done(InboxOutcome::Persisted) } else { fate };
+            let fate = if is_last { Fate::Done(Outcome::Persisted) } else { fate };
             passed += usize::from(!matches!(fate, Fate::Later | Fate::Started));
             let item = self.window.get_mut(at);
             if fate != Fate::Later {
@@ -415,8 +412,8 @@ impl<S: InboxRepository> Partition<S> {
                     }
                     match stay {
                         Stay::Scheduled => {}
-                        Stay::Counted | Stay::Free => self.tell(at, InboxOutcome::Retried),
-                        Stay::Held if is_first_look => self.tell(at, InboxOutcome::Failed),
+                        Stay::Counted | Stay::Free => self.tell(at, Outcome::Retried),
+                        Stay::Held if is_first_look => self.tell(at, Outcome::Failed),
                         Stay::Held => {}
                     }
                 }
@@ -430,17 +427,17 @@ impl<S: InboxRepository> Partition<S> {
     }
 
     /// Tells metrics, the log and whoever asked what became of a message.
-    fn tell(&mut self, at: usize, outcome: InboxOutcome) {
+    fn tell(&mut self, at: usize, outcome: Outcome) {
         let item = self.window.get(at);
         let metrics = &self.engine.metrics;
         let event_type = item.event().map_or("", |event| event.event_type());
         match outcome {
-            InboxOutcome::Duplicate => metrics.message_duplicate(),
-            InboxOutcome::Quarantined => metrics.message_quarantined(),
-            InboxOutcome::Persisted => {}
+            Outcome::Duplicate => metrics.message_duplicate(),
+            Outcome::Quarantined => metrics.message_quarantined(),
+            Outcome::Persisted => {}
             _ => metrics.event_processed(event_type, outcome.as_str()),
         }
-        if matches!(outcome, InboxOutcome::Failed | InboxOutcome::Quarantined) {
+        if matches!(outcome, Outcome::Failed | Outcome::Quarantined) {
             tracing::warn!(
                 message_id = item.message_id(), event_type, worker_id = %self.engine.worker,
                 partition = %self.partition, outcome = outcome.as_str(), "message was given up and is kept",

@@ -137,7 +137,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     ///
     /// # Cancel safety
     /// No message is lost. One that was begun is rolled back, and the next call begins it again. One that is done by then is told of by the
-    /// next call, unless the commit was under way: then it may turn out to be a [`Duplicate`](super::InboxOutcome::Duplicate).
+    /// next call, unless the commit was under way: then it may turn out to be a [`Duplicate`](crate::Outcome::Duplicate).
     pub async fn process_one(&mut self, deadline: Instant) -> Result<Option<InboxConsumeResult>> {
         self.start().await?;
         // one at most: nothing else is begun before it is told

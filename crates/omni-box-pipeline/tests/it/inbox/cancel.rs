@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use omni_box_core::{ErrorKind, HandlerOutcome};
 use omni_box_harness::eventually;
-use omni_box_pipeline::{InboxConsumerRunner, InboxOutcome};
+use omni_box_pipeline::{InboxConsumerRunner, Outcome};
 use omni_box_testkit::{Faulty, MemoryStore, Operation};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
@@ -43,7 +43,7 @@ async fn what_a_dropped_call_has_done_is_told_by_the_next() {
         }
         memory.broker.release_commits();
         let told = runner.process_one(Instant::now() + LONG).await.unwrap().expect("it is told");
-        assert_eq!((told.message_id.as_str(), told.outcome), ("m0", InboxOutcome::Completed));
+        assert_eq!((told.message_id.as_str(), told.outcome), ("m0", Outcome::Completed));
         assert_eq!((handler.calls("m0"), told.committed), (1, true));
 
         if is_revoked {
@@ -51,7 +51,7 @@ async fn what_a_dropped_call_has_done_is_told_by_the_next() {
         }
         memory.broker.send(0, "m1", "k", json!({}));
         let next = runner.process_one(Instant::now() + LONG).await.unwrap().expect("the next one");
-        assert_eq!((next.message_id.as_str(), next.outcome), ("m1", InboxOutcome::Completed));
+        assert_eq!((next.message_id.as_str(), next.outcome), ("m1", Outcome::Completed));
         assert_eq!(runner.process_one(Instant::now()).await.unwrap(), None, "nothing is left");
         runner.stop().await.unwrap();
     }
@@ -103,7 +103,7 @@ async fn what_was_done_is_told_once_the_partition_is_gone() {
     }
     memory.plan.release();
     let told = runner.process_one(Instant::now() + LONG).await.unwrap().expect("it is told");
-    assert_eq!((told.message_id.as_str(), told.outcome), ("m", InboxOutcome::Completed));
+    assert_eq!((told.message_id.as_str(), told.outcome), ("m", Outcome::Completed));
     assert_eq!((handler.calls("m"), told.committed), (1, true));
     assert_eq!(runner.process_one(Instant::now()).await.unwrap(), None, "once");
     runner.stop().await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use omni_box_core::{Attempt, ConsumerGroup, EventStatus, HandlerError, HandlerOutcome};
 use omni_box_harness::eventually;
-use omni_box_pipeline::{AckStrategy, CommitOffsetPolicy, InboxConsumerRunner, InboxOutcome, OnFailed};
+use omni_box_pipeline::{AckStrategy, CommitOffsetPolicy, InboxConsumerRunner, OnFailed, Outcome};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -198,14 +198,14 @@ async fn one_message_is_answered_for_while_the_broker_refuses_its_offset() {
             assert_eq!(one().await, None, "its offset comes first");
             assert_eq!(handler.calls("m0"), 0);
         } else {
-            assert_eq!(one().await, Some(("m0".to_owned(), InboxOutcome::Completed, false)));
-            assert_eq!(one().await, Some(("m1".to_owned(), InboxOutcome::Completed, false)));
+            assert_eq!(one().await, Some(("m0".to_owned(), Outcome::Completed, false)));
+            assert_eq!(one().await, Some(("m1".to_owned(), Outcome::Completed, false)));
             assert_eq!(memory.broker.committed(0), 0);
         }
         memory.broker.accept_commits();
         if strategy == AckStrategy::AtMostOnce {
-            assert_eq!(one().await, Some(("m0".to_owned(), InboxOutcome::Completed, true)));
-            assert_eq!(one().await, Some(("m1".to_owned(), InboxOutcome::Completed, true)));
+            assert_eq!(one().await, Some(("m0".to_owned(), Outcome::Completed, true)));
+            assert_eq!(one().await, Some(("m1".to_owned(), Outcome::Completed, true)));
         }
         memory.drained().await;
         runner.stop().await.unwrap();
@@ -239,8 +239,8 @@ async fn one_message_at_a_time() {
             assert_eq!(act.calls.lock().unwrap().values().sum::<u32>(), calls, "one handler per call");
             outcomes.push((result.message_id, result.outcome));
         }
-        assert!(outcomes.contains(&("m1".to_owned(), InboxOutcome::Retried)), "{outcomes:?}");
-        assert_eq!(outcomes.iter().filter(|(_, o)| *o == InboxOutcome::Completed).count(), 4, "{outcomes:?}");
+        assert!(outcomes.contains(&("m1".to_owned(), Outcome::Retried)), "{outcomes:?}");
+        assert_eq!(outcomes.iter().filter(|(_, o)| *o == Outcome::Completed).count(), 4, "{outcomes:?}");
         runner.stop().await.unwrap();
         assert!(runner.process_one(Instant::now()).await.is_err(), "it has stopped");
         assert!(service.broker.is_drained());
