@@ -13,12 +13,15 @@ const ABOVE_ADAPTERS: [&str; 2] = ["omni-box", "omni-box-pipeline"];
 
 const CORE: &str = "omni-box-core";
 /// What is made for those who write stores and brokers.
+const CONFORMANCE: &str = "omni-box-conformance";
+/// What is made for the tests of applications.
 const TESTKIT: &str = "omni-box-testkit";
 /// What stores on SQL databases share.
 const SQL: &str = "omni-box-sql";
 
 /// Which crates of the workspace these ship with: the adapters, and what is made for those who write others.
-const SHIPS_WITH: [(&str, &[&str]); 6] = [
+const SHIPS_WITH: [(&str, &[&str]); 7] = [
+    (CONFORMANCE, &[CORE]),
     ("omni-box-kafka", &[CORE]),
     ("omni-box-postgres", &[CORE, SQL]),
     ("omni-box-prometheus", &[CORE]),
@@ -221,11 +224,16 @@ mod tests {
     }
 
     #[test]
-    fn the_test_kit_ships_with_the_core_alone() {
+    fn the_test_kit_and_the_suites_ship_with_the_core_alone() {
         assert_eq!(errors(&[(TESTKIT, CORE, None), (TESTKIT, "omni-box-pipeline", Some("dev"))]), [""; 0]);
         assert_eq!(
             errors(&[(TESTKIT, "omni-box-pipeline", None)]),
             ["omni-box-testkit must not depend on omni-box-pipeline"]
+        );
+        assert_eq!(errors(&[(CONFORMANCE, CORE, None), (CONFORMANCE, TESTKIT, Some("dev"))]), [""; 0]);
+        assert_eq!(
+            errors(&[(CONFORMANCE, TESTKIT, None)]),
+            ["omni-box-conformance must not depend on omni-box-testkit"]
         );
     }
 

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use omni_box_conformance::{ConsumerFixture, Outages, PublisherFixture};
 use omni_box_core::{ConsumerGroup, EventId, RawEventConverter};
 use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
-use omni_box_testkit::conformance::{ConsumerFixture, Outages, PublisherFixture};
 use rdkafka::ClientConfig;
 use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -251,18 +251,18 @@ impl Outages for Mock {
 
 mod apache {
     use super::Apache;
-    omni_box_testkit::publisher_conformance!(Apache, send_order: Ordered);
-    omni_box_testkit::consumer_conformance!(Apache);
+    omni_box_conformance::publisher_conformance!(Apache, send_order: Ordered);
+    omni_box_conformance::consumer_conformance!(Apache);
 }
 
 mod proxied {
     use super::Proxied;
-    omni_box_testkit::outage_conformance!(Proxied, send_order: Ordered);
+    omni_box_conformance::outage_conformance!(Proxied, send_order: Ordered);
 }
 
 mod mock {
     use super::Mock;
-    omni_box_testkit::publisher_conformance!(Mock, send_order: Ordered);
-    omni_box_testkit::outage_conformance!(Mock, send_order: Ordered);
-    omni_box_testkit::consumer_conformance!(Mock);
+    omni_box_conformance::publisher_conformance!(Mock, send_order: Ordered);
+    omni_box_conformance::outage_conformance!(Mock, send_order: Ordered);
+    omni_box_conformance::consumer_conformance!(Mock);
 }

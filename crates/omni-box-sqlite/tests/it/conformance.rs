@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use chrono::DateTime;
+use omni_box_conformance::{BareConnections, InboxFixture, StoreFixture};
 use omni_box_core::{ConsumerGroup, DeliveryMode, InboundMessage, QuarantinedMessage};
 use omni_box_sqlite::{SqliteConfig, SqliteStore, Table};
-use omni_box_testkit::conformance::{BareConnections, InboxFixture, StoreFixture};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use tokio::time::{Instant, sleep};
 
@@ -147,37 +147,37 @@ fixture!(
 mod default_names {
     use super::DefaultNames;
 
-    omni_box_testkit::outbox_conformance!(
+    omni_box_conformance::outbox_conformance!(
         DefaultNames,
         capabilities: [bulk, lanes, locking, retention, several_lanes, wakeup]
     );
-    omni_box_testkit::inbox_conformance!(
+    omni_box_conformance::inbox_conformance!(
         DefaultNames,
         capabilities: [bulk, locking, partitions, retention, savepoints]
     );
-    omni_box_testkit::model_conformance!(DefaultNames);
+    omni_box_conformance::model_conformance!(DefaultNames);
 
     mod bare_outbox {
         use super::DefaultNames;
 
-        omni_box_testkit::bare_connection_conformance!(DefaultNames, OutboxEvent);
+        omni_box_conformance::bare_connection_conformance!(DefaultNames, OutboxEvent);
     }
 
     mod bare_inbox {
         use super::DefaultNames;
 
-        omni_box_testkit::bare_connection_conformance!(DefaultNames, InboxEvent);
+        omni_box_conformance::bare_connection_conformance!(DefaultNames, InboxEvent);
     }
 }
 
 mod odd_names {
     use super::OddNames;
 
-    omni_box_testkit::outbox_conformance!(
+    omni_box_conformance::outbox_conformance!(
         OddNames,
         capabilities: [bulk, lanes, locking, retention, several_lanes, wakeup]
     );
-    omni_box_testkit::inbox_conformance!(
+    omni_box_conformance::inbox_conformance!(
         OddNames,
         capabilities: [bulk, locking, partitions, retention, savepoints]
     );

@@ -20,7 +20,7 @@ impl NewMessage {
         Self { topic: topic.into(), partition: None, key: None, value: None, headers: Vec::new() }
     }
 
-    /// A message with everything given, as a [`ConsumerFixture`](crate::conformance::ConsumerFixture) is asked to send it.
+    /// A message with everything given, for the tests of consumers.
     pub fn from_parts<N: Into<String>, V: AsRef<[u8]>>(
         topic: impl Into<String>,
         partition: i32,

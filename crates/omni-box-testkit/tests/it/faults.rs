@@ -3,56 +3,15 @@
 use std::time::Duration;
 
 use omni_box_core::{
-    ConsumerGroup, DeliveryMode, ErrorKind, Event, EventConsumer, EventPublisher, EventRepository,
-    InboxEvent, OutboxEvent, OutboxRepository, QuarantinedMessage, RawEventConverter, Reporter, Result,
-    Store,
+    ConsumerGroup, ErrorKind, Event, EventConsumer, EventPublisher, EventRepository, InboxEvent, OutboxEvent,
+    OutboxRepository, RawEventConverter, Reporter, Result, Store,
 };
-use omni_box_testkit::conformance::{InboxFixture, StoreFixture};
 use omni_box_testkit::{
     FaultPlan, Faulty, FaultyConsumer, FaultyPublisher, MemoryBroker, MemoryStore, NewMessage, Operation,
 };
 use tokio::time::{Instant, timeout};
 
 use super::events::{event, ids_of};
-
-/// A wrapped store with nothing planned does what the store inside does, with every capability.
-struct Wrapped(MemoryStore);
-
-impl StoreFixture for Wrapped {
-    type Store = Faulty<MemoryStore>;
-
-    async fn create() -> Option<Self> {
-        Some(Self(MemoryStore::new()))
-    }
-
-    async fn open(&self) -> Faulty<MemoryStore> {
-        Faulty::new(self.0.clone(), &FaultPlan::new())
-    }
-
-    async fn set_mode(&self, mode: DeliveryMode) {
-        self.0.set_delivery_mode(mode).unwrap();
-    }
-
-    async fn advance(&self, by: Duration) {
-        self.0.clock().advance(by);
-    }
-}
-
-impl InboxFixture for Wrapped {
-    async fn quarantined(&self) -> Vec<QuarantinedMessage> {
-        self.0.quarantined()
-    }
-}
-
-mod nothing_planned {
-    use super::Wrapped;
-
-    omni_box_testkit::outbox_conformance!(Wrapped, capabilities: [bulk, lanes, locking, retention, several_lanes, wakeup]);
-    omni_box_testkit::inbox_conformance!(
-        Wrapped,
-        capabilities: [bulk, locking, partitions, retention, savepoints]
-    );
-}
 
 fn store() -> (Faulty<MemoryStore>, FaultPlan) {
     let plan = FaultPlan::new();

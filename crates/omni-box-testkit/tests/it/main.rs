@@ -3,9 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 mod assertions;
-mod broken;
 mod broker;
-mod conformance;
 mod events;
 mod faults;
 mod memory;

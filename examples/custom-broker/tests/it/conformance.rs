@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::Method;
 use custom_broker::WebhookPublisher;
+use omni_box_conformance::{Outages, PublisherFixture};
 use omni_box_core::EventId;
-use omni_box_testkit::conformance::{Outages, PublisherFixture};
 
 use super::receiver::Receiver;
 
@@ -45,5 +45,5 @@ impl Outages for Webhook {
     }
 }
 
-omni_box_testkit::publisher_conformance!(Webhook, send_order: OnePerKey);
-omni_box_testkit::outage_conformance!(Webhook, send_order: OnePerKey);
+omni_box_conformance::publisher_conformance!(Webhook, send_order: OnePerKey);
+omni_box_conformance::outage_conformance!(Webhook, send_order: OnePerKey);

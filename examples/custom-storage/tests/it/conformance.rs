@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use custom_storage::RedbStore;
+use omni_box_conformance::{InboxFixture, StoreFixture};
 use omni_box_core::{DeliveryMode, QuarantinedMessage, Store as _};
 use omni_box_testkit::TestClock;
-use omni_box_testkit::conformance::{InboxFixture, StoreFixture};
 use tempfile::TempDir;
 
 struct File {
@@ -53,6 +53,6 @@ impl InboxFixture for File {
     }
 }
 
-omni_box_testkit::outbox_conformance!(File, capabilities: [bulk, locking, wakeup]);
-omni_box_testkit::inbox_conformance!(File, capabilities: [bulk, locking, partitions]);
-omni_box_testkit::model_conformance!(File, of: [rows, inbox]);
+omni_box_conformance::outbox_conformance!(File, capabilities: [bulk, locking, wakeup]);
+omni_box_conformance::inbox_conformance!(File, capabilities: [bulk, locking, partitions]);
+omni_box_conformance::model_conformance!(File, of: [rows, inbox]);
