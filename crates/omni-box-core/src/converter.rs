@@ -6,11 +6,9 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::event::DEFAULT_VERSION;
 use crate::hidden::Hidden;
 use crate::{Error, Event, FailureClass, OutboxEvent, Result};
-
-/// Version that an envelope carries when the event has none.
-const DEFAULT_SCHEMA_VERSION: &str = "1.0.0";
 
 /// A message's body and what the converter adds to its headers. `Debug` shows no body and no header's value.
 pub struct Encoded<'a> {
@@ -142,7 +140,7 @@ impl EventConverter for EnvelopeEventConverter {
 }
 
 fn schema_version(event: &OutboxEvent) -> &str {
-    event.content().schema_version.as_deref().unwrap_or(DEFAULT_SCHEMA_VERSION)
+    event.content().schema_version.as_deref().unwrap_or(DEFAULT_VERSION)
 }
 
 fn encode<'a>(body: &impl Serialize) -> Result<Encoded<'a>> {

@@ -34,6 +34,7 @@ pub use event::{
     Event, EventContent, EventStatus, Headers, InboxEvent, InboxRecord, Lifecycle, LifecycleRecord, Lock,
     NewInboxEvent, NewOutboxEvent, OutboxEvent, OutboxRecord, Payload, SourcePosition,
 };
+pub use event::{EventSchema, SchemaRegistry, SchemaRegistryBuilder, Upcast};
 pub use handler::{
     AsyncHandlerFn, Attempt, HandlerError, HandlerOutcome, InboxContext, InboxHandler, IntoHandlerResult,
     TransientError, TypedHandlerFn, handler_fn, typed_handler_fn,
@@ -51,3 +52,4 @@ pub use store::{
     LaneSettlement, LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxRepository, PartitionEnd, Received,
     RetentionPolicies, Retry, Savepoints, Settled, Store, Wakeup,
 };
+pub use store::{EventView, InboxExt, IntoOutboxEvent, OutboxExt};

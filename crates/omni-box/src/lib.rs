@@ -121,6 +121,10 @@ pub use omni_box_core::{
     Settled, SourcePosition, Store, SystemClock, TopicPartition, TransientError, TypedHandlerFn, Wakeup,
     WorkerId, handler_fn, message_headers, typed_handler_fn,
 };
+pub use omni_box_core::{
+    EventSchema, EventView, InboxExt, IntoOutboxEvent, OutboxExt, SchemaRegistry, SchemaRegistryBuilder,
+    Upcast,
+};
 pub use omni_box_pipeline::{
     AckStrategy, BatchProcessingResult, CommitOffsetPolicy, GateStatus, InboxConsumeResult,
     InboxConsumerRunner, InboxConsumerRunnerBuilder, OnFailed, OutboxPublisher, OutboxPublisherBuilder,
@@ -135,4 +139,5 @@ pub mod prelude {
         InboxEvent, InboxHandler, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxPublisher,
         OutboxRelay, OutboxRepository, RawEventConverter, Store, WorkerId, handler_fn, typed_handler_fn,
     };
+    pub use crate::{EventSchema, InboxExt, IntoOutboxEvent, OutboxExt};
 }

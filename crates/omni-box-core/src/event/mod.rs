@@ -6,6 +6,7 @@ mod inbox;
 mod lifecycle;
 mod outbox;
 mod payload;
+mod schema;
 
 pub use content::EventContent;
 pub use headers::Headers;
@@ -13,6 +14,8 @@ pub use inbox::{InboxEvent, InboxRecord, NewInboxEvent, SourcePosition};
 pub use lifecycle::{EventStatus, Lifecycle, LifecycleRecord, Lock};
 pub use outbox::{NewOutboxEvent, OutboxEvent, OutboxRecord};
 pub use payload::Payload;
+pub(crate) use schema::DEFAULT_VERSION;
+pub use schema::{EventSchema, SchemaRegistry, SchemaRegistryBuilder, Upcast};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Event, EventContent, Headers, Lifecycle, Payload, sealed};
+use super::{Event, EventContent, Headers, InboxEvent, Lifecycle, Payload, sealed};
 use crate::hidden::Hidden;
-use crate::limits::{EventLimits, check_max_attempts, check_optional, check_text};
+use crate::limits::{EventLimits, check_max_attempts, check_optional, check_text, fits};
 use crate::{Error, EventId, FetchFilters, Result};
 
 /// An event on its way to a topic. Made by [`OmniBoxDomainService`](crate::OmniBoxDomainService).
@@ -122,16 +122,40 @@ impl sealed::LifecycleMut for OutboxEvent {
 }
 
 /// An outbox event to be: what the caller says, not yet checked. `Debug` shows no key.
-#[must_use = "pass it to OmniBoxDomainService::create_outbox_event"]
+#[must_use = "enqueue it, or pass it to OmniBoxDomainService::create_outbox_event"]
 pub struct NewOutboxEvent {
     content: Result<EventContent>,
     id: EventId,
-    topic: String,
+    topic: Option<String>,
     partition_key: Option<String>,
     aggregate_type: Option<String>,
     aggregate_id: Option<Uuid>,
     scheduled_at: Option<DateTime<Utc>>,
     max_attempts: Option<u32>,
+    cause: Option<Cause>,
+}
+
+/// What an event takes over from the message that caused it.
+#[derive(Debug)]
+struct Cause {
+    message_id: String,
+    correlation_id: Option<String>,
+    trace_id: Option<String>,
+}
+
+impl Cause {
+    /// Fills in what is unset and fits.
+    fn apply(self, content: &mut EventContent, limits: &EventLimits) {
+        for (field, value) in [
+            (&mut content.causation_id, Some(self.message_id)),
+            (&mut content.correlation_id, self.correlation_id),
+            (&mut content.trace_id, self.trace_id),
+        ] {
+            if field.is_none() {
+                *field = value.filter(|text| fits(text, limits.trace_id));
+            }
+        }
+    }
 }
 
 impl fmt::Debug for NewOutboxEvent {
@@ -145,6 +169,7 @@ impl fmt::Debug for NewOutboxEvent {
             aggregate_id,
             scheduled_at,
             max_attempts,
+            cause,
         } = self;
         f.debug_struct("NewOutboxEvent")
             .field("content", content)
@@ -155,6 +180,7 @@ impl fmt::Debug for NewOutboxEvent {
             .field("aggregate_id", aggregate_id)
             .field("scheduled_at", scheduled_at)
             .field("max_attempts", max_attempts)
+            .field("cause", cause)
             .finish()
     }
 }
@@ -166,7 +192,7 @@ impl NewOutboxEvent {
         topic: impl Into<String>,
         payload: &T,
     ) -> Self {
-        Self::with_payload(event_type, topic, Payload::new(payload))
+        Self::with_payload(event_type, Payload::new(payload)).topic(topic)
     }
 
     /// The same with JSON text that is kept as it is.
@@ -175,24 +201,32 @@ impl NewOutboxEvent {
         topic: impl Into<String>,
         json: impl Into<String>,
     ) -> Self {
-        Self::with_payload(event_type, topic, Payload::from_text(json))
+        Self::with_payload(event_type, Payload::from_text(json)).topic(topic)
     }
 
-    fn with_payload(
-        event_type: impl Into<String>,
-        topic: impl Into<String>,
-        payload: Result<Payload>,
-    ) -> Self {
+    /// An event whose topic is still to be said.
+    pub(crate) fn without_topic<T: Serialize + ?Sized>(event_type: impl Into<String>, payload: &T) -> Self {
+        Self::with_payload(event_type, Payload::new(payload))
+    }
+
+    fn with_payload(event_type: impl Into<String>, payload: Result<Payload>) -> Self {
         Self {
             content: payload.map(|payload| EventContent::new(event_type, payload)),
             id: EventId::generate(),
-            topic: topic.into(),
+            topic: None,
             partition_key: None,
             aggregate_type: None,
             aggregate_id: None,
             scheduled_at: None,
             max_attempts: None,
+            cause: None,
         }
+    }
+
+    /// The topic it goes to.
+    pub fn topic(mut self, topic: impl Into<String>) -> Self {
+        self.topic = Some(topic.into());
+        self
     }
 
     /// The key whose order is kept.
@@ -233,6 +267,18 @@ impl NewOutboxEvent {
         self.content(|content| content.causation_id = Some(id.into()))
     }
 
+    /// Names the message that caused it. What is not set otherwise is taken from the message: the message's id is the causation
+    /// id, and its correlation id and trace id are this event's too. An id that exceeds its limit is left out.
+    pub fn caused_by(mut self, message: &InboxEvent) -> Self {
+        let EventContent { correlation_id, trace_id, .. } = message.content();
+        self.cause = Some(Cause {
+            message_id: message.message_id().to_owned(),
+            correlation_id: correlation_id.clone(),
+            trace_id: trace_id.clone(),
+        });
+        self
+    }
+
     /// Enqueuing twice with one key stores one event.
     pub fn idempotency_key(self, key: impl Into<String>) -> Self {
         self.content(|content| content.idempotency_key = Some(key.into()))
@@ -255,6 +301,10 @@ impl NewOutboxEvent {
         self
     }
 
+    pub(crate) fn has_cause(&self) -> bool {
+        self.cause.is_some()
+    }
+
     fn content(mut self, change: impl FnOnce(&mut EventContent)) -> Self {
         if let Ok(content) = &mut self.content {
             change(content);
@@ -263,9 +313,18 @@ impl NewOutboxEvent {
     }
 
     pub(crate) fn build(self, limits: &EventLimits, now: DateTime<Utc>) -> Result<OutboxEvent> {
-        let content = self.content?;
+        let mut content = self.content?;
+        if let Some(cause) = self.cause {
+            cause.apply(&mut content, limits);
+        }
         content.check(limits)?;
-        check_text("topic", &self.topic, limits.name)?;
+        let topic = self.topic.ok_or_else(|| {
+            Error::invalid(format!(
+                "an event {:?} has no topic: its schema needs one, or the event a call of `topic`",
+                content.event_type
+            ))
+        })?;
+        check_text("topic", &topic, limits.name)?;
         check_optional("partition_key", self.partition_key.as_deref(), limits.name)?;
         check_optional("aggregate_type", self.aggregate_type.as_deref(), limits.aggregate_type)?;
         let max_attempts = check_max_attempts(self.max_attempts, limits)?;
@@ -277,7 +336,7 @@ impl NewOutboxEvent {
             content,
             aggregate_type: self.aggregate_type,
             aggregate_id: self.aggregate_id,
-            topic: self.topic,
+            topic,
             partition_key: self.partition_key,
         };
         Ok(OutboxEvent { record, lifecycle: Lifecycle::new(max_attempts, self.scheduled_at, now) })

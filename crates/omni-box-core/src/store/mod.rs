@@ -4,10 +4,13 @@
 //! caller writes.
 
 mod capability;
+mod enqueue;
+mod ext;
 mod inbox;
 mod lanes;
 mod outbox;
 mod repository;
+mod view;
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -15,6 +18,8 @@ use std::ops::DerefMut;
 use std::time::Duration;
 
 pub use capability::{BulkOperations, ClaimToken, DistributedLocking, RetentionPolicies, Savepoints};
+pub use enqueue::IntoOutboxEvent;
+pub use ext::{InboxExt, OutboxExt};
 pub use inbox::{InboxRepository, InboxSettlement, PartitionEnd, Received};
 pub use lanes::{
     Activity, KeyRef, LaneEvent, LaneHold, LaneRead, LaneSettlement, LaneShare, Lease, LeaseRequest,
@@ -22,6 +27,7 @@ pub use lanes::{
 };
 pub use outbox::{DeliveryMode, OutboxRepository, Wakeup};
 pub use repository::{Created, EventRepository, Failure, FetchFilters, Retry};
+pub use view::EventView;
 
 use crate::{ErrorKind, Result};
 

@@ -12,7 +12,9 @@ mod limits;
 mod payload;
 mod public_types;
 mod record;
+mod registry;
 mod retry;
+mod schema;
 
 use omni_box_core::{
     ConsumerGroup, EventContent, InboundMessage, InboxEvent, NewInboxEvent, NewOutboxEvent,

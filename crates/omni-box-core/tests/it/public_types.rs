@@ -23,7 +23,7 @@ fn send_sync_debug() {
         TopicPartition, DefaultMessageDecoder, DeliveryReport, Reporter, SendOrder, AssignedPartition, NullAckHandle,
         Box<dyn AckHandle>, NoMetrics, ClaimToken, Created<OutboxEvent>, Failure, Retry, FetchFilters, DeliveryMode, Lease,
         LeaseRequest, LaneShare, LaneRead, LaneEvent, LaneHold, LaneSettlement, Settled, KeyRef, Activity, Received,
-        InboxSettlement, PartitionEnd,
+        InboxSettlement, PartitionEnd, SchemaRegistry, SchemaRegistryBuilder, Upcast<()>,
     );
     all!(shared:
         dyn EventPublisher, dyn EventConverter, dyn MessageDecoder, dyn AckHandle, dyn OrderedLanes,
