@@ -18,6 +18,8 @@ mod limits;
 mod metrics;
 mod retry;
 mod store;
+mod tracker;
+mod wake;
 
 pub use broker::{
     AckHandle, AssignedPartition, DeliveryReport, EventConsumer, EventPublisher, NullAckHandle, Reporter,
@@ -53,3 +55,5 @@ pub use store::{
     RetentionPolicies, Retry, Savepoints, Settled, Store, Wakeup,
 };
 pub use store::{EventView, InboxExt, IntoOutboxEvent, OutboxExt};
+pub use tracker::OffsetTracker;
+pub use wake::{Waiter, Wake};

@@ -115,11 +115,11 @@ pub use omni_box_core::{
     InboxContext, InboxEvent, InboxHandler, InboxMetrics, InboxRecord, InboxRepository, InboxSettlement,
     IntoHandlerResult, Jitter, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
     Lease, LeaseRequest, Lifecycle, LifecycleRecord, Lock, MessageDecoder, NewInboxEvent, NewOutboxEvent,
-    NoMetrics, NullAckHandle, OmniBoxDomainService, OrderedLanes, OutboxEvent, OutboxMetrics, OutboxRecord,
-    OutboxRepository, OwnerId, PartitionEnd, Payload, QuarantinedMessage, RawEventConverter, Received,
-    Reporter, Result, RetentionPolicies, Retry, RetryPolicy, Savepoints, SchemaVersionedConverter, SendOrder,
-    Settled, SourcePosition, Store, SystemClock, TopicPartition, TransientError, TypedHandlerFn, Wakeup,
-    WorkerId, handler_fn, message_headers, typed_handler_fn,
+    NoMetrics, NullAckHandle, OffsetTracker, OmniBoxDomainService, OrderedLanes, OutboxEvent, OutboxMetrics,
+    OutboxRecord, OutboxRepository, OwnerId, PartitionEnd, Payload, QuarantinedMessage, RawEventConverter,
+    Received, Reporter, Result, RetentionPolicies, Retry, RetryPolicy, Savepoints, SchemaVersionedConverter,
+    SendOrder, Settled, SourcePosition, Store, SystemClock, TopicPartition, TransientError, TypedHandlerFn,
+    Waiter, Wake, Wakeup, WorkerId, handler_fn, message_headers, typed_handler_fn,
 };
 pub use omni_box_core::{
     EventSchema, EventView, InboxExt, IntoOutboxEvent, OutboxExt, SchemaRegistry, SchemaRegistryBuilder,

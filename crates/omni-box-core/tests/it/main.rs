@@ -15,6 +15,8 @@ mod record;
 mod registry;
 mod retry;
 mod schema;
+mod tracker;
+mod wake;
 
 use omni_box_core::{
     ConsumerGroup, EventContent, InboundMessage, InboxEvent, NewInboxEvent, NewOutboxEvent,

@@ -23,7 +23,8 @@ fn send_sync_debug() {
         TopicPartition, DefaultMessageDecoder, DeliveryReport, Reporter, SendOrder, AssignedPartition, NullAckHandle,
         Box<dyn AckHandle>, NoMetrics, ClaimToken, Created<OutboxEvent>, Failure, Retry, FetchFilters, DeliveryMode, Lease,
         LeaseRequest, LaneShare, LaneRead, LaneEvent, LaneHold, LaneSettlement, Settled, KeyRef, Activity, Received,
-        InboxSettlement, PartitionEnd, SchemaRegistry, SchemaRegistryBuilder, Upcast<()>,
+        InboxSettlement, PartitionEnd, SchemaRegistry, SchemaRegistryBuilder, Upcast<()>, OffsetTracker, Wake,
+        Waiter,
     );
     all!(shared:
         dyn EventPublisher, dyn EventConverter, dyn MessageDecoder, dyn AckHandle, dyn OrderedLanes,
