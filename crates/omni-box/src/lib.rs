@@ -10,6 +10,7 @@
 //! | `sqlite` | [`SqliteStore`](sqlite::SqliteStore): the same in a file of its own, without a server |
 //! | `kafka` | [`KafkaEventPublisher`](kafka::KafkaEventPublisher) and [`KafkaEventConsumer`](kafka::KafkaEventConsumer) on rdkafka, with TLS: needs OpenSSL's headers |
 //! | `kafka-plaintext` | the same without TLS and SASL SCRAM |
+//! | `macros` | `#[derive(EventSchema)]` |
 //!
 //! None is on by default. Without them there are the domain, the contracts that a store or broker of your own implements,
 //! and the engine that runs on them.
@@ -125,6 +126,8 @@ pub use omni_box_core::{
     EventSchema, EventView, InboxExt, IntoOutboxEvent, OutboxExt, SchemaRegistry, SchemaRegistryBuilder,
     Upcast,
 };
+#[cfg(feature = "macros")]
+pub use omni_box_macros::EventSchema;
 pub use omni_box_pipeline::{
     AckStrategy, BatchProcessingResult, CommitOffsetPolicy, GateStatus, InboxConsumeResult,
     InboxConsumerRunner, InboxConsumerRunnerBuilder, OnFailed, OutboxPublisher, OutboxPublisherBuilder,

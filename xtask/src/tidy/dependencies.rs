@@ -20,9 +20,10 @@ const TESTKIT: &str = "omni-box-testkit";
 const SQL: &str = "omni-box-sql";
 
 /// Which crates of the workspace these ship with: the adapters, and what is made for those who write others.
-const SHIPS_WITH: [(&str, &[&str]); 7] = [
+const SHIPS_WITH: [(&str, &[&str]); 8] = [
     (CONFORMANCE, &[CORE]),
     ("omni-box-kafka", &[CORE]),
+    ("omni-box-macros", &[]),
     ("omni-box-postgres", &[CORE, SQL]),
     ("omni-box-prometheus", &[CORE]),
     (SQL, &[CORE]),
