@@ -18,13 +18,15 @@ const PARTITIONS: i32 = 16;
 const GROUP: usize = 60;
 const AT_ONCE: usize = 4;
 
+const EVENT_TYPE: &str = "bench.order";
+
 #[derive(serde::Deserialize)]
 struct Body {
     number: i64,
 }
 
-async fn insert(cx: InboxContext<'_, PgStore>, body: Body) -> Result<(), HandlerError> {
-    insert_effect(&mut *cx.conn, body.number).await?;
+async fn insert(mut cx: InboxContext<'_, PgStore>, body: Body) -> Result<(), HandlerError> {
+    insert_effect(cx.conn(), body.number).await?;
     Ok(())
 }
 
@@ -49,7 +51,10 @@ pub(crate) async fn inline(servers: &Servers, events: usize) -> Result<Report> {
         .map(|number| topic::Message {
             key: Some(format!("key-{}", number % 10_000).into_bytes()),
             value: Some(format!(r#"{{"number":{number},"padding":"{}"}}"#, "x".repeat(200)).into_bytes()),
-            headers: vec![("message_id".to_owned(), Some(format!("message-{number}").into_bytes()))],
+            headers: vec![
+                ("message_id".to_owned(), Some(format!("message-{number}").into_bytes())),
+                ("event_type".to_owned(), Some(EVENT_TYPE.into())),
+            ],
             ..topic::Message::default()
         })
         .collect();
@@ -63,7 +68,7 @@ pub(crate) async fn inline(servers: &Servers, events: usize) -> Result<Report> {
         KafkaEventConsumer::from_config(KafkaConsumerConfig::new(brokers, group.clone(), [topic]))?;
     let mut runner = InboxConsumerRunner::builder(consumer, store)
         .consumer_group(group)
-        .handler(typed_handler_fn(insert))
+        .handler(on(EVENT_TYPE, insert))
         .concurrency_limit(AT_ONCE)
         .group_size(GROUP)
         .build()?;

@@ -172,7 +172,10 @@ fn put_off() -> HandlerOutcome {
 
 #[async_trait]
 impl InboxHandler<Faulty<PgStore>> for Handler {
-    async fn handle(&self, cx: InboxContext<'_, Faulty<PgStore>>) -> Result<HandlerOutcome, HandlerError> {
+    async fn handle(
+        &self,
+        mut cx: InboxContext<'_, Faulty<PgStore>>,
+    ) -> Result<HandlerOutcome, HandlerError> {
         let event = cx.event;
         let added = match &self.emit {
             Some(topic) => {
@@ -184,15 +187,15 @@ impl InboxHandler<Faulty<PgStore>> for Handler {
             None => None,
         };
         let added_id = added.as_ref().map(|added| added.id().as_uuid());
-        journal::effect(cx.conn, event.message_id(), event.consumer_group().as_str(), added_id).await?;
+        journal::effect(cx.conn(), event.message_id(), event.consumer_group().as_str(), added_id).await?;
         if let Some(added) = &added {
             let intent = Intent {
                 event_id: added.id().as_uuid(),
                 topic: added.topic().to_owned(),
                 partition_key: added.partition_key().map(str::to_owned),
             };
-            journal::intend(cx.conn, &[intent]).await?;
-            cx.store.create(cx.conn, added).await?;
+            journal::intend(cx.conn(), &[intent]).await?;
+            cx.store.create(cx.conn(), added).await?;
         }
         match event.payload().deserialize().ok().and_then(|body: Body| body.act) {
             Some(Act::Abort) => std::process::abort(),
@@ -200,7 +203,7 @@ impl InboxHandler<Faulty<PgStore>> for Handler {
             Some(Act::PutOff) | None => {}
         }
         if !self.query.is_zero() {
-            sqlx::query("select pg_sleep($1)").bind(self.query.as_secs_f64()).execute(&mut *cx.conn).await?;
+            sqlx::query("select pg_sleep($1)").bind(self.query.as_secs_f64()).execute(cx.conn()).await?;
         }
         tokio::time::sleep(self.slow).await;
         let times = self.times_seen(event.message_id());

@@ -38,8 +38,8 @@ pub use event::{
 };
 pub use event::{EventSchema, SchemaRegistry, SchemaRegistryBuilder, Upcast};
 pub use handler::{
-    AsyncHandlerFn, Attempt, HandlerError, HandlerOutcome, InboxContext, InboxHandler, IntoHandlerResult,
-    TransientError, TypedHandlerFn, handler_fn, typed_handler_fn,
+    Attempt, EventFn, FromRef, HandlerError, HandlerOutcome, InboxContext, InboxHandler, IntoHandlerResult,
+    PermanentError, State, TransientError,
 };
 pub use id::{BatchSize, ConsumerGroup, EventId, LaneId, OwnerId, WorkerId};
 pub use inbound::{

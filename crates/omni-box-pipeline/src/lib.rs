@@ -2,8 +2,10 @@
 
 mod gate;
 mod inbox;
+mod layer;
 mod outcome;
 mod relay;
+mod router;
 mod settings;
 
 pub use gate::GateStatus;
@@ -11,8 +13,10 @@ pub use inbox::{
     AckStrategy, CommitOffsetPolicy, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder,
     OnFailed,
 };
+pub use layer::{HandlerLayer, Next};
 pub use outcome::Outcome;
 pub use relay::{
     BatchProcessingResult, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,
     RejectionPolicy,
 };
+pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on};

@@ -4,8 +4,8 @@ use std::fmt::{Debug, Write as _};
 use std::time::Duration;
 
 use omni_box_core::{
-    Event, HandlerOutcome, InboxContext, InboxEvent, InboxHandler, InboxRepository, InboxSettlement,
-    OutboxEvent, Received, WorkerId,
+    Event, EventFn, HandlerOutcome, InboxContext, InboxEvent, InboxRepository, InboxSettlement, OutboxEvent,
+    Received, WorkerId,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -168,7 +168,7 @@ pub async fn assert_enqueued<T>(
 /// 2. handled in one that commits, it has one;
 /// 3. delivered again, it has no other.
 ///
-/// `state` reads what the handler changes, in transactions of its own. Works with every store.
+/// The handler is a function, as a router takes it, or an `InboxHandler`. `state` reads what the handler changes, in transactions of its own. Works with every store.
 ///
 /// # Panics
 /// When one of these does not hold, when the handler does not succeed, or when the store fails.
@@ -179,9 +179,9 @@ pub async fn assert_enqueued<T>(
 /// use serde_json::json;
 ///
 /// // what is tested
-/// async fn ship(cx: InboxContext<'_, MemoryStore>) -> Result<(), HandlerError> {
-///     let shipped: u32 = cx.conn.get("totals", "shipped")?.unwrap_or(0);
-///     cx.conn.put("totals", "shipped", &(shipped + 1)).await?;
+/// async fn ship(mut cx: InboxContext<'_, MemoryStore>) -> Result<(), HandlerError> {
+///     let shipped: u32 = cx.conn().get("totals", "shipped")?.unwrap_or(0);
+///     cx.conn().put("totals", "shipped", &(shipped + 1)).await?;
 ///     Ok(())
 /// }
 ///
@@ -191,13 +191,13 @@ pub async fn assert_enqueued<T>(
 /// let content = EventContent::new("order.placed", Payload::new(&json!({"order": 7}))?);
 /// let message = NewInboxEvent::new("message-1", ConsumerGroup::new("shipping")?, "shop", content);
 /// let message = OmniBoxDomainService::default().create_inbox_event(message)?;
-/// assert_one_effect(&store, &handler_fn(ship), &message, async || store.scan::<u32>("totals").expect("rows")).await;
+/// assert_one_effect(&store, &ship, &message, async || store.scan::<u32>("totals").expect("rows")).await;
 /// # Ok(())
 /// # }
 /// ```
-pub async fn assert_one_effect<S, T>(
+pub async fn assert_one_effect<M, S, T>(
     store: &S,
-    handler: &impl InboxHandler<S>,
+    handler: &impl EventFn<M, S>,
     message: &InboxEvent,
     state: impl AsyncFn() -> T,
 ) where
@@ -233,9 +233,9 @@ enum Ending {
 const HANDLING: Duration = Duration::from_secs(60);
 
 /// Delivers a message once, unless it took effect before.
-async fn deliver<S: InboxRepository>(
+async fn deliver<M, S: InboxRepository>(
     store: &S,
-    handler: &impl InboxHandler<S>,
+    handler: &impl EventFn<M, S>,
     message: &InboxEvent,
     ending: Ending,
 ) {
@@ -250,7 +250,11 @@ async fn deliver<S: InboxRepository>(
     if let Some(event) = event {
         let worker_id = WorkerId::new("test").expect("a valid name");
         let cx = InboxContext::new(&event, &mut *tx, store, &worker_id);
-        match handler.handle(cx).await {
+        let handled = match handler.decode(&event) {
+            Ok(payload) => handler.call(cx, payload, &()).await,
+            Err(error) => Err(error),
+        };
+        match handled {
             Ok(HandlerOutcome::Completed | HandlerOutcome::Skipped | HandlerOutcome::Stale) => {}
             Ok(HandlerOutcome::Retry { reason, .. }) => {
                 panic!("the handler wants to be tried again: {reason}")

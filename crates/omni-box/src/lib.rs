@@ -63,10 +63,10 @@
 //! use omni_box::prelude::*;
 //! use tokio_util::sync::CancellationToken;
 //!
-//! async fn on_user_created(cx: InboxContext<'_, PgStore>) -> Result<(), HandlerError> {
+//! async fn on_user_created(mut cx: InboxContext<'_, PgStore>) -> Result<(), HandlerError> {
 //!     sqlx::query("insert into welcome_mails (event_id) values ($1)")
 //!         .bind(cx.event.id().to_string())
-//!         .execute(&mut *cx.conn)
+//!         .execute(cx.conn())
 //!         .await?;
 //!     Ok(())
 //! }
@@ -75,7 +75,7 @@
 //! let consumer = KafkaEventConsumer::from_config(KafkaConsumerConfig::new("127.0.0.1:9092", group.clone(), ["users"]))?;
 //! let mut runner = InboxConsumerRunner::builder(consumer, inbox)
 //!     .consumer_group(group)
-//!     .handler(handler_fn(on_user_created))
+//!     .handler(on("user.created", on_user_created))
 //!     .build()?;
 //! runner.run_forever(&CancellationToken::new()).await?;
 //! # Ok(())
@@ -108,19 +108,19 @@ pub mod sqlite {
 }
 
 pub use omni_box_core::{
-    AckHandle, Activity, AssignedPartition, AsyncHandlerFn, Attempt, Backoff, BatchSize, BulkOperations,
-    ClaimToken, Clock, ConsumerGroup, Created, DecodeError, DefaultMessageDecoder, DeliveryMode,
-    DeliveryReport, DistributedLocking, Encoded, EnvelopeEventConverter, Error, ErrorKind, Event,
-    EventConsumer, EventContent, EventConverter, EventId, EventLimits, EventPublisher, EventRepository,
-    EventStatus, Failure, FailureClass, FetchFilters, HandlerError, HandlerOutcome, Headers, InboundMessage,
-    InboxContext, InboxEvent, InboxHandler, InboxMetrics, InboxRecord, InboxRepository, InboxSettlement,
-    IntoHandlerResult, Jitter, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
-    Lease, LeaseRequest, Lifecycle, LifecycleRecord, Lock, MessageDecoder, NewInboxEvent, NewOutboxEvent,
-    NoMetrics, NullAckHandle, OffsetTracker, OmniBoxDomainService, OrderedLanes, OutboxEvent, OutboxMetrics,
-    OutboxRecord, OutboxRepository, OwnerId, PartitionEnd, Payload, QuarantinedMessage, RawEventConverter,
-    Received, Reporter, Result, RetentionPolicies, Retry, RetryPolicy, Savepoints, SchemaVersionedConverter,
-    SendOrder, Settled, SourcePosition, Store, SystemClock, TopicPartition, TransientError, TypedHandlerFn,
-    Waiter, Wake, Wakeup, WorkerId, handler_fn, message_headers, typed_handler_fn,
+    AckHandle, Activity, AssignedPartition, Attempt, Backoff, BatchSize, BulkOperations, ClaimToken, Clock,
+    ConsumerGroup, Created, DecodeError, DefaultMessageDecoder, DeliveryMode, DeliveryReport,
+    DistributedLocking, Encoded, EnvelopeEventConverter, Error, ErrorKind, Event, EventConsumer,
+    EventContent, EventConverter, EventFn, EventId, EventLimits, EventPublisher, EventRepository,
+    EventStatus, Failure, FailureClass, FetchFilters, FromRef, HandlerError, HandlerOutcome, Headers,
+    InboundMessage, InboxContext, InboxEvent, InboxHandler, InboxMetrics, InboxRecord, InboxRepository,
+    InboxSettlement, IntoHandlerResult, Jitter, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead,
+    LaneSettlement, LaneShare, Lease, LeaseRequest, Lifecycle, LifecycleRecord, Lock, MessageDecoder,
+    NewInboxEvent, NewOutboxEvent, NoMetrics, NullAckHandle, OffsetTracker, OmniBoxDomainService,
+    OrderedLanes, OutboxEvent, OutboxMetrics, OutboxRecord, OutboxRepository, OwnerId, PartitionEnd, Payload,
+    PermanentError, QuarantinedMessage, RawEventConverter, Received, Reporter, Result, RetentionPolicies,
+    Retry, RetryPolicy, Savepoints, SchemaVersionedConverter, SendOrder, Settled, SourcePosition, State,
+    Store, SystemClock, TopicPartition, TransientError, Waiter, Wake, Wakeup, WorkerId, message_headers,
 };
 pub use omni_box_core::{
     EventSchema, EventView, InboxExt, IntoOutboxEvent, OutboxExt, SchemaRegistry, SchemaRegistryBuilder,
@@ -129,18 +129,20 @@ pub use omni_box_core::{
 #[cfg(feature = "macros")]
 pub use omni_box_macros::EventSchema;
 pub use omni_box_pipeline::{
-    AckStrategy, BatchProcessingResult, CommitOffsetPolicy, GateStatus, InboxConsumeResult,
-    InboxConsumerRunner, InboxConsumerRunnerBuilder, OnFailed, OutboxPublisher, OutboxPublisherBuilder,
-    OutboxRelay, OutboxRelayBuilder, Outcome, RejectionPolicy,
+    ANY_SOURCE, AckStrategy, BatchProcessingResult, CommitOffsetPolicy, EventHandlers, EventRouter,
+    GateStatus, HandlerLayer, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder,
+    MethodFuture, Next, OnFailed, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,
+    Outcome, RejectionPolicy, Routes, Unhandled, on,
 };
 
 pub mod prelude {
     //! What most programs need.
     pub use crate::{
         AckStrategy, BatchSize, CommitOffsetPolicy, ConsumerGroup, Created, EnvelopeEventConverter, Event,
-        EventRepository, FetchFilters, HandlerError, HandlerOutcome, InboxConsumerRunner, InboxContext,
-        InboxEvent, InboxHandler, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxPublisher,
-        OutboxRelay, OutboxRepository, RawEventConverter, Store, WorkerId, handler_fn, typed_handler_fn,
+        EventRepository, EventRouter, FetchFilters, HandlerError, HandlerOutcome, InboxConsumerRunner,
+        InboxContext, InboxEvent, InboxHandler, NewOutboxEvent, OmniBoxDomainService, OutboxEvent,
+        OutboxPublisher, OutboxRelay, OutboxRepository, RawEventConverter, State, Store, TransientError,
+        Unhandled, WorkerId, on,
     };
     pub use crate::{EventSchema, InboxExt, IntoOutboxEvent, OutboxExt};
 }

@@ -9,10 +9,10 @@ use anyhow::Context;
 use clap::Parser;
 use omni_box_core::{
     ConsumerGroup, EnvelopeEventConverter, EventRepository, HandlerError, InboxContext, NewOutboxEvent,
-    OmniBoxDomainService, typed_handler_fn,
+    OmniBoxDomainService,
 };
 use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
-use omni_box_pipeline::{InboxConsumerRunner, OutboxRelay};
+use omni_box_pipeline::{InboxConsumerRunner, OutboxRelay, on};
 use omni_box_postgres::{PgConfig, PgStore};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -69,11 +69,11 @@ async fn place(pool: &PgPool, outbox: &PgStore, topic: &str, customer: String) -
 }
 
 /// The shipment commits with the message's row: once, however often the message comes.
-async fn ship(cx: InboxContext<'_, PgStore>, order: OrderPlaced) -> Result<(), HandlerError> {
+async fn ship(mut cx: InboxContext<'_, PgStore>, order: OrderPlaced) -> Result<(), HandlerError> {
     sqlx::query("insert into shipments (id, order_id) values ($1, $2)")
         .bind(Uuid::now_v7())
         .bind(order.order_id)
-        .execute(&mut *cx.conn)
+        .execute(cx.conn())
         .await?;
     Ok(())
 }
@@ -108,7 +108,7 @@ async fn main() -> anyhow::Result<()> {
     ))?;
     let mut runner = InboxConsumerRunner::builder(consumer, store.clone())
         .consumer_group(group)
-        .handler(typed_handler_fn(ship))
+        .handler(on("order.placed", ship))
         .build()?;
 
     let shutdown = CancellationToken::new();

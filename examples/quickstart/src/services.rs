@@ -38,7 +38,7 @@ impl<S: Shop> Services<S> {
         ))?;
         let shipping = InboxConsumerRunner::builder(consumer, store)
             .consumer_group(group)
-            .handler(typed_handler_fn(ship::<S>))
+            .handler(on("order.placed", ship::<S>))
             .build()?;
         Ok(Self {
             relay: Some(relay),

@@ -1,7 +1,7 @@
 //! What an application writes: its own tables, the transaction that places an order, and the handler that ships it.
 
+use omni_box::InboxRepository;
 use omni_box::prelude::*;
-use omni_box::{InboxRepository, Result};
 use serde::{Deserialize, Serialize};
 
 /// What is ordered, and the event that says so.
@@ -28,8 +28,8 @@ pub(crate) async fn place<S: Shop>(
 }
 
 /// Ships an order, in the transaction that also remembers its message.
-pub(crate) async fn ship<S: Shop>(cx: InboxContext<'_, S>, order: Order) -> Result<(), HandlerError> {
-    S::insert_shipment(cx.conn, &order).await?;
+pub(crate) async fn ship<S: Shop>(mut cx: InboxContext<'_, S>, order: Order) -> anyhow::Result<()> {
+    S::insert_shipment(cx.conn(), &order).await?;
     Ok(())
 }
 

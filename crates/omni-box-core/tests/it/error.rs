@@ -157,8 +157,16 @@ fn what_the_handler_says_goes_before_what_the_error_is() {
     check(
         Err(HandlerError::permanent(DatabaseError::Pool)),
         ErrorKind::Rejected,
-        "handler failed: pool timed out",
+        "handler failed: permanent failure: pool timed out",
     );
-    check(Err(HandlerError::transient(Error::invalid("x"))), ErrorKind::Unavailable, "handler failed: x");
-    check(Err(HandlerError::permanent("never")), ErrorKind::Rejected, "handler failed: never");
+    check(
+        Err(HandlerError::transient(Error::invalid("x"))),
+        ErrorKind::Unavailable,
+        "handler failed: transient failure: x",
+    );
+    check(
+        Err(HandlerError::permanent("never")),
+        ErrorKind::Rejected,
+        "handler failed: permanent failure: never",
+    );
 }

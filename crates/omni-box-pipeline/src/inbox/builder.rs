@@ -191,6 +191,9 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
     pub fn build(self) -> Result<InboxConsumerRunner<S>> {
         let group = self.group.clone().ok_or_else(|| misconfigured("consumer_group is not set"))?;
         self.check()?;
+        if let Some(handler) = &self.handler {
+            handler.validate()?;
+        }
         let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY)?;
         let engine = Engine {
             store: self.store,

@@ -4,4 +4,5 @@ mod by_hand;
 mod gate_log;
 mod inbox;
 mod relay;
+mod router;
 mod settings;

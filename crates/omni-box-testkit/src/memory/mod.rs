@@ -58,11 +58,11 @@ use crate::TestClock;
 /// }
 ///
 /// // what is tested: notes a shipment and tells the world
-/// async fn ship(cx: InboxContext<'_, MemoryStore>, order: Order) -> Result<(), HandlerError> {
-///     cx.conn.insert("shipments", &order.id.to_string(), &order).await?;
+/// async fn ship(mut cx: InboxContext<'_, MemoryStore>, order: Order) -> Result<(), HandlerError> {
+///     cx.conn().insert("shipments", &order.id.to_string(), &order).await?;
 ///     let event = NewOutboxEvent::new("order.shipped", "shipments", &order);
 ///     let event = OmniBoxDomainService::default().create_outbox_event(event)?;
-///     cx.store.create(cx.conn, &event).await?;
+///     cx.store.create(cx.conn(), &event).await?;
 ///     Ok(())
 /// }
 ///

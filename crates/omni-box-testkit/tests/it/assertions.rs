@@ -5,7 +5,6 @@ use std::sync::Mutex;
 use omni_box_core::{
     ConsumerGroup, Error, ErrorKind, EventContent, EventRepository, HandlerError, HandlerOutcome,
     InboxContext, InboxEvent, NewInboxEvent, NewOutboxEvent, OmniBoxDomainService, Payload, Result, Store,
-    handler_fn,
 };
 use omni_box_testkit::{ExpectedEvent, FaultPlan, Faulty, MemoryStore, assert_enqueued, assert_one_effect};
 use serde_json::json;
@@ -87,9 +86,9 @@ fn message() -> InboxEvent {
     OmniBoxDomainService::default().create_inbox_event(message).unwrap()
 }
 
-async fn count(cx: InboxContext<'_, Faulty<MemoryStore>>) -> Result<(), HandlerError> {
-    let shipped: u32 = cx.conn.get("totals", "shipped")?.unwrap_or(0);
-    cx.conn.put("totals", "shipped", &(shipped + 1)).await?;
+async fn count(mut cx: InboxContext<'_, Faulty<MemoryStore>>) -> Result<(), HandlerError> {
+    let shipped: u32 = cx.conn().get("totals", "shipped")?.unwrap_or(0);
+    cx.conn().put("totals", "shipped", &(shipped + 1)).await?;
     Ok(())
 }
 
@@ -98,7 +97,7 @@ async fn an_effect_inside_the_transaction_passes_on_any_store() {
     let memory = MemoryStore::new();
     let store = Faulty::new(memory.clone(), &FaultPlan::new());
     let state = async || memory.scan::<u32>("totals").unwrap();
-    assert_one_effect(&store, &handler_fn(count), &message(), state).await;
+    assert_one_effect(&store, &count, &message(), state).await;
     assert_eq!(memory.scan::<u32>("totals").unwrap(), [("shipped".to_owned(), 1)]);
 }
 
@@ -120,13 +119,13 @@ async fn failing(_: InboxContext<'_, MemoryStore>) -> Result<(), Error> {
 async fn other_handlers_are_told_apart() {
     let outside = tokio::spawn(async {
         let state = async || *OUTSIDE.lock().unwrap();
-        assert_one_effect(&MemoryStore::new(), &handler_fn(outside), &message(), state).await;
+        assert_one_effect(&MemoryStore::new(), &outside, &message(), state).await;
     });
     let nothing = tokio::spawn(async {
-        assert_one_effect(&MemoryStore::new(), &handler_fn(nothing), &message(), async || 7).await;
+        assert_one_effect(&MemoryStore::new(), &nothing, &message(), async || 7).await;
     });
     let failing = tokio::spawn(async {
-        assert_one_effect(&MemoryStore::new(), &handler_fn(failing), &message(), async || 7).await;
+        assert_one_effect(&MemoryStore::new(), &failing, &message(), async || 7).await;
     });
     let panics = [panic_of(outside).await, panic_of(nothing).await, panic_of(failing).await];
     let texts = [

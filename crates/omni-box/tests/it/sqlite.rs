@@ -30,12 +30,12 @@ fn relay(store: SqliteStore, broker: &MemoryBroker, stop: &CancellationToken) ->
 }
 
 /// Notes each effect, in order; one event in fifty fails at first.
-async fn on_order(cx: InboxContext<'_, SqliteStore>) -> Result<(), HandlerError> {
+async fn on_order(mut cx: InboxContext<'_, SqliteStore>) -> Result<(), HandlerError> {
     sqlx::query("insert into effects (message_id, partition_key, number) values (?1, ?2, ?3)")
         .bind(cx.event.message_id())
         .bind(cx.event.partition_key())
         .bind(number_of(cx.event))
-        .execute(&mut *cx.conn)
+        .execute(cx.conn())
         .await?;
     if number_of(cx.event) % 50 == 3 && cx.event.lifecycle().attempts_made() == 0 {
         return Err(std::io::Error::other("not yet").into());
@@ -109,7 +109,7 @@ async fn every_committed_order_takes_effect_once_and_in_order() {
     let group = ConsumerGroup::new("shipping").unwrap();
     let mut runner = InboxConsumerRunner::builder(broker.consumer(&group, [TOPIC]), store.clone())
         .consumer_group(group)
-        .handler(handler_fn(on_order))
+        .handler(on("order.placed", on_order))
         .process_timeout(Duration::from_millis(500))
         .build()
         .unwrap();

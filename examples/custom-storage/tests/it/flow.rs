@@ -34,11 +34,12 @@ async fn place(store: &RedbStore, number: u32) -> anyhow::Result<custom_storage:
 }
 
 /// Counts how often an order was shipped; every fifth fails at first, after its write.
-async fn ship(cx: InboxContext<'_, RedbStore>, order: Order) -> Result<(), HandlerError> {
-    let mut shipments = cx.conn.open_table(SHIPMENTS)?;
+async fn ship(mut cx: InboxContext<'_, RedbStore>, order: Order) -> Result<(), HandlerError> {
+    let attempts = cx.event.lifecycle().attempts_made();
+    let mut shipments = cx.conn().open_table(SHIPMENTS)?;
     let before = shipments.get(order.number)?.map_or(0, |count| count.value());
     shipments.insert(order.number, before + 1)?;
-    if order.number.is_multiple_of(5) && cx.event.lifecycle().attempts_made() == 0 {
+    if order.number.is_multiple_of(5) && attempts == 0 {
         return Err(HandlerError::new("out of stock"));
     }
     Ok(())
@@ -95,7 +96,7 @@ async fn run(path: &Path) -> anyhow::Result<()> {
     let group = ConsumerGroup::new("shipping")?;
     let mut runner = InboxConsumerRunner::builder(broker.consumer(&group, ["orders"]), store.clone())
         .consumer_group(group.clone())
-        .handler(typed_handler_fn(ship))
+        .handler(on("order.placed", ship))
         .build()?;
     let stopped = shutdown.clone();
     let inbox = tokio::spawn(async move { runner.run_forever(&stopped).await });

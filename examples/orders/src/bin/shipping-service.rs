@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
 use clap::Parser;
 use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
 use omni_box::postgres::{PgConfig, PgStore};
@@ -39,32 +38,31 @@ struct Args {
     session_seconds: u64,
 }
 
-struct Shipping {
-    topic: String,
-}
+#[derive(Clone)]
+struct Topic(String);
 
-#[async_trait]
-impl InboxHandler<PgStore> for Shipping {
-    async fn handle(&self, cx: InboxContext<'_, PgStore>) -> Result<HandlerOutcome, HandlerError> {
-        let order: OrderPlaced = cx.event.payload().deserialize()?;
-        let shipment_id = Uuid::now_v7();
-        sqlx::query("insert into shipments (id, order_id, customer, number) values ($1, $2, $3, $4)")
-            .bind(shipment_id)
-            .bind(order.order_id)
-            .bind(&order.customer)
-            .bind(order.number)
-            .execute(&mut *cx.conn)
-            .await?;
+async fn ship(
+    mut cx: InboxContext<'_, PgStore>,
+    order: OrderPlaced,
+    State(Topic(topic)): State<Topic>,
+) -> anyhow::Result<()> {
+    let shipment_id = Uuid::now_v7();
+    sqlx::query("insert into shipments (id, order_id, customer, number) values ($1, $2, $3, $4)")
+        .bind(shipment_id)
+        .bind(order.order_id)
+        .bind(&order.customer)
+        .bind(order.number)
+        .execute(cx.conn())
+        .await?;
 
-        let shipped = OrderShipped { order_id: order.order_id, shipment_id };
-        let event = OmniBoxDomainService::default().create_outbox_event(
-            NewOutboxEvent::new("order.shipped", &self.topic, &shipped)
-                .partition_key(&order.customer)
-                .causation_id(cx.event.message_id()),
-        )?;
-        cx.store.create(cx.conn, &event).await?;
-        Ok(HandlerOutcome::Completed)
-    }
+    let shipped = OrderShipped { order_id: order.order_id, shipment_id };
+    let event = OmniBoxDomainService::default().create_outbox_event(
+        NewOutboxEvent::new("order.shipped", topic, &shipped)
+            .partition_key(&order.customer)
+            .causation_id(cx.event.message_id()),
+    )?;
+    cx.store.create(cx.conn(), &event).await?;
+    Ok(())
 }
 
 #[tokio::main]
@@ -97,7 +95,7 @@ async fn main() -> anyhow::Result<()> {
     let mut runner = InboxConsumerRunner::builder(consumer, store)
         .consumer_group(group)
         .worker_id(worker_id)
-        .handler(Shipping { topic: args.topic })
+        .handler(EventRouter::new().on("*", "order.placed", ship).with_state(Topic(args.topic)))
         .build()?;
     println!("shipping");
     runner.run_forever(&shutdown).await?;

@@ -70,7 +70,7 @@ impl Effects {
 
 #[async_trait]
 impl InboxHandler<FaultyStore> for Effects {
-    async fn handle(&self, cx: InboxContext<'_, FaultyStore>) -> Result<HandlerOutcome, HandlerError> {
+    async fn handle(&self, mut cx: InboxContext<'_, FaultyStore>) -> Result<HandlerOutcome, HandlerError> {
         let id = cx.event.message_id();
         let call = {
             let mut calls = self.calls.lock().unwrap();
@@ -82,9 +82,9 @@ impl InboxHandler<FaultyStore> for Effects {
             .bind(id)
             .bind(cx.event.partition_key())
             .bind(cx.worker_id.as_str())
-            .execute(&mut *cx.conn)
+            .execute(cx.conn())
             .await?;
-        (self.act)(id, call, cx.conn).await
+        (self.act)(id, call, cx.conn()).await
     }
 }
 

@@ -1,0 +1,70 @@
+//! What a handler is given.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+
+use crate::error::Result;
+use crate::event::{Event, InboxEvent, OutboxEvent};
+use crate::id::WorkerId;
+use crate::store::{Created, IntoOutboxEvent, OutboxRepository, Store};
+
+/// What a handler is given: the event, and the connection on which the message's transaction is open.
+///
+/// Everything written through [`conn`](Self::conn) commits together with the inbox row, or not at all. The transaction is the
+/// engine's: do not commit it or roll it back. Other messages may share it, each in a savepoint of its own.
+#[non_exhaustive]
+pub struct InboxContext<'a, S: Store> {
+    /// The message.
+    pub event: &'a InboxEvent,
+    /// The store.
+    pub store: &'a S,
+    /// The worker that handles it.
+    pub worker_id: &'a WorkerId,
+    conn: &'a mut S::Conn,
+}
+
+impl<'a, S: Store> InboxContext<'a, S> {
+    /// What the engine gives a handler, for tests that call one themselves.
+    pub fn new(event: &'a InboxEvent, conn: &'a mut S::Conn, store: &'a S, worker_id: &'a WorkerId) -> Self {
+        Self { event, store, worker_id, conn }
+    }
+
+    /// The connection, inside the message's transaction.
+    pub fn conn(&mut self) -> &mut S::Conn {
+        self.conn
+    }
+
+    /// The same context for a part of a handler; this one can be used again afterwards.
+    pub fn reborrow(&mut self) -> InboxContext<'_, S> {
+        InboxContext { event: self.event, store: self.store, worker_id: self.worker_id, conn: self.conn }
+    }
+
+    /// Enqueues an event in the message's transaction, as caused by the message: the event takes over the message's id as its cause, and
+    /// the message's correlation and trace, unless it names its own.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the event breaks a limit or has no topic. Otherwise as
+    /// [`create`](crate::EventRepository::create).
+    pub async fn enqueue(&mut self, event: impl IntoOutboxEvent) -> Result<Created<OutboxEvent>>
+    where
+        S: OutboxRepository,
+    {
+        let event = event.into_outbox_event(Some(self.event))?;
+        self.store.create(self.conn, &event).await
+    }
+
+    /// Reads the payload as a type.
+    ///
+    /// # Errors
+    /// [`Decode`](crate::ErrorKind::Decode) when it does not fit; a handler that returns this error fails the message at once.
+    pub fn payload<P: DeserializeOwned>(&self) -> Result<P> {
+        self.event.payload().deserialize()
+    }
+}
+
+impl<S: Store> fmt::Debug for InboxContext<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboxContext").field("event", &self.event.id()).finish_non_exhaustive()
+    }
+}

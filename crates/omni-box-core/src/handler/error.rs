@@ -1,0 +1,127 @@
+//! Why a handler failed, and what the failure costs.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::error::{Error, ErrorKind};
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Why a handler failed: any error, which costs an attempt unless it says otherwise.
+///
+/// `?` makes one of every error type, and a handler may return errors of any type (`anyhow::Error`, a boxed error, its own). What
+/// the failure costs is found in the error and its causes, however they are wrapped: [`PermanentError`] fails the message at once,
+/// [`TransientError`] costs no attempt.
+pub struct HandlerError(BoxError);
+
+impl HandlerError {
+    /// A failure for any reason.
+    pub fn new(source: impl Into<BoxError>) -> Self {
+        Self(source.into())
+    }
+
+    /// A failure that will never go away: the message is failed at once.
+    pub fn permanent(source: impl Into<BoxError>) -> Self {
+        Self(Box::new(PermanentError::new(source)))
+    }
+
+    /// A failure whose fault lies elsewhere (a service that is down): the message is tried again, and no attempt is counted.
+    pub fn transient(source: impl Into<BoxError>) -> Self {
+        Self(Box::new(TransientError::new(source)))
+    }
+
+    /// The failure as an omni-box error. The first of the error and its causes that is known decides its kind:
+    ///
+    /// - [`Rejected`](ErrorKind::Rejected) for a [`PermanentError`], [`Unavailable`](ErrorKind::Unavailable) for a [`TransientError`];
+    /// - the kind of an [`Error`], or what `classify` says of a native error (see [`Store::classify`](crate::Store::classify)), so that
+    ///   an application's own error around a database's is judged as the database's;
+    /// - else [`Handler`](ErrorKind::Handler), and also where that first one speaks of the deployment and not of the message
+    ///   (a missing table, a transaction that is not open): such a failure is counted, but never fails the message at once.
+    ///
+    /// ```
+    /// use omni_box_core::{ErrorKind, HandlerError, TransientError};
+    ///
+    /// let wrapped = std::io::Error::other(TransientError::new("the carrier is down"));
+    /// assert_eq!(HandlerError::new(wrapped).into_error(|_| None).kind(), ErrorKind::Unavailable);
+    /// ```
+    pub fn into_error(self, classify: impl Fn(&(dyn StdError + 'static)) -> Option<ErrorKind>) -> Error {
+        Error::new(judge(self.0.as_ref(), classify), "handler failed").with_source(self.0)
+    }
+}
+
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for HandlerError {
+    fn from(error: E) -> Self {
+        Self::new(error)
+    }
+}
+
+/// What it was made of; a permanent or transient failure is still found in it.
+impl From<HandlerError> for BoxError {
+    fn from(error: HandlerError) -> Self {
+        error.0
+    }
+}
+
+fn judge(
+    error: &(dyn StdError + 'static),
+    classify: impl Fn(&(dyn StdError + 'static)) -> Option<ErrorKind>,
+) -> ErrorKind {
+    let kind = std::iter::successors(Some(error), |&error| error.source()).find_map(|error| {
+        if error.is::<PermanentError>() {
+            return Some(ErrorKind::Rejected);
+        }
+        if error.is::<TransientError>() {
+            return Some(ErrorKind::Unavailable);
+        }
+        error.downcast_ref::<Error>().map(Error::kind).or_else(|| classify(error))
+    });
+    match kind {
+        None | Some(ErrorKind::Misconfigured | ErrorKind::NoTransaction | ErrorKind::Unsupported) => {
+            ErrorKind::Handler
+        }
+        Some(kind) => kind,
+    }
+}
+
+macro_rules! wrapper {
+    ($(#[$doc:meta])* $name:ident, $text:literal) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name(BoxError);
+
+        impl $name {
+            /// Wraps the cause.
+            pub fn new(source: impl Into<BoxError>) -> Self {
+                Self(source.into())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str($text)
+            }
+        }
+
+        impl StdError for $name {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                Some(self.0.as_ref())
+            }
+        }
+    };
+}
+
+wrapper! {
+    /// An error whose fault lies elsewhere: a handler that returns it, or wraps it, costs its message no attempt.
+    TransientError, "transient failure"
+}
+
+wrapper! {
+    /// An error that will never go away: a handler that returns it, or wraps it, fails its message at once.
+    PermanentError, "permanent failure"
+}
