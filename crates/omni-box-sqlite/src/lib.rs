@@ -4,20 +4,17 @@
 //! exists exactly when your business row does:
 //!
 //! ```no_run
-//! use omni_box_core::{EventRepository, NewOutboxEvent, OmniBoxDomainService};
+//! use omni_box_core::{NewOutboxEvent, OutboxExt};
 //! use omni_box_sqlite::{SqliteConfig, SqliteStore};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = SqliteStore::open("shop.db", SqliteConfig::default()).await?;
 //! store.migrate().await?;
 //!
-//! let domain = OmniBoxDomainService::default();
-//! let event = domain.create_outbox_event(
-//!     NewOutboxEvent::new("order.placed", "orders", &serde_json::json!({"id": 7})).partition_key("7"),
-//! )?;
+//! let event = NewOutboxEvent::new("order.placed", "orders", &serde_json::json!({"id": 7})).partition_key("7");
 //! let mut tx = store.pool().begin_with("begin immediate").await?;
 //! sqlx::query("insert into orders (id) values (7)").execute(&mut *tx).await?;
-//! store.create(&mut tx, &event).await?;
+//! store.enqueue(&mut tx, event).await?;
 //! tx.commit().await?;
 //! store.wake();
 //! # Ok(())

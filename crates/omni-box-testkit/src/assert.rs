@@ -112,7 +112,7 @@ impl Debug for ExpectedEvent {
 ///     let mut tx = store.begin().await?;
 ///     tx.insert("orders", &id.to_string(), &id).await?;
 ///     let event = NewOutboxEvent::new("order.placed", "orders", &json!({"order": id})).partition_key(id.to_string());
-///     store.create(&mut tx, &OmniBoxDomainService::default().create_outbox_event(event)?).await?;
+///     store.enqueue(&mut tx, event).await?;
 ///     store.commit(tx).await
 /// }
 ///

@@ -24,17 +24,32 @@
 //!
 //! let outbox = PgStore::new(pool.clone(), PgConfig::default());
 //! outbox.migrate().await?;
-//! let domain = OmniBoxDomainService::default();
 //!
 //! let mut tx = pool.begin().await?;
 //! sqlx::query("insert into users (email) values ('a@example.org')").execute(&mut *tx).await?;
-//! let event = domain.create_outbox_event(
-//!     NewOutboxEvent::new("user.created", "users", &serde_json::json!({"email": "a@example.org"}))
-//!         .partition_key("a@example.org"),
-//! )?;
-//! outbox.create(&mut tx, &event).await?;
+//! let event = NewOutboxEvent::new("user.created", "users", &serde_json::json!({"email": "a@example.org"}));
+//! outbox.enqueue(&mut tx, event.partition_key("a@example.org")).await?;
 //! tx.commit().await?;
 //! # Ok(())
+//! # }
+//! ```
+//!
+//! # Events as types
+//! A type says its event type, version, topic and key once; see [`EventSchema`].
+//! ```
+//! # #[cfg(feature = "macros")]
+//! # async fn run<S: omni_box::OutboxRepository>(outbox: S) -> omni_box::Result<()> {
+//! use omni_box::prelude::*;
+//!
+//! #[derive(serde::Serialize, EventSchema)]
+//! #[event(type = "user.created", topic = "users", key = email)]
+//! struct UserCreated {
+//!     email: String,
+//! }
+//!
+//! let mut tx = outbox.begin().await?;
+//! outbox.enqueue(&mut tx, &UserCreated { email: "a@example.org".to_owned() }).await?;
+//! outbox.commit(tx).await
 //! # }
 //! ```
 //!

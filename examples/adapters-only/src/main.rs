@@ -8,8 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use omni_box_core::{
-    ConsumerGroup, EnvelopeEventConverter, EventRepository, HandlerError, InboxContext, NewOutboxEvent,
-    OmniBoxDomainService,
+    ConsumerGroup, EnvelopeEventConverter, HandlerError, InboxContext, NewOutboxEvent, OutboxExt,
 };
 use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
 use omni_box_pipeline::{InboxConsumerRunner, OutboxRelay, on};
@@ -60,10 +59,8 @@ async fn place(pool: &PgPool, outbox: &PgStore, topic: &str, customer: String) -
         .bind(&placed.customer)
         .execute(&mut *tx)
         .await?;
-    let event = OmniBoxDomainService::default().create_outbox_event(
-        NewOutboxEvent::new("order.placed", topic, &placed).partition_key(&placed.customer),
-    )?;
-    outbox.create(&mut tx, &event).await?;
+    let event = NewOutboxEvent::new("order.placed", topic, &placed).partition_key(&placed.customer);
+    outbox.enqueue(&mut tx, event).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -21,10 +21,8 @@ pub(crate) async fn place<S: Shop>(
     order: &Order,
 ) -> anyhow::Result<OutboxEvent> {
     S::insert_order(conn, order).await?;
-    let event = OmniBoxDomainService::default().create_outbox_event(
-        NewOutboxEvent::new("order.placed", topic, order).partition_key(&order.customer),
-    )?;
-    Ok(store.create(conn, &event).await?.into_event())
+    let event = NewOutboxEvent::new("order.placed", topic, order).partition_key(&order.customer);
+    Ok(store.enqueue(conn, event).await?.into_event())
 }
 
 /// Ships an order, in the transaction that also remembers its message.

@@ -220,7 +220,7 @@ impl<'a, S: Shop> Story<'a, S> {
     async fn look_up(&self, event: &OutboxEvent) -> anyhow::Result<Option<OutboxEvent>> {
         let mut tx = self.store.begin().await?;
         // a store holds events of both kinds
-        let row = EventRepository::<OutboxEvent>::get_by_id(&self.store, &mut tx, event.id()).await?;
+        let row = self.store.outbox().get_by_id(&mut tx, event.id()).await?;
         self.store.rollback(tx).await?;
         Ok(row)
     }

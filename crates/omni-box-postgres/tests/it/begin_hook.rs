@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use omni_box_core::{
     Activity, Attempt, BatchSize, BulkOperations, ClaimToken, DistributedLocking, Error, ErrorKind, Event,
-    EventRepository, Failure, FetchFilters, LaneRead, LaneSettlement, OrderedLanes, OutboxEvent, OwnerId,
-    Retry, Store, WorkerId,
+    EventRepository, Failure, FetchFilters, LaneRead, LaneSettlement, OrderedLanes, OutboxEvent, OutboxExt,
+    OwnerId, Retry, Store, WorkerId,
 };
 use omni_box_postgres::{PgConfig, PgStore};
 
@@ -59,7 +59,7 @@ async fn every_transaction_of_the_engine_begins_with_the_hook() {
 
         // as relays that claim rows do it
         let token = ClaimToken::new(&WorkerId::new("w").unwrap(), owner);
-        let locking = EventRepository::<OutboxEvent>::locking(&store).unwrap();
+        let locking = store.outbox().locking().unwrap();
         let filters = FetchFilters::new();
         let claimed = locking
             .claim(&token, BatchSize::new(10).unwrap(), Duration::from_secs(60), &filters)
@@ -70,7 +70,7 @@ async fn every_transaction_of_the_engine_begins_with_the_hook() {
         DistributedLocking::<OutboxEvent>::refresh(&store, &token, &ids).await.unwrap();
         BulkOperations::<OutboxEvent>::complete_many(&store, &ids[..1], &token).await.unwrap();
         let failure = Failure::new("no", Attempt::Counted, Retry::Never);
-        assert!(EventRepository::<OutboxEvent>::mark_failed(&store, ids[1], &token, &failure).await.unwrap());
+        assert!(store.outbox().mark_failed(ids[1], &token, &failure).await.unwrap());
 
         let changes: i64 = db.scalar("select count(*) from changes").await;
         assert!(changes >= 10, "the triggers have seen {changes} statements");

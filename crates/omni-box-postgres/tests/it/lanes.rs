@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    Attempt, Event, EventId, EventRepository, Failure, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement,
-    Lease, NewOutboxEvent, OrderedLanes, OutboxEvent, OwnerId, Retry,
+    Attempt, Event, EventId, Failure, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, Lease,
+    NewOutboxEvent, OrderedLanes, OutboxEvent, OutboxExt, OwnerId, Retry,
 };
 
 use crate::database::{Database, build, event, eventually, request, run};
@@ -148,7 +148,7 @@ async fn a_bad_row_does_not_block_a_fetch() {
         assert_eq!(relay.fetch().await.len(), 3);
         let mut conn = db.pool.acquire().await.unwrap();
         let known: Option<OutboxEvent> =
-            EventRepository::<OutboxEvent>::get_by_id(&db.store, &mut conn, EventId::generate()).await.unwrap();
+            db.store.outbox().get_by_id(&mut conn, EventId::generate()).await.unwrap();
         assert_eq!(known, None);
     })
     .await;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, ClaimToken, DeliveryMode, ErrorKind, Event, EventId, EventRepository, FetchFilters,
-    OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, WorkerId,
+    BatchSize, ClaimToken, DeliveryMode, ErrorKind, Event, EventId, FetchFilters, OrderedLanes, OutboxExt,
+    OutboxRepository, OwnerId, WorkerId,
 };
 use omni_box_postgres::{PgConfig, PgStore};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -19,7 +19,7 @@ fn token() -> ClaimToken {
 }
 
 async fn claim(db: &Database, token: &ClaimToken, ttl: Duration, filters: &FetchFilters) -> Vec<EventId> {
-    let locking = EventRepository::<OutboxEvent>::locking(&db.store).unwrap();
+    let locking = db.store.outbox().locking().unwrap();
     let claimed = locking.claim(token, BatchSize::new(100).unwrap(), ttl, filters).await.unwrap();
     claimed.iter().map(Event::id).collect()
 }
@@ -95,7 +95,7 @@ async fn the_mode_changes_only_when_nobody_works() {
         let mine = token();
         let claimed = claim(&db, &mine, TTL, &FetchFilters::new()).await;
         assert!(db.store.set_delivery_mode(DeliveryMode::Lanes).await.is_err());
-        EventRepository::<OutboxEvent>::mark_completed(&db.store, claimed[0], &mine).await.unwrap();
+        db.store.outbox().mark_completed(claimed[0], &mine).await.unwrap();
         db.store.set_delivery_mode(DeliveryMode::Lanes).await.unwrap();
         assert_eq!(db.store.verify().await.unwrap(), []);
         let fenced = db.store.set_delivery_mode(DeliveryMode::Fenced).await.unwrap_err();

@@ -1,8 +1,7 @@
 //! Migrations: once, by whoever comes first, whatever the tables are called.
 
 use omni_box_core::{
-    BatchSize, ErrorKind, Event, EventRepository, FetchFilters, InboxEvent, OutboxEvent, OutboxRepository,
-    Store,
+    BatchSize, ErrorKind, Event, EventRepository, FetchFilters, InboxExt, OutboxExt, OutboxRepository, Store,
 };
 use omni_box_sqlite::{SchemaDifference, SqliteConfig, SqliteStore, Table};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -154,7 +153,7 @@ async fn a_foreign_writer_names_only_what_it_has() {
         .unwrap();
     assert_eq!(lanes.len(), 1, "a key belongs to one lane, whoever writes");
     let (limit, filters) = (BatchSize::new(10).unwrap(), FetchFilters::new());
-    let inbox = EventRepository::<InboxEvent>::fetch_pending(&db.store, limit, &filters).await.unwrap();
+    let inbox = db.store.inbox().fetch_pending(limit, &filters).await.unwrap();
     assert_eq!(inbox.len(), 1);
     for bad in [
         "insert into outbox_events (id, event_type, topic, payload) values ('7', 't', 'orders', '{}')",
@@ -177,10 +176,10 @@ async fn text_of_a_foreign_writer_that_is_none_can_be_read() {
     .await;
     db.enqueue(&[event("a")]).await;
     let (limit, filters) = (BatchSize::new(10).unwrap(), FetchFilters::new());
-    let outbox = EventRepository::<OutboxEvent>::fetch_pending(&db.store, limit, &filters).await.unwrap();
+    let outbox = db.store.outbox().fetch_pending(limit, &filters).await.unwrap();
     assert_eq!(outbox.len(), 2);
     assert_eq!((outbox[0].event_type(), outbox[0].lifecycle().last_error()), ("o\u{fffd}", Some("\u{fffd}")));
-    let inbox = EventRepository::<InboxEvent>::fetch_pending(&db.store, limit, &filters).await.unwrap();
+    let inbox = db.store.inbox().fetch_pending(limit, &filters).await.unwrap();
     assert_eq!(inbox[0].message_id(), "m\u{fffd}");
 }
 

@@ -61,8 +61,7 @@ use crate::TestClock;
 /// async fn ship(mut cx: InboxContext<'_, MemoryStore>, order: Order) -> Result<(), HandlerError> {
 ///     cx.conn().insert("shipments", &order.id.to_string(), &order).await?;
 ///     let event = NewOutboxEvent::new("order.shipped", "shipments", &order);
-///     let event = OmniBoxDomainService::default().create_outbox_event(event)?;
-///     cx.store.create(cx.conn(), &event).await?;
+///     cx.enqueue(event).await?;
 ///     Ok(())
 /// }
 ///

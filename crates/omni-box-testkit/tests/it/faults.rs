@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use omni_box_core::{
-    ConsumerGroup, ErrorKind, Event, EventConsumer, EventPublisher, EventRepository, InboxEvent, OutboxEvent,
-    OutboxRepository, RawEventConverter, Reporter, Result, Store,
+    ConsumerGroup, ErrorKind, Event, EventConsumer, EventPublisher, EventRepository, InboxExt, OutboxEvent,
+    OutboxExt, OutboxRepository, RawEventConverter, Reporter, Result, Store,
 };
 use omni_box_testkit::{
     FaultPlan, Faulty, FaultyConsumer, FaultyPublisher, MemoryBroker, MemoryStore, NewMessage, Operation,
@@ -139,20 +139,16 @@ async fn of_a_call_that_is_cut_off_halfway_the_answer_is_lost() {
 #[tokio::test]
 async fn a_store_with_two_kinds_of_events_counts_both() {
     let (store, plan) = store();
-    EventRepository::<OutboxEvent>::fetch_pending(
-        &store,
-        omni_box_core::BatchSize::new(1).unwrap(),
-        &Default::default(),
-    )
-    .await
-    .unwrap();
-    EventRepository::<InboxEvent>::fetch_pending(
-        &store,
-        omni_box_core::BatchSize::new(1).unwrap(),
-        &Default::default(),
-    )
-    .await
-    .unwrap();
+    store
+        .outbox()
+        .fetch_pending(omni_box_core::BatchSize::new(1).unwrap(), &Default::default())
+        .await
+        .unwrap();
+    store
+        .inbox()
+        .fetch_pending(omni_box_core::BatchSize::new(1).unwrap(), &Default::default())
+        .await
+        .unwrap();
     assert_eq!(plan.calls(Operation::FetchPending), 2);
 }
 

@@ -4,6 +4,7 @@
 
 mod assertions;
 mod broker;
+mod enqueue;
 mod events;
 mod faults;
 mod memory;

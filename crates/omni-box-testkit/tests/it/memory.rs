@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omni_box_core::{
     BatchSize, ClaimToken, ConsumerGroup, Created, DeliveryMode, Error, ErrorKind, Event, EventContent,
-    EventId, EventPublisher, EventRepository, EventStatus, FetchFilters, InboxEvent, InboxRepository,
-    InboxSettlement, LaneRead, Lease, LeaseRequest, NewInboxEvent, NewOutboxEvent, OmniBoxDomainService,
-    OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, Payload, Received, Reporter, Result,
-    RetentionPolicies, Savepoints, SendOrder, Store, WorkerId,
+    EventId, EventPublisher, EventRepository, EventStatus, FetchFilters, InboxEvent, InboxExt,
+    InboxRepository, InboxSettlement, LaneRead, Lease, LeaseRequest, NewInboxEvent, NewOutboxEvent,
+    OmniBoxDomainService, OrderedLanes, OutboxEvent, OutboxExt, OutboxRepository, OwnerId, Payload, Received,
+    Reporter, Result, RetentionPolicies, Savepoints, SendOrder, Store, WorkerId,
 };
 use omni_box_pipeline::OutboxRelay;
 use omni_box_testkit::{MemoryConn, MemoryStore, MemoryTx, TestClock};
@@ -75,7 +75,7 @@ async fn a_transaction_sees_a_snapshot() {
 
     assert_eq!(tx.get("stock", "a").unwrap(), Some(json!(1)));
     assert_eq!(tx.scan::<Value>("stock").unwrap().len(), 1);
-    let found = EventRepository::<OutboxEvent>::get_by_id(&store, &mut tx, event.id()).await.unwrap();
+    let found = store.outbox().get_by_id(&mut tx, event.id()).await.unwrap();
     assert!(found.is_none(), "what committed later is not in the snapshot");
     tx.put("stock", "c", &3).await.unwrap();
     assert_eq!(tx.get("stock", "c").unwrap(), Some(3), "what it has written itself is");
@@ -268,7 +268,7 @@ async fn a_racing_create_waits_and_sees_what_was_committed() {
     for racing in [two, three] {
         let (created, mut tx) = racing.await.unwrap();
         assert!(matches!(&created, Created::Existing(event) if event.id() == first.id()));
-        let found = EventRepository::<OutboxEvent>::get_by_id(&store, &mut tx, first.id()).await.unwrap();
+        let found = store.outbox().get_by_id(&mut tx, first.id()).await.unwrap();
         assert!(found.is_some(), "its transaction sees it too");
         // `tx` stays open over the next turn: an event that is there locks nothing
         let mut other = store.begin().await.unwrap();
@@ -298,7 +298,7 @@ async fn what_a_transaction_works_on_is_left_to_it() {
     store.receive(&mut tx, std::slice::from_ref(&event)).await.unwrap();
     store.commit(tx).await.unwrap();
     let retention: &dyn RetentionPolicies<InboxEvent> = store.retention().unwrap();
-    let locking = EventRepository::<InboxEvent>::locking(&store).unwrap();
+    let locking = store.inbox().locking().unwrap();
     let token = ClaimToken::new(&WorkerId::new("w").unwrap(), OwnerId::generate());
     let batch = BatchSize::new(10).unwrap();
 
@@ -311,7 +311,7 @@ async fn what_a_transaction_works_on_is_left_to_it() {
     );
     let marking = {
         let (store, id, token) = (store.clone(), event.id(), token.clone());
-        start(async move { EventRepository::<InboxEvent>::mark_processing(&store, id, &token).await })
+        start(async move { store.inbox().mark_processing(id, &token).await })
     };
     let marking = marking.await;
     let done = InboxSettlement { completed: vec![event.id()], ..InboxSettlement::default() };
@@ -352,11 +352,11 @@ async fn an_id_that_is_given_twice_is_changed_once() {
     store.commit(tx).await.unwrap();
     let token = ClaimToken::new(&WorkerId::new("w").unwrap(), OwnerId::generate());
     let batch = BatchSize::new(10).unwrap();
-    let locking = EventRepository::<OutboxEvent>::locking(&store).unwrap();
+    let locking = store.outbox().locking().unwrap();
     locking.claim(&token, batch, Duration::from_secs(1), &FetchFilters::new()).await.unwrap();
     let twice = [event.id(), event.id()];
     assert_eq!(locking.refresh(&token, &twice).await.unwrap(), [event.id()]);
-    let bulk = EventRepository::<OutboxEvent>::bulk(&store).unwrap();
+    let bulk = store.outbox().bulk().unwrap();
     assert_eq!(bulk.complete_many(&twice, &token).await.unwrap(), [event.id()]);
 }
 

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use omni_box_core::{
-    Attempt, EventRepository, HandlerError, HandlerOutcome, NewOutboxEvent, OmniBoxDomainService,
-    OutboxEvent, TransientError,
-};
+use omni_box_core::{Attempt, HandlerError, HandlerOutcome, NewOutboxEvent, OutboxExt, TransientError};
 use omni_box_harness::eventually;
 use serde_json::json;
 
@@ -303,10 +300,8 @@ async fn an_outbox_event_of_the_handler_commits_with_it() {
     let act = Effects::new(move |id, call, conn| {
         let outbox = outbox.clone();
         Box::pin(async move {
-            let event = OmniBoxDomainService::default().create_outbox_event(
-                NewOutboxEvent::new("order.shipped", "shipments", &json!({"id": id})).partition_key(id),
-            )?;
-            EventRepository::<OutboxEvent>::create(&outbox, conn, &event).await?;
+            let event = NewOutboxEvent::new("order.shipped", "shipments", &json!({"id": id}));
+            outbox.enqueue(conn, event.partition_key(id)).await?;
             match (id, call) {
                 ("m", 1) => Err(broken()),
                 ("m", 2) => panic!("as the test wants it"),

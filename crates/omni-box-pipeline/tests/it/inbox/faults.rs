@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use omni_box_core::{
     BatchSize, ClaimToken, ConsumerGroup, Created, Error, ErrorKind, EventId, EventRepository, Failure,
-    FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd, QuarantinedMessage, Received,
-    Result, Savepoints, Store, TopicPartition,
+    FetchFilters, InboxEvent, InboxExt, InboxRepository, InboxSettlement, PartitionEnd, QuarantinedMessage,
+    Received, Result, Savepoints, Store, TopicPartition,
 };
 use omni_box_postgres::{PgStore, PgTx};
 use sqlx::PgConnection;
@@ -125,23 +125,23 @@ impl EventRepository<InboxEvent> for FaultyStore {
     }
 
     async fn get_by_id(&self, conn: &mut PgConnection, id: EventId) -> Result<Option<InboxEvent>> {
-        EventRepository::<InboxEvent>::get_by_id(&self.inner, conn, id).await
+        self.inner.inbox().get_by_id(conn, id).await
     }
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<InboxEvent>> {
-        EventRepository::<InboxEvent>::fetch_pending(&self.inner, limit, filters).await
+        self.inner.inbox().fetch_pending(limit, filters).await
     }
 
     async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
-        EventRepository::<InboxEvent>::mark_processing(&self.inner, id, token).await
+        self.inner.inbox().mark_processing(id, token).await
     }
 
     async fn mark_completed(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
-        EventRepository::<InboxEvent>::mark_completed(&self.inner, id, token).await
+        self.inner.inbox().mark_completed(id, token).await
     }
 
     async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
-        EventRepository::<InboxEvent>::mark_failed(&self.inner, id, token, failure).await
+        self.inner.inbox().mark_failed(id, token, failure).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Mode `rows` on stores that cannot take claims over: nothing stays claimed.
 
 use omni_box_core::{
-    BatchSize, ClaimToken, DeliveryMode, DistributedLocking, ErrorKind, Failure, FetchFilters,
+    BatchSize, ClaimToken, DeliveryMode, DistributedLocking, ErrorKind, Failure, FetchFilters, OutboxExt,
     OutboxRepository, OwnerId, RetentionPolicies, WorkerId,
 };
 use omni_box_testkit::{MemoryConn, MemoryStore, MemoryTx, Operation};
@@ -55,7 +55,7 @@ impl EventRepository<OutboxEvent> for Plain {
         conn: &mut MemoryConn,
         id: EventId,
     ) -> omni_box_core::Result<Option<OutboxEvent>> {
-        EventRepository::<OutboxEvent>::get_by_id(&self.inner, conn, id).await
+        self.inner.outbox().get_by_id(conn, id).await
     }
 
     async fn fetch_pending(
@@ -63,15 +63,15 @@ impl EventRepository<OutboxEvent> for Plain {
         limit: BatchSize,
         filters: &FetchFilters,
     ) -> omni_box_core::Result<Vec<OutboxEvent>> {
-        EventRepository::<OutboxEvent>::fetch_pending(&self.inner, limit, filters).await
+        self.inner.outbox().fetch_pending(limit, filters).await
     }
 
     async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> omni_box_core::Result<bool> {
-        EventRepository::<OutboxEvent>::mark_processing(&self.inner, id, token).await
+        self.inner.outbox().mark_processing(id, token).await
     }
 
     async fn mark_completed(&self, id: EventId, token: &ClaimToken) -> omni_box_core::Result<bool> {
-        EventRepository::<OutboxEvent>::mark_completed(&self.inner, id, token).await
+        self.inner.outbox().mark_completed(id, token).await
     }
 
     async fn mark_failed(
@@ -80,7 +80,7 @@ impl EventRepository<OutboxEvent> for Plain {
         token: &ClaimToken,
         failure: &Failure,
     ) -> omni_box_core::Result<bool> {
-        EventRepository::<OutboxEvent>::mark_failed(&self.inner, id, token, failure).await
+        self.inner.outbox().mark_failed(id, token, failure).await
     }
 
     fn locking(&self) -> Option<&dyn DistributedLocking<OutboxEvent>> {
