@@ -4,10 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::{Result, Wakeup};
+use omni_box_core::{Result, Waiter, Wake, Wakeup};
 use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::error::failed;
@@ -16,12 +15,9 @@ use crate::{Listen, PgStore};
 /// Longest pause between two attempts to LISTEN.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
-/// What is rung when there may be something to publish. Every waiter hears each ring, or several as one.
-#[derive(Debug)]
-pub(crate) struct Bell {
-    rings: watch::Sender<()>,
-    listener: OnceLock<ListenerTask>,
-}
+/// The task that listens, if one was started. It ends with the last reference.
+#[derive(Debug, Default)]
+pub(crate) struct Listener(OnceLock<ListenerTask>);
 
 #[derive(Debug)]
 struct ListenerTask(AbortHandle);
@@ -32,34 +28,24 @@ impl Drop for ListenerTask {
     }
 }
 
-impl Bell {
-    pub(crate) fn new() -> Self {
-        Self { rings: watch::Sender::new(()), listener: OnceLock::new() }
-    }
-
-    pub(crate) fn ring(&self) {
-        self.rings.send_replace(());
-    }
-}
-
 impl PgStore {
     /// A source of wake-ups; the first one starts to LISTEN.
     pub(crate) fn new_wakeup(&self) -> PgWakeup {
         if self.config.listen == Listen::Dedicated {
-            self.bell.listener.get_or_init(|| {
+            self.listener.0.get_or_init(|| {
                 let options = self.pool.connect_options().as_ref().clone();
                 // a pool of its own: a relay on a small pool must not lose a connection to this
                 let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
-                let task = tokio::spawn(listen(pool, self.config.channel(), self.bell.rings.clone()));
+                let task = tokio::spawn(listen(pool, self.config.channel(), self.wake.clone()));
                 ListenerTask(task.abort_handle())
             });
         }
-        PgWakeup { rings: self.bell.rings.subscribe(), _bell: Arc::clone(&self.bell) }
+        PgWakeup { calls: self.wake.waiter(), _listener: Arc::clone(&self.listener) }
     }
 }
 
 impl PgStore {
-    /// Rings in every process: lanes are free.
+    /// Wakes the relays of every process: lanes are free.
     pub(crate) async fn notify(&self) -> Result<()> {
         let mut session = self.session().await?;
         sqlx::query("select pg_notify($1, '')")
@@ -68,33 +54,32 @@ impl PgStore {
             .await
             .map_err(failed("notify relays"))?;
         session.finish().await?;
-        self.bell.ring();
+        self.wake.wake();
         Ok(())
     }
 }
 
-/// Waits for the bell.
+/// Waits for a commit of any process.
 #[derive(Debug)]
 pub(crate) struct PgWakeup {
-    rings: watch::Receiver<()>,
+    calls: Waiter,
     /// Keeps the listener alive.
-    _bell: Arc<Bell>,
+    _listener: Arc<Listener>,
 }
 
 #[async_trait]
 impl Wakeup for PgWakeup {
     async fn wait(&mut self) {
-        // the sender lives in the bell that is held here
-        let _ = self.rings.changed().await;
+        self.calls.wait().await;
     }
 }
 
-/// Listens for ever. Whatever was notified while there was no connection is made up for by one ring.
-async fn listen(pool: PgPool, channel: String, rings: watch::Sender<()>) {
+/// Listens without end. After a time without a connection it wakes once, for what was notified meanwhile.
+async fn listen(pool: PgPool, channel: String, wake: Wake) {
     let mut pause = Duration::ZERO;
     loop {
         tokio::time::sleep(pause).await;
-        let error = match listen_once(&pool, &channel, &rings, &mut pause).await {
+        let error = match listen_once(&pool, &channel, &wake, &mut pause).await {
             Ok(never) => match never {},
             Err(error) => error,
         };
@@ -109,7 +94,7 @@ async fn listen(pool: PgPool, channel: String, rings: watch::Sender<()>) {
 async fn listen_once(
     pool: &PgPool,
     channel: &str,
-    rings: &watch::Sender<()>,
+    wake: &Wake,
     pause: &mut Duration,
 ) -> Result<std::convert::Infallible, sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
@@ -120,11 +105,11 @@ async fn listen_once(
         tracing::info!("listens for wake-ups again");
         *pause = Duration::ZERO;
     }
-    rings.send_replace(());
+    wake.wake();
     loop {
         if listener.try_recv().await?.is_none() {
             return Err(sqlx::Error::WorkerCrashed);
         }
-        rings.send_replace(());
+        wake.wake();
     }
 }

@@ -7,14 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::{ErrorKind, Result, Store};
+use omni_box_core::{ErrorKind, Result, Store, Wake};
 use omni_box_sql::micros;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::types::PgInterval;
 use sqlx::{PgConnection, PgPool, Postgres};
 
 use crate::error::{failed, kind};
-use crate::notify::Bell;
+use crate::notify::Listener;
 use crate::query::Queries;
 use crate::{PgConfig, PgTx};
 
@@ -30,7 +30,8 @@ pub struct PgStore {
     pub(crate) pool: PgPool,
     pub(crate) config: Arc<PgConfig>,
     pub(crate) queries: Arc<Queries>,
-    pub(crate) bell: Arc<Bell>,
+    pub(crate) wake: Wake,
+    pub(crate) listener: Arc<Listener>,
     hook: Option<Arc<BeginHook>>,
 }
 
@@ -38,8 +39,8 @@ impl PgStore {
     /// A store on a pool. Nothing is sent to the server.
     pub fn new(pool: PgPool, config: PgConfig) -> Self {
         let queries = Arc::new(Queries::new(&config));
-        let bell = Arc::new(Bell::new());
-        Self { pool, config: Arc::new(config), queries, bell, hook: None }
+        let (wake, listener) = (Wake::new(), Arc::default());
+        Self { pool, config: Arc::new(config), queries, wake, listener, hook: None }
     }
 
     /// Runs `hook` at the beginning of every transaction the engine opens. With a hook, statements that would go without a
@@ -82,7 +83,7 @@ impl PgStore {
 
     /// Wakes the relays of this process; call it after a commit of your own (sqlx has no hook for it).
     pub fn wake(&self) {
-        self.bell.ring();
+        self.wake.wake();
     }
 
     /// A connection for statements that need no transaction: each commits by itself, unless there is a hook.

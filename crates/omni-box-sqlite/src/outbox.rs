@@ -16,6 +16,7 @@ use crate::migrate::MIGRATIONS;
 use crate::query::{Queries, array};
 use crate::row::Reader;
 use crate::transaction::require_transaction;
+use crate::wakeup::SqliteWakeup;
 
 impl EventRepository<OutboxEvent> for SqliteStore {
     async fn create(&self, conn: &mut SqliteConnection, event: &OutboxEvent) -> Result<Created<OutboxEvent>> {
@@ -122,7 +123,7 @@ impl OutboxRepository for SqliteStore {
     }
 
     fn wakeup(&self) -> Option<Box<dyn Wakeup>> {
-        Some(Box::new(self.bell.waiter(self.pool.connect_options())))
+        Some(Box::new(SqliteWakeup::new(self.wake.waiter(), self.pool.connect_options())))
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use omni_box_core::{ErrorKind, Result, Store};
+use omni_box_core::{ErrorKind, Result, Store, Wake};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool};
@@ -19,7 +19,6 @@ use crate::config::misconfigured;
 use crate::error::{failed, is_busy, kind};
 use crate::query::Queries;
 use crate::transaction::Queue;
-use crate::wakeup::Bell;
 use crate::{SqliteConfig, SqliteTx};
 
 /// What runs at the beginning of every transaction that the engine opens.
@@ -33,7 +32,7 @@ pub struct SqliteStore {
     pub(crate) pool: SqlitePool,
     pub(crate) config: Arc<SqliteConfig>,
     pub(crate) queries: Arc<Queries>,
-    pub(crate) bell: Arc<Bell>,
+    pub(crate) wake: Wake,
     queue: Queue,
     leases: Arc<LeaseCheck>,
     hook: Option<Arc<BeginHook>>,
@@ -74,7 +73,7 @@ impl SqliteStore {
             pool,
             config: Arc::new(config),
             queries,
-            bell: Arc::new(Bell::new()),
+            wake: Wake::new(),
             queue: Queue::default(),
             leases: Arc::default(),
             hook: None,
@@ -107,7 +106,7 @@ impl SqliteStore {
 
     /// Wakes the relays of this process; call it after a commit of your own (sqlx has no hook for it).
     pub fn wake(&self) {
-        self.bell.ring();
+        self.wake.wake();
     }
 
     /// A connection for one read.

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::Wakeup;
+use omni_box_core::{Waiter, Wakeup};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// How often the file is looked at; a look reads a counter in memory that processes share.
@@ -16,40 +15,24 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// The same after a look has failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is rung when there may be something to publish. Every waiter hears each ring, or several as one.
-#[derive(Debug)]
-pub(crate) struct Bell(watch::Sender<()>);
-
-impl Bell {
-    pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(()))
-    }
-
-    pub(crate) fn ring(&self) {
-        self.0.send_replace(());
-    }
-
-    pub(crate) fn waiter(self: &Arc<Self>, options: Arc<SqliteConnectOptions>) -> SqliteWakeup {
-        let changes = Changes { options, conn: None, seen: None };
-        SqliteWakeup { rings: self.0.subscribe(), changes, _bell: Arc::clone(self) }
-    }
-}
-
-/// Waits for the bell, or for a commit of anybody.
+/// Waits for a commit of this process, or for one of another.
 #[derive(Debug)]
 pub(crate) struct SqliteWakeup {
-    rings: watch::Receiver<()>,
+    calls: Waiter,
     changes: Changes,
-    /// Keeps the sender alive.
-    _bell: Arc<Bell>,
+}
+
+impl SqliteWakeup {
+    pub(crate) fn new(calls: Waiter, options: Arc<SqliteConnectOptions>) -> Self {
+        Self { calls, changes: Changes { options, conn: None, seen: None } }
+    }
 }
 
 #[async_trait]
 impl Wakeup for SqliteWakeup {
     async fn wait(&mut self) {
         tokio::select! {
-            // the sender lives in the bell that is held here
-            _ = self.rings.changed() => {}
+            () = self.calls.wait() => {}
             () = self.changes.next() => {}
         }
     }

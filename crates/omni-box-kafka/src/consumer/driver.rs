@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use omni_box_core::{Error, ErrorKind, Result};
+use omni_box_core::{Error, ErrorKind, Result, Waiter};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
@@ -33,8 +33,8 @@ impl Driver {
     pub(super) fn start(consumer: BaseConsumer<Group>) -> Result<Self> {
         let mut consumer = consumer;
         let group = Arc::clone(consumer.context());
-        let bell = Arc::clone(&group.bell);
-        consumer.set_nonempty_callback(move || bell.ring());
+        let (wake, mut waiter) = (group.wake.clone(), group.wake.waiter());
+        consumer.set_nonempty_callback(move || wake.wake());
         let consumer = Arc::new(consumer);
         group.belongs_to(&consumer);
         let order = Arc::new(AtomicU8::new(RUN));
@@ -44,7 +44,8 @@ impl Driver {
             .name("omni-box-kafka-consumer".to_owned())
             .spawn(move || {
                 // a panic is a fault of ours; whoever waits for partitions or messages must not wait for ever
-                let ran = catch_unwind(AssertUnwindSafe(|| run(&consumer, &its_group, &its_order)));
+                let ran =
+                    catch_unwind(AssertUnwindSafe(|| run(&consumer, &its_group, &its_order, &mut waiter)));
                 if ran.is_err() {
                     its_group.fail(panicked());
                 }
@@ -63,7 +64,7 @@ impl Driver {
     pub(super) async fn close(mut self) -> Result<()> {
         self.group.begin_closing();
         self.order.store(CLOSE, Ordering::Release);
-        self.group.bell.ring();
+        self.group.wake.wake();
         (&mut self.ended).await.unwrap_or_else(|_| Err(panicked()))
     }
 }
@@ -72,7 +73,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.group.begin_closing();
         if self.order.compare_exchange(RUN, ABANDON, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            self.group.bell.ring();
+            self.group.wake.wake();
         }
     }
 }
@@ -81,7 +82,7 @@ fn panicked() -> Error {
     Error::new(ErrorKind::Internal, "consumer's thread panicked")
 }
 
-fn run(consumer: &BaseConsumer<Group>, group: &Group, order: &AtomicU8) {
+fn run(consumer: &BaseConsumer<Group>, group: &Group, order: &AtomicU8, waiter: &mut Waiter) {
     loop {
         match order.load(Ordering::Acquire) {
             RUN => {}
@@ -90,7 +91,7 @@ fn run(consumer: &BaseConsumer<Group>, group: &Group, order: &AtomicU8) {
         }
         let more = take_events(consumer, group);
         if !group.serve(consumer) && !more {
-            group.bell.wait(IDLE);
+            waiter.wait_blocking(IDLE);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use omni_box_core::{AssignedPartition, Error, ErrorKind, Result, TopicPartition};
+use omni_box_core::{AssignedPartition, Error, ErrorKind, Result, TopicPartition, Wake};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
@@ -15,7 +15,6 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::bell::Bell;
 use super::config::KafkaConsumerConfig;
 use super::message::inbound;
 use super::partition::{Handle, Partition, commit_error, position};
@@ -62,7 +61,7 @@ pub(super) struct Group {
     slots: Mutex<HashMap<TopicPartition, Slot>>,
     consumer: OnceLock<Weak<BaseConsumer<Self>>>,
     news: Mutex<Option<UnboundedSender<News>>>,
-    pub(super) bell: Arc<Bell>,
+    pub(super) wake: Wake,
     /// How many events this was told of, inside polls.
     events: AtomicU64,
     closing: AtomicBool,
@@ -89,7 +88,7 @@ impl Group {
             slots: Mutex::default(),
             consumer: OnceLock::new(),
             news: Mutex::new(Some(news)),
-            bell: Arc::default(),
+            wake: Wake::new(),
             events: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             broker_down: AtomicBool::new(false),
@@ -341,10 +340,10 @@ impl Group {
     fn prepare(&self, owner: &Arc<BaseConsumer<Self>>, id: TopicPartition) {
         // before it is assigned, so that none of its messages goes elsewhere
         let Some(mut queue) = owner.split_partition_queue(&id.topic, id.partition) else { return };
-        let bell = Arc::clone(&self.bell);
-        queue.set_nonempty_callback(move || bell.ring());
+        let wake = self.wake.clone();
+        queue.set_nonempty_callback(move || wake.wake());
         let (partition, messages) =
-            Partition::new(id.clone(), self.window, Arc::clone(&self.bell), Arc::downgrade(owner));
+            Partition::new(id.clone(), self.window, self.wake.clone(), Arc::downgrade(owner));
         let ack = Box::new(Handle(Arc::clone(&partition)));
         let waiting = Some(AssignedPartition { partition: id.clone(), messages, ack });
         self.slots().insert(id, Slot { partition, queue, waiting });
@@ -457,6 +456,7 @@ impl Group {
             ids.iter().filter_map(|id| slots.get(id)).map(|slot| Arc::clone(&slot.partition)).collect()
         };
         let lost = || consumer.assignment_lost();
+        let mut waiter = self.wake.waiter();
         going.iter().for_each(|partition| partition.revoke());
         let deadline = Instant::now() + self.drain_deadline;
         let busy = going.iter().filter(|partition| partition.is_draining()).count();
@@ -464,7 +464,7 @@ impl Group {
             tracing::info!(partitions = busy, "partitions are taken away, finishing what they have begun");
         }
         while !lost() && Instant::now() < deadline && going.iter().any(|partition| partition.is_draining()) {
-            self.bell.wait(DRAIN_POLL);
+            waiter.wait_blocking(DRAIN_POLL);
         }
         let lost = lost();
         let mut commits = Vec::new();

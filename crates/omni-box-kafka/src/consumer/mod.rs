@@ -1,12 +1,10 @@
 //! The consumer: hands over assigned partitions, commits what is done.
 
-mod bell;
 mod config;
 mod driver;
 mod group;
 mod message;
 mod partition;
-mod tracker;
 
 use std::fmt;
 use std::time::Duration;

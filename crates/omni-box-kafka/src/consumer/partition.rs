@@ -3,20 +3,20 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use omni_box_core::{AckHandle, Error, ErrorKind, InboundMessage, Result, TopicPartition};
+use omni_box_core::{
+    AckHandle, Error, ErrorKind, InboundMessage, OffsetTracker, Result, TopicPartition, Wake,
+};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel, error::SendError, error::TrySendError};
 use tokio::sync::{oneshot, watch};
 
-use super::bell::Bell;
 use super::group::Group;
-use super::tracker::Tracker;
 use crate::error::classified;
 
 /// Delivered messages that may wait for one that is not done; a partition is not fed beyond.
@@ -44,15 +44,15 @@ pub(super) struct Partition {
     /// Held by whoever commits; `Arc` so that a commit outlives the call that began it.
     committing: Arc<tokio::sync::Mutex<()>>,
     lost: watch::Sender<bool>,
-    bell: Arc<Bell>,
+    wake: Wake,
     consumer: Weak<BaseConsumer<Group>>,
     window: usize,
 }
 
 struct State {
-    tracker: Tracker,
+    tracker: OffsetTracker,
     feed: Option<Sender<InboundMessage>>,
-    /// The channel was full: resolves, and rings the bell, when it is not.
+    /// The channel was full: resolves, and wakes the driver, when it has room.
     reservation: Option<Reservation>,
     phase: Phase,
     /// The application has it, so its handle is waited for.
@@ -64,12 +64,12 @@ impl Partition {
     pub(super) fn new(
         id: TopicPartition,
         window: usize,
-        bell: Arc<Bell>,
+        wake: Wake,
         consumer: Weak<BaseConsumer<Group>>,
     ) -> (Arc<Self>, Receiver<InboundMessage>) {
         let (feed, messages) = channel(window);
         let state = State {
-            tracker: Tracker::default(),
+            tracker: OffsetTracker::new(),
             feed: Some(feed),
             reservation: None,
             phase: Phase::Owned,
@@ -81,7 +81,7 @@ impl Partition {
             state: Mutex::new(state),
             committing: Arc::default(),
             lost: watch::channel(false).0,
-            bell,
+            wake,
             consumer,
             window,
         };
@@ -112,7 +112,7 @@ impl Partition {
             if state.tracker.open() >= MAX_OPEN {
                 return fed;
             }
-            let Some(permit) = state.room(&self.bell) else { return fed };
+            let Some(permit) = state.room(&self.wake) else { return fed };
             let Some(message) = next() else { return fed };
             state.tracker.delivered(message.offset);
             permit.send(message);
@@ -185,7 +185,7 @@ impl State {
         self.rewinds.clear();
     }
 
-    fn room(&mut self, bell: &Arc<Bell>) -> Option<Permit> {
+    fn room(&mut self, wake: &Wake) -> Option<Permit> {
         if self.reservation.is_none() {
             match self.feed.as_ref()?.clone().try_reserve_owned() {
                 Ok(permit) => return Some(permit),
@@ -196,8 +196,7 @@ impl State {
                 Err(TrySendError::Full(feed)) => self.reservation = Some(Box::pin(feed.reserve_owned())),
             }
         }
-        let waker = Waker::from(Arc::clone(bell));
-        match self.reservation.as_mut()?.as_mut().poll(&mut Context::from_waker(&waker)) {
+        match self.reservation.as_mut()?.as_mut().poll(&mut Context::from_waker(&wake.waker())) {
             Poll::Pending => None,
             Poll::Ready(permit) => {
                 self.reservation = None;
@@ -272,7 +271,7 @@ impl AckHandle for Handle {
             let was_full = state.tracker.open() >= MAX_OPEN;
             state.tracker.done(offsets);
             if was_full {
-                self.0.bell.ring();
+                self.0.wake.wake();
             }
             state.tracker.uncommitted()
         };
@@ -301,7 +300,7 @@ impl AckHandle for Handle {
             }
             state.rewinds.push(reply);
         }
-        self.0.bell.ring();
+        self.0.wake.wake();
         rewound.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -319,7 +318,7 @@ impl AckHandle for Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.0.state().held = false;
-        self.0.bell.ring();
+        self.0.wake.wake();
     }
 }
 

@@ -118,11 +118,12 @@ impl Tenure {
         let current =
             |owner: &&mut Ownership| owner.feed.as_ref().is_some_and(|current| current.same_channel(feed));
         let Some(owner) = self.owner(&mut state).filter(current) else { return false };
-        let position = owner.tracker.next;
+        let position = owner.next;
         let message = state.log(&self.id).ok().and_then(|log| log.committed_from(position).next().cloned());
         let Some(message) = message else { return false };
         if let Some(owner) = self.owner(&mut state) {
             owner.tracker.delivered(message.offset);
+            owner.next = message.offset + 1;
         }
         permit.send(message);
         true
@@ -145,17 +146,17 @@ impl AckHandle for MemoryAckHandle {
     async fn commit(&self, offsets: &[i64]) -> Result<()> {
         let Tenure { broker, group, id, .. } = &self.tenure;
         broker.update(|state| {
-            let position = self.tenure.owner(state).ok_or_else(closed)?.tracker.done(offsets);
             let is_cut = state.is_cut;
-            let committed = &mut state.groups.get_mut(group).ok_or_else(closed)?.committed;
-            match committed.get(id).copied().unwrap_or(0) {
-                before if before >= position => Ok(()),
-                _ if is_cut => Err(Error::new(ErrorKind::Unavailable, "the broker is cut off")),
-                _ => {
-                    committed.insert(id.clone(), position);
-                    Ok(())
-                }
+            let owner = self.tenure.owner(state).ok_or_else(closed)?;
+            owner.tracker.done(offsets);
+            let Some(position) = owner.tracker.uncommitted() else { return Ok(()) };
+            if is_cut {
+                return Err(Error::new(ErrorKind::Unavailable, "the broker is cut off"));
             }
+            owner.tracker.committed(position);
+            let committed = &mut state.groups.get_mut(group).ok_or_else(closed)?.committed;
+            committed.insert(id.clone(), position);
+            Ok(())
         })
     }
 
@@ -164,7 +165,9 @@ impl AckHandle for MemoryAckHandle {
         self.tenure.broker.update(|state| {
             let owner = self.tenure.owner(state).filter(|owner| owner.standing() == Standing::Owned);
             let owner = owner.ok_or_else(closed)?;
-            owner.tracker.rewind();
+            if let Some(first) = owner.tracker.rewind() {
+                owner.next = first;
+            }
             owner.feed = Some(sender);
             Ok(messages)
         })

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use omni_box_core::{ConsumerGroup, Error, ErrorKind, InboundMessage, TopicPartition};
+use omni_box_core::{ConsumerGroup, Error, ErrorKind, InboundMessage, OffsetTracker, TopicPartition};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::state::State;
-use super::tracker::Tracker;
 
 #[derive(Default)]
 pub(super) struct Group {
@@ -45,7 +44,9 @@ pub(super) struct Ownership {
     pub(super) epoch: u64,
     pub(super) member: u64,
     pub(super) standing: watch::Sender<Standing>,
-    pub(super) tracker: Tracker,
+    pub(super) tracker: OffsetTracker,
+    /// The offset from which the next message is delivered.
+    pub(super) next: i64,
     pub(super) feed: Option<mpsc::Sender<InboundMessage>>,
     /// The application has not dropped the handle.
     pub(super) is_held: bool,
@@ -147,7 +148,8 @@ impl State {
                 epoch,
                 member,
                 standing: watch::Sender::new(Standing::Offered),
-                tracker: Tracker::from(position),
+                tracker: OffsetTracker::new(),
+                next: position,
                 feed: None,
                 is_held: false,
             });
@@ -175,12 +177,9 @@ impl State {
     pub(super) fn hand_over(&mut self, name: &ConsumerGroup, id: &TopicPartition) {
         let is_cut = self.is_cut;
         let Some(group) = self.groups.get_mut(name) else { return };
-        let Some(mut owner) = group.owners.remove(id) else { return };
+        let Some(owner) = group.owners.remove(id) else { return };
         owner.standing.send_replace(Standing::Lost);
-        let position = owner.tracker.done(&[]);
-        if group.committed.get(id).copied().unwrap_or(0) >= position {
-            return;
-        }
+        let Some(position) = owner.tracker.uncommitted() else { return };
         if !is_cut {
             group.committed.insert(id.clone(), position);
         } else if let Some(member) = group.members.get_mut(&owner.member) {

@@ -9,7 +9,6 @@ mod partitioner;
 mod publisher;
 mod queue;
 mod state;
-mod tracker;
 mod transaction;
 
 use std::fmt;

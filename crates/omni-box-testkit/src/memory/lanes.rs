@@ -144,7 +144,7 @@ impl OrderedLanes for MemoryStore {
                 lane.give_back();
             }
         }
-        self.shared.bell.send_replace(());
+        self.shared.wake.wake();
         Ok(())
     }
 
@@ -153,7 +153,7 @@ impl OrderedLanes for MemoryStore {
         state.relays.remove(&owner);
         state.lanes.iter_mut().filter(|lane| lane.owner == Some(owner)).for_each(Lane::give_back);
         drop(state);
-        self.shared.bell.send_replace(());
+        self.shared.wake.wake();
         Ok(())
     }
 

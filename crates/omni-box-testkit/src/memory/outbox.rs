@@ -2,20 +2,16 @@
 
 mod row;
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Error, ErrorKind,
     Event, EventId, EventRepository, Failure, FetchFilters, OrderedLanes, OutboxEvent, OutboxRepository,
     Result, RetentionPolicies, Wakeup,
 };
-use tokio::sync::watch;
 
 pub(super) use self::row::OutboxRow;
 use super::lanes::Lane;
-use super::state::{Shared, State};
+use super::state::State;
 use super::table::Row;
 use super::{MemoryConn, MemoryStore};
 
@@ -79,10 +75,7 @@ impl OutboxRepository for MemoryStore {
     }
 
     fn wakeup(&self) -> Option<Box<dyn Wakeup>> {
-        Some(Box::new(MemoryWakeup {
-            rings: self.shared.bell.subscribe(),
-            _shared: Arc::clone(&self.shared),
-        }))
+        Some(Box::new(self.shared.wake.waiter()))
     }
 }
 
@@ -116,19 +109,4 @@ fn undrained(state: &State, now: DateTime<Utc>) -> (usize, usize) {
     let leased = state.lanes.iter().filter(|lane| lane.is_leased(now)).count();
     let claimed = state.tables.outbox.pending().filter(|row| row.life.lock.is_some()).count();
     (leased, claimed)
-}
-
-/// Waits for commits with events in them, and for lanes that are given back.
-struct MemoryWakeup {
-    rings: watch::Receiver<()>,
-    /// The bell is in there.
-    _shared: Arc<Shared>,
-}
-
-#[async_trait]
-impl Wakeup for MemoryWakeup {
-    async fn wait(&mut self) {
-        // the sender lives in what is held here
-        let _ = self.rings.changed().await;
-    }
 }

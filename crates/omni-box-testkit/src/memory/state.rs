@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use omni_box_core::{ClaimToken, Clock, DeliveryMode, OwnerId, QuarantinedMessage};
+use omni_box_core::{ClaimToken, Clock, DeliveryMode, OwnerId, QuarantinedMessage, Wake};
 use tokio::sync::watch;
 
 use super::inbox::InboxRow;
@@ -20,10 +20,10 @@ use crate::TestClock;
 pub(super) struct Shared {
     pub(super) clock: TestClock,
     state: Mutex<State>,
-    /// Rung when a transaction has ended, for those that wait for its locks.
+    /// Told when a transaction has ended, for those that wait for its locks.
     pub(super) ends: watch::Sender<()>,
-    /// Rung when there may be something to publish.
-    pub(super) bell: watch::Sender<()>,
+    /// Called when there may be something to publish.
+    pub(super) wake: Wake,
 }
 
 /// What is changed in one step at a time. The mutex around it is never held across an await.
@@ -66,7 +66,7 @@ impl Shared {
             transactions: 0,
             seq: 0,
         };
-        Self { clock, state: Mutex::new(state), ends: watch::Sender::new(()), bell: watch::Sender::new(()) }
+        Self { clock, state: Mutex::new(state), ends: watch::Sender::new(()), wake: Wake::new() }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -99,7 +99,7 @@ impl MemoryTx {
         }
         drop(state);
         if !writes.outbox.is_empty() {
-            shared.bell.send_replace(());
+            shared.wake.wake();
         }
         Ok(())
     }
