@@ -2,6 +2,7 @@
 
 mod database;
 mod judge;
+mod log;
 mod private_servers;
 mod process;
 mod topic;

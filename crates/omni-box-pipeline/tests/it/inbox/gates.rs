@@ -11,7 +11,7 @@ use crate::gate_log::GateLog;
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_logged_once() {
-    let (log, _listening) = GateLog::listen();
+    let log = GateLog::listen();
     let memory = Memory::new();
     let handler = Handler::new(|_, _| async { Ok(HandlerOutcome::Completed) });
     let running = Running::new(memory.builder(&handler));

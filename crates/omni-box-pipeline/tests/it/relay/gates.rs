@@ -10,7 +10,7 @@ use crate::gate_log::GateLog;
 
 /// Cuts what `plan` stands before, twice, and sees what was logged.
 async fn outages(memory: &Memory, database: &FaultPlan, plan: &FaultPlan, what: &str) -> Result<()> {
-    let (log, _listening) = GateLog::listen();
+    let log = GateLog::listen();
     let mut running = start(memory.relay(Faulty::new(memory.store.clone(), database)));
     memory.enqueue(&["a"]).await?;
     memory.completed(1).await;
