@@ -1,28 +1,28 @@
 //! Each published crate compiles alone: without features, and with each feature by itself.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use cargo_metadata::{MetadataCommand, Package};
 
 use crate::cargo::{cargo, root, run};
 
-/// Checks one combination after the other, all of them also when one fails.
-pub(crate) fn check_alone() -> Result<ExitCode> {
+/// Checks one combination after the other, all of them also when one fails; returns the arguments of those that did.
+pub(crate) fn check_alone() -> Result<Vec<String>> {
     let metadata = MetadataCommand::new().current_dir(root()).no_deps().exec()?;
     let published = |package: &&&Package| package.publish.as_deref() != Some(&[]);
     let packages = metadata.workspace_packages();
+    let combinations: Vec<_> =
+        packages.iter().filter(published).flat_map(|package| combinations(package)).collect();
+    let of = combinations.len();
     let mut failed = Vec::new();
-    for combination in packages.iter().filter(published).flat_map(|package| combinations(package)) {
+    println!();
+    for (combination, number) in combinations.iter().zip(1..) {
         let arguments: Vec<&str> = combination.iter().map(String::as_str).collect();
+        println!("[{number}/{of}] alone: cargo {}", arguments.join(" "));
         if !run(&mut cargo(&arguments))?.success() {
-            failed.push(combination.join(" "));
+            failed.push(arguments.join(" "));
         }
     }
-    for arguments in &failed {
-        println!("error: does not compile: cargo {arguments}");
-    }
-    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(failed)
 }
 
 /// The arguments of cargo, for no feature and for each one.

@@ -1,17 +1,22 @@
-//! `cargo xtask test`: each crate and feature alone, and every test with the servers it needs.
+//! `cargo xtask test`: every test with the servers it needs, then each crate and feature alone.
 
-mod side_by_side;
+mod build;
+mod output;
+mod run;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use omni_box_harness::services::{self, Options};
 use omni_box_harness::{DATABASE_URL, KAFKA_BROKERS, REQUIRE, SKIPPED};
 
-use crate::cargo::{cargo, root, run};
+use crate::cargo::root;
 use crate::features;
+use run::{Job, Report};
 
 const TEST_THREADS: &str = "RUST_TEST_THREADS";
 
@@ -34,38 +39,59 @@ impl Command {
 
 /// Leaves the servers up for the next call, except on CI.
 pub(crate) async fn run_tests(command: Command) -> Result<ExitCode> {
-    if command.no_servers {
-        return without_servers(&command.arguments);
+    let Command { no_servers, arguments } = command;
+    if no_servers {
+        return without_servers(&arguments);
     }
-    if command.arguments.is_empty() && features::check_alone()? != ExitCode::SUCCESS {
+    let start = Instant::now();
+    let Some(mut jobs) = build::build(&selection(&arguments), &arguments)? else {
         return Ok(ExitCode::FAILURE);
-    }
+    };
     let options = Options::default();
     let services = services::up(&options).await?;
-    let outcome = cargo_test(&command.arguments, |test| {
-        test.envs(services.env()).env(REQUIRE, "1");
-    });
+    for job in &mut jobs {
+        job.command.envs(services.env()).env(REQUIRE, "1");
+    }
+    let reports = run::one_by_one(jobs, &mut std::io::stdout());
     if services.started && std::env::var("CI").is_ok_and(|ci| ci == "true") {
         services::down(&options).await?;
     }
-    outcome
+    let reports = reports?;
+    // Takes long and seldom fails: after the tests, and also when one of them has failed.
+    let alone = if arguments.is_empty() { features::check_alone()? } else { Vec::new() };
+    Ok(closed(&reports, start, &alone))
 }
 
 fn without_servers(arguments: &[String]) -> Result<ExitCode> {
+    let start = Instant::now();
     let skipped = root().join("target/skipped-tests.txt");
     std::fs::write(&skipped, "").with_context(|| format!("cannot write {}", skipped.display()))?;
-    if !build_programs()? {
+    let Some(mut jobs) = build::build(&selection(arguments), arguments)? else {
         return Ok(ExitCode::FAILURE);
-    }
-    let outcome = side_by_side::run(&selection(arguments), arguments, |test| {
-        test.env_remove(DATABASE_URL).env_remove(KAFKA_BROKERS).env_remove(REQUIRE).env(SKIPPED, &skipped);
+    };
+    for Job { command, .. } in &mut jobs {
+        command.env_remove(DATABASE_URL).env_remove(KAFKA_BROKERS).env_remove(REQUIRE);
+        command.env(SKIPPED, &skipped);
         // many of these tests wait: a first consume from the mock cluster takes three seconds
         if std::env::var_os(TEST_THREADS).is_none() {
-            test.env(TEST_THREADS, "16");
+            command.env(TEST_THREADS, "16");
         }
-    });
-    print!("{}", left_out(&std::fs::read_to_string(&skipped)?));
-    outcome
+    }
+    // the doctests take longest
+    jobs.reverse();
+    let reports = run::side_by_side(jobs, &mut std::io::stdout())?;
+    print!("\n{}", left_out(&std::fs::read_to_string(&skipped)?));
+    Ok(closed(&reports, start, &[]))
+}
+
+/// Prints what failed, all of it: tests, and what does not compile `alone`.
+fn closed(reports: &[Report], start: Instant, alone: &[String]) -> ExitCode {
+    let (passed, text) = summary::summary(reports, start.elapsed());
+    print!("\n{text}");
+    for arguments in alone {
+        println!("error: does not compile: cargo {arguments}");
+    }
+    if passed && alone.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Tests per package and module, from lines of a package and a test's path.
@@ -84,28 +110,12 @@ fn left_out(skipped: &str) -> String {
     text
 }
 
-/// Tests start programs of other packages, which `cargo test` alone would not build.
-fn build_programs() -> Result<bool> {
-    Ok(run(&mut cargo(&["build", "--workspace", "--all-features", "--bins"]))?.success())
-}
-
 /// All features of all packages, or of those that the arguments name.
 fn selection(arguments: &[String]) -> Vec<&'static str> {
     let named =
         arguments.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"));
     let whole = (!named).then_some("--workspace");
     ["test", "--all-features"].into_iter().chain(whole).collect()
-}
-
-fn cargo_test(arguments: &[String], prepare: impl FnOnce(&mut std::process::Command)) -> Result<ExitCode> {
-    if !build_programs()? {
-        return Ok(ExitCode::FAILURE);
-    }
-    let mut test = cargo(&selection(arguments));
-    test.args(arguments);
-    prepare(&mut test);
-    let code = run(&mut test)?.code().and_then(|code| u8::try_from(code).ok());
-    Ok(ExitCode::from(code.unwrap_or(1)))
 }
 
 #[cfg(test)]
