@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: what the compiler does not check about the workspace as a whole.
 
+mod circles;
 mod dependencies;
 mod length;
 mod package;
@@ -31,6 +32,7 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
         package::check(&root().join("migrations").join(database), &packaged, &mut findings)?;
     }
     length::check(&root(), &mut findings)?;
+    circles::check(&crates(&metadata), circles::KNOWN, &mut findings)?;
 
     for warning in &findings.warnings {
         println!("warning: {warning}");
@@ -49,6 +51,15 @@ fn published_sources(metadata: &Metadata) -> Vec<PathBuf> {
         package.manifest_path.parent().map(|dir| dir.join("src").into_std_path_buf())
     };
     metadata.workspace_packages().into_iter().filter(published).filter_map(source).collect()
+}
+
+/// All crates, each with its `src` folder.
+fn crates(metadata: &Metadata) -> Vec<(String, PathBuf)> {
+    let crates = metadata.workspace_packages().into_iter().filter_map(|package| {
+        let source = package.manifest_path.parent()?.join("src").into_std_path_buf();
+        Some((package.name.to_string(), source))
+    });
+    crates.collect()
 }
 
 fn packaged(package: &str) -> Result<String> {
