@@ -13,6 +13,7 @@ use omni_box::postgres::PgStore;
 use omni_box::{
     AckStrategy, Attempt, CommitOffsetPolicy, ConsumerGroup, Event as _, EventRepository as _, HandlerError,
     HandlerOutcome, InboxConsumerRunner, InboxContext, InboxHandler, NewOutboxEvent, OmniBoxDomainService,
+    RetryPolicy,
 };
 use omni_box_harness::judge::journal::{self, Intent};
 use omni_box_testkit::{FaultPlan, Faulty, Operation};
@@ -103,6 +104,7 @@ pub(crate) async fn run(servers: &Servers, args: ConsumerArgs) -> Result<()> {
         .worker_id(servers.worker_id()?)
         .ack_strategy(args.strategy)
         .commit_offset_policy(args.policy)
+        .retry(RetryPolicy::default().at_most(Duration::from_secs(1), Duration::from_secs(30)))
         .process_timeout(Duration::from_millis(args.handler_timeout_ms))
         .handler(Handler::new(&args))
         .build()?;

@@ -20,10 +20,11 @@ pub enum Jitter {
 
 /// Exponential backoff: base, factor 2, a longest delay, and jitter.
 ///
-/// By default 1 s to 30 s with equal jitter. An event's six attempts ([`EventLimits::max_attempts`](crate::EventLimits)) then span 15.5 to
-/// 31 s: so long may what it depends on be away before it is failed, whereas an outage of the database or the broker itself costs no
-/// attempt. A handler that knows the fault to lie elsewhere says so by [`TransientError`](crate::TransientError) or
-/// [`HandlerError::transient`](crate::HandlerError::transient), which costs none either and is tried again for as long as it takes.
+/// By default 10 s to 1 h with equal jitter, compatible with the Python library omni-box. An event's six attempts
+/// ([`EventLimits::max_attempts`](crate::EventLimits)) then span 155 to 310 s: so long may what it depends on be away before it is
+/// failed, whereas an outage of the database or the broker itself costs no attempt. A handler that knows the fault to lie elsewhere
+/// says so by [`TransientError`](crate::TransientError) or [`HandlerError::transient`](crate::HandlerError::transient), which costs none
+/// either and is tried again for as long as it takes.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,7 +32,7 @@ pub enum Jitter {
 ///
 /// let policy = RetryPolicy::default();
 /// let horizon: Duration = (1..6).map(|failures| policy.delay(failures)).sum();
-/// assert!(horizon >= Duration::from_millis(15_500) && horizon <= Duration::from_secs(31));
+/// assert!(horizon >= Duration::from_secs(155) && horizon <= Duration::from_secs(310));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -41,9 +42,9 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// 1 s to 30 s, equal jitter.
+    /// 10 s to 1 h, equal jitter.
     fn default() -> Self {
-        Self { base: Duration::from_secs(1), max: Duration::from_secs(30), jitter: Jitter::default() }
+        Self { base: Duration::from_secs(10), max: Duration::from_secs(3600), jitter: Jitter::default() }
     }
 }
 
@@ -59,6 +60,23 @@ impl RetryPolicy {
             )));
         }
         Ok(Self { base, max, jitter })
+    }
+
+    /// The same policy with no delay above `max`, and a base of at most `base`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use omni_box_core::RetryPolicy;
+    ///
+    /// let sooner = RetryPolicy::default().at_most(Duration::from_secs(1), Duration::from_secs(30));
+    /// assert!(sooner.delay(1) <= Duration::from_secs(1));
+    /// assert_eq!(sooner.max(), Duration::from_secs(30));
+    /// ```
+    #[must_use]
+    pub fn at_most(mut self, base: Duration, max: Duration) -> Self {
+        self.base = self.base.min(base).min(max);
+        self.max = self.max.min(max);
+        self
     }
 
     /// The longest delay.

@@ -83,8 +83,8 @@ fn by_default_an_event_outlasts_a_short_outage_of_what_it_depends_on() {
     let policy = RetryPolicy::default();
     let failures = EventLimits::default().max_attempts;
     let (shortest, longest) = spread(|| (1..failures).map(|failures| policy.delay(failures)).sum());
-    assert!(shortest >= Duration::from_millis(15_500) && longest <= Duration::from_secs(31));
-    assert_eq!(policy.max(), Duration::from_secs(30));
+    assert!(shortest >= Duration::from_secs(155) && longest <= Duration::from_secs(310));
+    assert_eq!(policy.max(), Duration::from_secs(3600));
 }
 
 proptest! {

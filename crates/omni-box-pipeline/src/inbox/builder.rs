@@ -166,7 +166,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
     }
 
     /// When a message is tried again that failed, at the cost of an attempt or, as its handler said, of none, or that could not be stored;
-    /// after 1 s to 30 s by default. The six attempts a message has then span 15.5 to 31 s, see [`RetryPolicy`].
+    /// after 10 s to 1 h by default. The six attempts a message has then span 155 to 310 s, see [`RetryPolicy`].
     ///
     /// Not for what is no message's fault: a database or broker that is down, a deadlock, a serialization failure, a lock that was not got in
     /// time. That is tried again after 100 ms to 5 s and costs no attempt, unless it meets one message alone again and again.

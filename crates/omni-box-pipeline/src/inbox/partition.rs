@@ -103,8 +103,9 @@ impl<S: InboxRepository> Partition<S> {
                 Progress::Nothing
             } else {
                 let permit = tokio::select! {
-                    permit = engine.permits.acquire() => permit,
+                    biased;
                     () = drain.cancelled() => break,
+                    permit = engine.permits.acquire() => permit,
                 };
                 let progress = self.step().await;
                 drop(permit);

@@ -206,8 +206,8 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
         self.set(|settings| settings.drain_deadline = deadline)
     }
 
-    /// When an event that failed by its own fault, or whose topic is unavailable, is tried again; after 1 s to 30 s by default. An event's
-    /// six attempts then span 15.5 to 31 s, see [`RetryPolicy`]; an unavailable topic costs none.
+    /// When an event that failed by its own fault is tried again; after 10 s to 1 h by default. An event's six attempts then span 155 to
+    /// 310 s, see [`RetryPolicy`]. An event whose topic is unavailable is tried again after at most 30 s, and costs no attempt.
     pub fn retry(self, policy: RetryPolicy) -> Self {
         self.set(|settings| settings.judge.retry = policy)
     }

@@ -169,6 +169,10 @@ impl<S: OutboxRepository> Engine<S> {
     pub(super) async fn run(mut self, shutdown: CancellationToken) -> Result<()> {
         tracing::info!(worker_id = %self.settings.worker_id, owner = %self.owner, "relay started");
         loop {
+            // before anything is begun: what was fetched may have come together with the stop
+            if self.stopping.is_none() && shutdown.is_cancelled() {
+                self.take(Event::Cancelled);
+            }
             let now = Instant::now();
             if self.stopping.is_some_and(|deadline| now >= deadline || self.is_drained()) {
                 break;

@@ -1,9 +1,14 @@
 //! What a delivery report means for its event.
 
+use std::time::Duration;
+
 use omni_box_core::{
     Attempt, Error, ErrorKind, Event, Failure, FailureClass, Lifecycle, OutboxEvent, Result, Retry,
     RetryPolicy,
 };
+
+/// The longest base and the longest delay for an event whose topic is unavailable.
+const TOPIC_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// What happens to a key when the broker rejects one of its events for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,7 +49,7 @@ impl Judge {
             FailureClass::Infrastructure => Failure::new(
                 &error.chain(),
                 Attempt::Free,
-                Retry::After(self.retry.delay(topic_failures(event))),
+                Retry::After(self.topic_retry().delay(topic_failures(event))),
             ),
             FailureClass::Event => {
                 Failure::new(&error.chain(), Attempt::Counted, self.next_attempt(event.lifecycle()))
@@ -69,6 +74,11 @@ impl Judge {
             );
         }
         Verdict::Failed(failure)
+    }
+
+    /// An unavailable topic is asked again sooner than an event that failed by its own fault: it costs no attempt.
+    fn topic_retry(&self) -> RetryPolicy {
+        self.retry.at_most(TOPIC_RETRY.0, TOPIC_RETRY.1)
     }
 
     fn next_attempt(&self, lifecycle: &Lifecycle) -> Retry {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use omni_box::Result;
 use omni_box::prelude::*;
 use omni_box::sqlite::{SqliteConfig, SqliteStore};
+use omni_box::{Result, RetryPolicy};
 use omni_box_testkit::MemoryBroker;
 use sqlx::SqlitePool;
 use tokio::task::JoinHandle;
@@ -17,6 +17,7 @@ const TOPIC: &str = "orders";
 const KEYS: u32 = 10;
 const TRANSACTIONS: u32 = 60;
 const EACH: u32 = 5;
+const SHORT: Duration = Duration::from_millis(500);
 
 async fn open(path: &Path) -> SqliteStore {
     SqliteStore::open(path, SqliteConfig::default()).await.unwrap()
@@ -110,6 +111,7 @@ async fn every_committed_order_takes_effect_once_and_in_order() {
     let mut runner = InboxConsumerRunner::builder(broker.consumer(&group, [TOPIC]), store.clone())
         .consumer_group(group)
         .handler(on("order.placed", on_order))
+        .retry(RetryPolicy::default().at_most(SHORT, SHORT))
         .process_timeout(Duration::from_millis(500))
         .build()
         .unwrap();

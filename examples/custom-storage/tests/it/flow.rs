@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use custom_storage::RedbStore;
-use omni_box::InboundMessage;
 use omni_box::prelude::*;
+use omni_box::{InboundMessage, RetryPolicy};
 use omni_box_testkit::{MemoryBroker, NewMessage};
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 const ORDERS: TableDefinition<u32, &str> = TableDefinition::new("orders");
 const SHIPMENTS: TableDefinition<u32, u32> = TableDefinition::new("shipments");
+
+const SHORT: Duration = Duration::from_millis(500);
 
 #[derive(Serialize, Deserialize)]
 struct Order {
@@ -97,6 +99,7 @@ async fn run(path: &Path) -> anyhow::Result<()> {
     let mut runner = InboxConsumerRunner::builder(broker.consumer(&group, ["orders"]), store.clone())
         .consumer_group(group.clone())
         .handler(on("order.placed", ship))
+        .retry(RetryPolicy::default().at_most(SHORT, SHORT))
         .build()?;
     let stopped = shutdown.clone();
     let inbox = tokio::spawn(async move { runner.run_forever(&stopped).await });
