@@ -1,10 +1,17 @@
 //! The consumer: hands over assigned partitions, commits what is done.
 
+mod authorization;
 mod config;
+mod connection;
 mod driver;
-mod group;
+mod handover;
+mod membership;
 mod message;
+mod offsets;
 mod partition;
+mod position;
+mod questions;
+mod slots;
 
 use std::fmt;
 use std::time::Duration;
@@ -17,7 +24,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 pub use config::KafkaConsumerConfig;
 use driver::Driver;
-use group::{Group, News};
+use membership::{Membership, News};
 
 use crate::error::classified;
 
@@ -80,8 +87,8 @@ impl EventConsumer for KafkaEventConsumer {
             State::Closed => return Err(Error::new(ErrorKind::Closed, "consumer was closed")),
         }
         let (sender, news) = unbounded_channel();
-        let group = Group::new(&self.config, sender);
-        let consumer = BaseConsumer::from_config_and_context(&self.config.client_config()?, group)
+        let membership = Membership::new(&self.config, sender);
+        let consumer = BaseConsumer::from_config_and_context(&self.config.client_config()?, membership)
             .map_err(|error| classified("consumer cannot be created", error))?;
         let topics: Vec<_> = self.config.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(|error| {

@@ -10,13 +10,12 @@ use async_trait::async_trait;
 use omni_box_core::{
     AckHandle, Error, ErrorKind, InboundMessage, OffsetTracker, Result, TopicPartition, Wake,
 };
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::Offset;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel, error::SendError, error::TrySendError};
 use tokio::sync::{oneshot, watch};
 
-use super::group::Group;
+use super::position::Position;
 use crate::error::classified;
 
 /// Delivered messages that may wait for one that is not done; a partition is not fed beyond.
@@ -45,7 +44,7 @@ pub(super) struct Partition {
     committing: Arc<tokio::sync::Mutex<()>>,
     lost: watch::Sender<bool>,
     wake: Wake,
-    consumer: Weak<BaseConsumer<Group>>,
+    consumer: Weak<dyn Position>,
     window: usize,
 }
 
@@ -65,7 +64,7 @@ impl Partition {
         id: TopicPartition,
         window: usize,
         wake: Wake,
-        consumer: Weak<BaseConsumer<Group>>,
+        consumer: Weak<dyn Position>,
     ) -> (Arc<Self>, Receiver<InboundMessage>) {
         let (feed, messages) = channel(window);
         let state = State {
@@ -143,7 +142,7 @@ impl Partition {
     }
 
     /// Does the rewinds that were asked for.
-    pub(super) fn rewind(&self, consumer: &BaseConsumer<Group>) {
+    pub(super) fn rewind(&self, consumer: &dyn Position) {
         let mut state = self.state();
         for reply in std::mem::take(&mut state.rewinds) {
             let rewound = self.rewind_once(&mut state, consumer);
@@ -152,20 +151,16 @@ impl Partition {
         }
     }
 
-    fn rewind_once(
-        &self,
-        state: &mut State,
-        consumer: &BaseConsumer<Group>,
-    ) -> Result<Receiver<InboundMessage>> {
+    fn rewind_once(&self, state: &mut State, consumer: &dyn Position) -> Result<Receiver<InboundMessage>> {
         if state.phase != Phase::Owned {
             return Err(closed());
         }
         state.end_stream();
         if let Some(first) = state.tracker.rewind() {
             let at = Offset::Offset(first);
-            consumer.seek(&self.id.topic, self.id.partition, at, Duration::from_secs(10)).map_err(
-                |error| Error::new(ErrorKind::Unavailable, "partition cannot be rewound").with_source(error),
-            )?;
+            consumer.seek(&self.id, at, Duration::from_secs(10)).map_err(|error| {
+                Error::new(ErrorKind::Unavailable, "partition cannot be rewound").with_source(error)
+            })?;
         }
         let (feed, messages) = channel(self.window);
         state.feed = Some(feed);
@@ -210,15 +205,6 @@ fn closed() -> Error {
     Error::new(ErrorKind::Closed, "partition is not this consumer's any more")
 }
 
-/// One position of one partition.
-pub(super) fn position(id: &TopicPartition, position: i64) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(1);
-    let mut element = list.add_partition(&id.topic, id.partition);
-    // fails for negative offsets only, which are never delivered
-    let _ = element.set_offset(Offset::Offset(position));
-    list
-}
-
 /// The application's side of a partition.
 pub(super) struct Handle(pub(super) Arc<Partition>);
 
@@ -236,7 +222,7 @@ impl Handle {
                 state.tracker.uncommitted()
             };
             let Some(newest) = newest else { return Ok(()) };
-            match consumer.commit(&position(&partition.id, newest), CommitMode::Sync) {
+            match consumer.commit(&partition.id, newest) {
                 Ok(()) => {
                     partition.state().tracker.committed(newest);
                     return Ok(());

@@ -1,0 +1,90 @@
+//! Where new partitions start.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use omni_box_core::TopicPartition;
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::position::{id, list};
+use super::questions::{ASK_TIMEOUT, Questions};
+use super::slots::Slots;
+
+/// How long the question for the offset of a single partition may take.
+const ASK_ONE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Asks Kafka for the group's offsets.
+#[derive(Default)]
+pub(super) struct Offsets {
+    /// Partitions to ask for one by one. While a transaction holds one partition's offset up, librdkafka repeats the whole question and
+    /// returns no other's.
+    alone: Mutex<Vec<TopicPartition>>,
+}
+
+/// What Kafka has answered.
+#[derive(Default)]
+pub(super) struct Answer {
+    /// After the committed offset, or at the beginning if the group has none.
+    pub(super) known: HashMap<TopicPartition, Offset>,
+    /// Errors of single partitions, whose offset is not known yet.
+    pub(super) refused: Vec<(TopicPartition, KafkaError)>,
+    /// The error of the whole question.
+    pub(super) failure: Option<KafkaError>,
+}
+
+impl Offsets {
+    pub(super) fn ask<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        ids: &[TopicPartition],
+        questions: &Questions,
+    ) -> Answer {
+        let mut answer = Answer::default();
+        if ids.is_empty() {
+            return answer;
+        }
+        let began = Instant::now();
+        let timeout = if ids.len() == 1 { ASK_ONE_TIMEOUT } else { ASK_TIMEOUT };
+        match consumer.committed_offsets(list(ids), timeout) {
+            Ok(committed) => {
+                for element in committed.elements() {
+                    let id = id(&element);
+                    match (element.error(), element.offset()) {
+                        (Ok(()), at @ Offset::Offset(_)) => drop(answer.known.insert(id, at)),
+                        (Ok(()), _) => drop(answer.known.insert(id, Offset::Beginning)),
+                        (Err(error), _) => answer.refused.push((id, error)),
+                    }
+                }
+            }
+            Err(error) => {
+                let is_late = error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut);
+                if is_late && ids.len() > 1 {
+                    *self.alone() = ids.to_vec();
+                }
+                answer.failure = Some(error);
+            }
+        }
+        if answer.known.len() < ids.len() {
+            questions.asked(began);
+        }
+        answer
+    }
+
+    /// The partitions to ask for next: one that is asked for alone, or all that wait.
+    pub(super) fn next<C: ConsumerContext>(&self, slots: &Slots<C>) -> Vec<TopicPartition> {
+        let mut alone = self.alone();
+        while let Some(id) = alone.pop() {
+            if slots.is_waiting(&id) {
+                return vec![id];
+            }
+        }
+        slots.waiting()
+    }
+
+    fn alone(&self) -> MutexGuard<'_, Vec<TopicPartition>> {
+        self.alone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
