@@ -8,7 +8,7 @@ use omni_box_core::{
     Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement,
     PartitionEnd, QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, TopicPartition,
 };
-use omni_box_sql::{Outcome, known_message};
+use omni_box_sql::{Outcome, StoredEvent, known_message};
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -47,7 +47,7 @@ impl InboxRepository for PgStore {
         let InboxSettlement { completed, failures } = settlement;
         require_transaction(conn).await?;
         if !completed.is_empty() {
-            sqlx::query(self.queries.inbox_complete.sql())
+            sqlx::query(self.queries.inbox_settle_completed.sql())
                 .bind(uuids(completed))
                 .execute(&mut *conn)
                 .await
@@ -55,7 +55,7 @@ impl InboxRepository for PgStore {
         }
         if !failures.is_empty() {
             let outcomes: Vec<Outcome> = failures.iter().map(|(_, failure)| Outcome::from(failure)).collect();
-            sqlx::query(self.queries.inbox_fail.sql())
+            sqlx::query(self.queries.inbox_settle_failed.sql())
                 .bind(failures.iter().map(|(id, _)| id.as_uuid()).collect::<Vec<_>>())
                 .bind(outcomes.iter().map(|outcome| outcome.charge).collect::<Vec<_>>())
                 .bind(failures.iter().map(|(_, failure)| failure.error()).collect::<Vec<_>>())
@@ -171,7 +171,7 @@ impl EventRepository<InboxEvent> for PgStore {
     }
 
     async fn get_by_id(&self, conn: &mut PgConnection, id: EventId) -> Result<Option<InboxEvent>> {
-        let row = sqlx::query(self.queries.inbox_get.sql())
+        let row = sqlx::query(self.queries.inbox_events.get.sql())
             .bind(id.as_uuid())
             .fetch_optional(conn)
             .await
@@ -194,7 +194,7 @@ impl EventRepository<InboxEvent> for PgStore {
 
     async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
         let mut session = self.session().await?;
-        let done = sqlx::query(self.queries.inbox_process.sql())
+        let done = sqlx::query(self.queries.inbox_events.claim_one.sql())
             .bind(id.as_uuid())
             .bind(token.as_str())
             .execute(&mut *session)
@@ -211,7 +211,7 @@ impl EventRepository<InboxEvent> for PgStore {
     async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
         let Outcome { charge, kind, delay } = Outcome::from(failure);
         let mut session = self.session().await?;
-        let done = sqlx::query(self.queries.inbox_fail_claimed.sql())
+        let done = sqlx::query(self.queries.inbox_fail.sql())
             .bind(id.as_uuid())
             .bind(token.as_str())
             .bind(charge)
@@ -328,7 +328,7 @@ fn deleted_meanwhile() -> Error {
 }
 
 fn inbox_event(row: &PgRow) -> Result<InboxEvent> {
-    omni_box_sql::inbox_event(&mut Reader::new(row)).map_err(failed("read a message"))
+    InboxEvent::read(&mut Reader::new(row)).map_err(failed("read a message"))
 }
 
 pub(crate) fn inbox_events(rows: &[PgRow]) -> Result<Vec<InboxEvent>> {

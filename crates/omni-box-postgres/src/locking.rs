@@ -35,14 +35,14 @@ impl PgStore {
 #[async_trait]
 impl BulkOperations<OutboxEvent> for PgStore {
     async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
-        self.marked(&self.queries.outbox_complete_claimed, ids, token).await
+        self.marked(&self.queries.outbox_complete, ids, token).await
     }
 }
 
 #[async_trait]
 impl BulkOperations<InboxEvent> for PgStore {
     async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
-        self.marked(&self.queries.inbox_complete_claimed, ids, token).await
+        self.marked(&self.queries.inbox_complete, ids, token).await
     }
 }
 
@@ -72,11 +72,11 @@ impl DistributedLocking<OutboxEvent> for PgStore {
     }
 
     async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
-        self.marked(&self.queries.outbox_refresh, ids, token).await
+        self.marked(&self.queries.outbox_events.refresh, ids, token).await
     }
 
     async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
-        self.marked(&self.queries.outbox_release, ids, token).await?;
+        self.marked(&self.queries.outbox_events.release, ids, token).await?;
         Ok(())
     }
 }
@@ -105,11 +105,11 @@ impl DistributedLocking<InboxEvent> for PgStore {
     }
 
     async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
-        self.marked(&self.queries.inbox_refresh, ids, token).await
+        self.marked(&self.queries.inbox_events.refresh, ids, token).await
     }
 
     async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
-        self.marked(&self.queries.inbox_release, ids, token).await?;
+        self.marked(&self.queries.inbox_events.release, ids, token).await?;
         Ok(())
     }
 }

@@ -8,7 +8,9 @@ use omni_box_core::{
     Event, EventId, EventRepository, Failure, FetchFilters, LaneId, OrderedLanes, OutboxEvent,
     OutboxRepository, Result, RetentionPolicies, Wakeup,
 };
-use omni_box_sql::{Columns, Outcome, by_mode, check_drained, delivery_mode, no_transaction, stored};
+use omni_box_sql::{
+    Columns, Outcome, StoredEvent, by_mode, check_drained, delivery_mode, no_transaction, stored,
+};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -46,7 +48,7 @@ impl EventRepository<OutboxEvent> for PgStore {
     }
 
     async fn get_by_id(&self, conn: &mut PgConnection, id: EventId) -> Result<Option<OutboxEvent>> {
-        let row = sqlx::query(self.queries.outbox_get.sql())
+        let row = sqlx::query(self.queries.outbox_events.get.sql())
             .bind(id.as_uuid())
             .fetch_optional(conn)
             .await
@@ -71,7 +73,7 @@ impl EventRepository<OutboxEvent> for PgStore {
 
     async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
         let mut session = self.session().await?;
-        let done = sqlx::query(self.queries.outbox_process.sql())
+        let done = sqlx::query(self.queries.outbox_events.claim_one.sql())
             .bind(id.as_uuid())
             .bind(token.as_str())
             .execute(&mut *session)
@@ -88,7 +90,7 @@ impl EventRepository<OutboxEvent> for PgStore {
     async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
         let Outcome { charge, kind, delay } = Outcome::from(failure);
         let mut session = self.session().await?;
-        let done = sqlx::query(self.queries.outbox_fail_claimed.sql())
+        let done = sqlx::query(self.queries.outbox_fail.sql())
             .bind(id.as_uuid())
             .bind(token.as_str())
             .bind(charge)
@@ -269,7 +271,7 @@ pub(crate) async fn require_transaction(conn: &mut PgConnection) -> Result<()> {
 }
 
 fn outbox_event(row: &PgRow) -> Result<OutboxEvent> {
-    omni_box_sql::outbox_event(&mut Reader::new(row)).map_err(failed("read an event"))
+    OutboxEvent::read(&mut Reader::new(row)).map_err(failed("read an event"))
 }
 
 pub(crate) fn outbox_events(rows: &[PgRow]) -> Result<Vec<OutboxEvent>> {

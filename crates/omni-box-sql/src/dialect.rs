@@ -1,7 +1,8 @@
 //! What a database's SQL looks like, and templates rendered for it.
 
-use crate::row::{inbox_columns, outbox_columns};
-use crate::{Table, TableNames};
+use omni_box_core::{InboxEvent, OutboxEvent};
+
+use crate::{StoredEvent, Table, TableNames};
 
 /// What a database's SQL looks like, and what the tables are called in it. The settings of a store implement it.
 ///
@@ -37,7 +38,7 @@ pub trait Dialect {
 
 /// Replaces what stands in double braces: `{{outbox_events}}` by the [qualified](Dialect::qualified) table, `{{outbox_events_hot}}` by
 /// the quoted name [derived](Dialect::derived) from that of its table, `{{outbox_columns}}` and `{{inbox_columns}}` by
-/// [what is read](crate::Columns) of the events `e`, and anything else by its [expression](Dialect::expression).
+/// [what is read](StoredEvent::columns) of the events `e`, and anything else by its [expression](Dialect::expression).
 ///
 /// # Panics
 /// When the template is wrong: braces that are not closed, or a placeholder that is none of these. Templates are a store's own.
@@ -54,13 +55,46 @@ pub fn render(dialect: &(impl Dialect + ?Sized), template: &str) -> String {
     sql
 }
 
+/// Renders a template that stands once for both kinds of events: `{{events}}` is the table of `E`, and `{{event_columns}}` what is
+/// [read](StoredEvent::columns) of its events `e`; everything else is as in [`render`].
+///
+/// ```
+/// use omni_box_core::{InboxEvent, OutboxEvent};
+/// use omni_box_sql::{Dialect, TableNames, render_for};
+///
+/// struct Plain(TableNames);
+///
+/// impl Dialect for Plain {
+///     fn names(&self) -> &TableNames {
+///         &self.0
+///     }
+///
+///     fn expression(&self, _placeholder: &str) -> Option<String> {
+///         None
+///     }
+/// }
+///
+/// let config = Plain(TableNames::default());
+/// let template = "delete from {{events}} where id = ?";
+/// assert_eq!(render_for::<OutboxEvent>(&config, template), r#"delete from "outbox_events" where id = ?"#);
+/// assert_eq!(render_for::<InboxEvent>(&config, template), r#"delete from "inbox_events" where id = ?"#);
+/// ```
+///
+/// # Panics
+/// As [`render`].
+pub fn render_for<E: StoredEvent>(dialect: &(impl Dialect + ?Sized), template: &str) -> String {
+    let table = format!("{{{{{}}}}}", E::TABLE.default_name());
+    let template = template.replace("{{events}}", &table);
+    render(dialect, &template.replace("{{event_columns}}", &E::columns(dialect)))
+}
+
 fn resolve(dialect: &(impl Dialect + ?Sized), placeholder: &str) -> String {
     if let Some(expression) = dialect.expression(placeholder) {
         return expression;
     }
     match placeholder {
-        "outbox_columns" => return outbox_columns(dialect),
-        "inbox_columns" => return inbox_columns(dialect),
+        "outbox_columns" => return OutboxEvent::columns(dialect),
+        "inbox_columns" => return InboxEvent::columns(dialect),
         _ => {}
     }
     match Table::of_placeholder(placeholder) {

@@ -6,8 +6,8 @@
 //! - [`Table`] and [`TableNames`]: the tables, and what they are called. [`Dialect`] and [`render`]: SQL in templates.
 //! - [`queries!`] and [`Query`]: the statements of a store, one in a file each. They are each store's own, and so are the calls that run
 //!   them: what parameters look like, and which transaction they need, differs from database to database.
-//! - [`Columns`]: events read back, by [`outbox_event`], [`inbox_event`] and others. [`Outcome`], [`micros`], [`fair_share`] and [`stored`]: what goes the
-//!   other way.
+//! - [`StoredEvent`]: events of either kind, read from the [`Columns`] of a row. [`Outcome`], [`micros`], [`fair_share`] and [`stored`]: what
+//!   goes the other way.
 //! - [`Migrations`] and their ledger; [`ExpectedTable`] and [`SchemaDifference`]: whether a schema is what a program needs.
 //! - [`delivery_mode`], [`by_mode`], [`check_drained`], [`check_lanes`]: the control row.
 //! - [`kind`], [`cause`] and [`KeptError`]: native errors, classified, and without what may repeat a payload; [`no_transaction`].
@@ -46,6 +46,7 @@
 mod control;
 mod dialect;
 mod error;
+mod event;
 mod migration;
 mod parameter;
 mod query;
@@ -54,13 +55,18 @@ mod schema;
 mod table;
 
 pub use control::{by_mode, check_drained, check_lanes, delivery_mode};
-pub use dialect::{Dialect, render};
+pub use dialect::{Dialect, render, render_for};
 pub use error::{KeptError, cause, kind, no_transaction};
+pub use event::StoredEvent;
 pub use migration::{Migration, Migrations};
 pub use parameter::{Outcome, fair_share, micros, moment, stored};
 pub use query::Query;
-pub use row::{
-    Columns, inbox_columns, inbox_event, known_message, lane_event, lane_id, outbox_columns, outbox_event,
-};
+pub use row::{Columns, known_message, lane_event, lane_id};
 pub use schema::{ExpectedTable, SchemaDifference};
 pub use table::{Table, TableNames, check_name};
+
+#[doc(hidden)]
+/// What the macros name.
+pub mod hidden {
+    pub use omni_box_core::{InboxEvent, OutboxEvent};
+}

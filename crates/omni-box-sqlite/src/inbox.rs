@@ -7,7 +7,7 @@ use omni_box_core::{
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
     QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, Store, TopicPartition,
 };
-use omni_box_sql::{Outcome, known_message, micros};
+use omni_box_sql::{Outcome, StoredEvent, known_message, micros};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -36,7 +36,7 @@ impl InboxRepository for SqliteStore {
         // a handler may have passed over an error with which SQLite ended the transaction
         require_transaction(conn).await?;
         if !completed.is_empty() {
-            sqlx::query(self.queries.inbox_complete.sql())
+            sqlx::query(self.queries.inbox_settle_completed.sql())
                 .bind(ids(completed))
                 .execute(&mut *conn)
                 .await
@@ -149,7 +149,7 @@ impl EventRepository<InboxEvent> for SqliteStore {
     }
 
     async fn get_by_id(&self, conn: &mut SqliteConnection, id: EventId) -> Result<Option<InboxEvent>> {
-        let row = sqlx::query(self.queries.inbox_get.sql())
+        let row = sqlx::query(self.queries.inbox_events.get.sql())
             .bind(id.to_string())
             .fetch_optional(conn)
             .await
@@ -171,7 +171,7 @@ impl EventRepository<InboxEvent> for SqliteStore {
 
     async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
         let mut tx = self.begin().await?;
-        let done = sqlx::query(self.queries.inbox_process.sql())
+        let done = sqlx::query(self.queries.inbox_events.claim_one.sql())
             .bind(id.to_string())
             .bind(token.as_str())
             .execute(&mut *tx)
@@ -303,7 +303,7 @@ impl SqliteStore {
 }
 
 fn inbox_event(row: &SqliteRow) -> Result<InboxEvent> {
-    omni_box_sql::inbox_event(&mut Reader::new(row)).map_err(failed("read a message"))
+    InboxEvent::read(&mut Reader::new(row)).map_err(failed("read a message"))
 }
 
 pub(crate) fn inbox_events(rows: &[SqliteRow]) -> Result<Vec<InboxEvent>> {

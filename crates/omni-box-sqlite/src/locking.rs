@@ -66,14 +66,14 @@ impl SqliteStore {
 #[async_trait]
 impl BulkOperations<OutboxEvent> for SqliteStore {
     async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
-        self.marked(&self.queries.outbox_complete_claimed, ids, token).await
+        self.marked(&self.queries.outbox_complete, ids, token).await
     }
 }
 
 #[async_trait]
 impl BulkOperations<InboxEvent> for SqliteStore {
     async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
-        self.marked(&self.queries.inbox_complete_claimed, ids, token).await
+        self.marked(&self.queries.inbox_complete, ids, token).await
     }
 }
 
@@ -103,11 +103,11 @@ impl DistributedLocking<OutboxEvent> for SqliteStore {
     }
 
     async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
-        self.marked(&self.queries.outbox_refresh, ids, token).await
+        self.marked(&self.queries.outbox_events.refresh, ids, token).await
     }
 
     async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
-        self.marked(&self.queries.outbox_release, ids, token).await?;
+        self.marked(&self.queries.outbox_events.release, ids, token).await?;
         Ok(())
     }
 }
@@ -135,11 +135,11 @@ impl DistributedLocking<InboxEvent> for SqliteStore {
     }
 
     async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
-        self.marked(&self.queries.inbox_refresh, ids, token).await
+        self.marked(&self.queries.inbox_events.refresh, ids, token).await
     }
 
     async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
-        self.marked(&self.queries.inbox_release, ids, token).await?;
+        self.marked(&self.queries.inbox_events.release, ids, token).await?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use omni_box_core::{
     EventRepository, Failure, FetchFilters, OrderedLanes, OutboxEvent, OutboxRepository, Result,
     RetentionPolicies, Store, Wakeup,
 };
-use omni_box_sql::{Outcome, by_mode, check_drained, delivery_mode, micros, moment, stored};
+use omni_box_sql::{Outcome, StoredEvent, by_mode, check_drained, delivery_mode, micros, moment, stored};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor, SqliteConnection};
 use uuid::Uuid;
@@ -39,7 +39,7 @@ impl EventRepository<OutboxEvent> for SqliteStore {
     }
 
     async fn get_by_id(&self, conn: &mut SqliteConnection, id: EventId) -> Result<Option<OutboxEvent>> {
-        let row = sqlx::query(self.queries.outbox_get.sql())
+        let row = sqlx::query(self.queries.outbox_events.get.sql())
             .bind(id.to_string())
             .fetch_optional(conn)
             .await
@@ -64,7 +64,7 @@ impl EventRepository<OutboxEvent> for SqliteStore {
 
     async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
         let mut tx = self.begin().await?;
-        let done = sqlx::query(self.queries.outbox_process.sql())
+        let done = sqlx::query(self.queries.outbox_events.claim_one.sql())
             .bind(id.to_string())
             .bind(token.as_str())
             .execute(&mut *tx)
@@ -81,7 +81,7 @@ impl EventRepository<OutboxEvent> for SqliteStore {
     async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
         let Outcome { charge, kind, delay } = Outcome::from(failure);
         let mut tx = self.begin().await?;
-        let done = sqlx::query(self.queries.outbox_fail_claimed.sql())
+        let done = sqlx::query(self.queries.outbox_fail.sql())
             .bind(id.to_string())
             .bind(token.as_str())
             .bind(charge)
@@ -209,7 +209,7 @@ pub(crate) fn filter_arrays(filters: &FetchFilters) -> [String; 3] {
 }
 
 fn outbox_event(row: &SqliteRow) -> Result<OutboxEvent> {
-    omni_box_sql::outbox_event(&mut Reader::new(row)).map_err(failed("read an event"))
+    OutboxEvent::read(&mut Reader::new(row)).map_err(failed("read an event"))
 }
 
 pub(crate) fn outbox_events(rows: &[SqliteRow]) -> Result<Vec<OutboxEvent>> {

@@ -3,6 +3,14 @@
 use omni_box_core::EventId;
 
 omni_box_sql::queries! {
+    events {
+        claim_one = "events/claim_one.sql",
+        get = "events/get.sql",
+        purge = "events/purge.sql",
+        refresh = "events/refresh.sql",
+        release = "events/release.sql",
+        release_stale = "events/release_stale.sql",
+    }
     control_free_lanes = "control/free_lanes.sql",
     control_mode = "control/mode.sql",
     control_no_rows_indexes = "control/no_rows_indexes.sql",
@@ -13,22 +21,16 @@ omni_box_sql::queries! {
     inbox_by_message = "inbox/by_message.sql",
     inbox_claim = "inbox/claim.sql",
     inbox_claimable = "inbox/claimable.sql",
-    inbox_cleanup = "inbox/cleanup.sql",
     inbox_complete = "inbox/complete.sql",
-    inbox_complete_claimed = "inbox/complete_claimed.sql",
     inbox_detach = "inbox/detach.sql",
     inbox_fail = "inbox/fail.sql",
     inbox_fetch = "inbox/fetch.sql",
-    inbox_get = "inbox/get.sql",
     inbox_partition_end = "inbox/partition_end.sql",
     inbox_pending_of = "inbox/pending_of.sql",
-    inbox_process = "inbox/process.sql",
     inbox_quarantine = "inbox/quarantine.sql",
     inbox_read = "inbox/read.sql",
     inbox_receive = "inbox/receive.sql",
-    inbox_refresh = "inbox/refresh.sql",
-    inbox_release = "inbox/release.sql",
-    inbox_release_stale = "inbox/release_stale.sql",
+    inbox_settle_completed = "inbox/settle_completed.sql",
     lanes_alive = "lanes/alive.sql",
     lanes_announce = "lanes/announce.sql",
     lanes_claim = "lanes/claim.sql",
@@ -52,17 +54,11 @@ omni_box_sql::queries! {
     outbox_by_key = "outbox/by_key.sql",
     outbox_claim = "outbox/claim.sql",
     outbox_claimable = "outbox/claimable.sql",
-    outbox_cleanup = "outbox/cleanup.sql",
-    outbox_complete_claimed = "outbox/complete_claimed.sql",
+    outbox_complete = "outbox/complete.sql",
     outbox_create = "outbox/create.sql",
-    outbox_fail_claimed = "outbox/fail_claimed.sql",
+    outbox_fail = "outbox/fail.sql",
     outbox_fetch = "outbox/fetch.sql",
-    outbox_get = "outbox/get.sql",
-    outbox_process = "outbox/process.sql",
     outbox_read = "outbox/read.sql",
-    outbox_refresh = "outbox/refresh.sql",
-    outbox_release = "outbox/release.sql",
-    outbox_release_stale = "outbox/release_stale.sql",
 }
 
 /// Ids as the JSON array that statements take.

@@ -51,7 +51,7 @@ impl SqliteStore {
 #[async_trait]
 impl RetentionPolicies<OutboxEvent> for SqliteStore {
     async fn release_stale_locks(&self, older_than: Duration) -> Result<u64> {
-        self.release_stale(&self.queries.outbox_release_stale, older_than).await
+        self.release_stale(&self.queries.outbox_events.release_stale, older_than).await
     }
 
     async fn cleanup_old_events(
@@ -60,14 +60,14 @@ impl RetentionPolicies<OutboxEvent> for SqliteStore {
         batch: BatchSize,
         max_iterations: u32,
     ) -> Result<u64> {
-        self.cleanup(&self.queries.outbox_cleanup, retention, batch, max_iterations).await
+        self.cleanup(&self.queries.outbox_events.purge, retention, batch, max_iterations).await
     }
 }
 
 #[async_trait]
 impl RetentionPolicies<InboxEvent> for SqliteStore {
     async fn release_stale_locks(&self, older_than: Duration) -> Result<u64> {
-        self.release_stale(&self.queries.inbox_release_stale, older_than).await
+        self.release_stale(&self.queries.inbox_events.release_stale, older_than).await
     }
 
     async fn cleanup_old_events(
@@ -76,6 +76,6 @@ impl RetentionPolicies<InboxEvent> for SqliteStore {
         batch: BatchSize,
         max_iterations: u32,
     ) -> Result<u64> {
-        self.cleanup(&self.queries.inbox_cleanup, retention, batch, max_iterations).await
+        self.cleanup(&self.queries.inbox_events.purge, retention, batch, max_iterations).await
     }
 }

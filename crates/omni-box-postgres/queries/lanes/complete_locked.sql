@@ -1,4 +1,4 @@
--- By primary key: see the concatenation in inbox/complete.sql.
+-- By primary key: see the concatenation in inbox/settle_completed.sql.
 -- The same as complete.sql, under lane locks that this transaction has already.
 update {{outbox_events}} e
 set status = 'completed', completed_at = {{clock}}, updated_at = {{clock}}, held = false, head = false,

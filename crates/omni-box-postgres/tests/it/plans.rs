@@ -2,36 +2,64 @@
 
 use std::sync::Arc;
 
+use omni_box_core::{InboxEvent, OutboxEvent};
+use omni_box_postgres::PgConfig;
+use omni_box_sql::{render, render_for};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use crate::database::{Database, run};
 
 const LANES: &str = "'{0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15}'";
 
-/// Names in a statement as the default settings have them.
-fn render(sql: &str) -> String {
-    const OFFSET: &str =
-        "coalesce(nullif(current_setting('omni_box.clock_offset', true), ''), '0')::interval";
-    let columns = "e.id, e.payload::text, e.headers::text, e.topic";
-    sql.replace("{{clock}}", &format!("(select clock_timestamp() + {OFFSET})"))
-        .replace("{{statement_clock}}", &format!("(statement_timestamp() + {OFFSET})"))
-        .replace("{{outbox_columns}}", columns)
-        .replace("{{inbox_columns}}", columns)
-        .replace("{{", "")
-        .replace("}}", "")
+/// A statement, and the types of its parameters.
+struct Hot {
+    file: &'static str,
+    types: &'static str,
+    template: &'static str,
+    render: fn(&PgConfig, &str) -> String,
 }
 
-async fn explain(conn: &mut PgConnection, types: &str, sql: &str, arguments: &str, mode: &str) -> String {
-    for statement in
-        [format!("set plan_cache_mode = {mode}"), format!("prepare hot ({types}) as {}", render(sql))]
-    {
-        conn.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.unwrap();
+macro_rules! hot {
+    ($file:literal, $types:literal) => {
+        hot!($file, $types, render)
+    };
+    ($file:literal, $types:literal, $render:expr) => {
+        Hot {
+            file: $file,
+            types: $types,
+            template: include_str!(concat!("../../queries/", $file)),
+            render: $render,
+        }
+    };
+}
+
+static COMPLETE: Hot = hot!("lanes/complete.sql", "uuid, smallint[], bigint[], uuid[]");
+static FETCH: Hot = hot!("lanes/fetch.sql", "smallint[], int[], uuid[], bigint");
+static FOLLOW: Hot = hot!("lanes/follow.sql", "uuid[], smallint[]");
+static FOLLOW_DEFERRED: Hot = hot!("lanes/follow_deferred.sql", "uuid[], smallint[]");
+static FOLLOW_ORPHANED: Hot = hot!("lanes/follow_orphaned.sql", "uuid[], smallint[]");
+static PENDING_OF: Hot = hot!("inbox/pending_of.sql", "text, text, int, bigint, bigint");
+static PURGE_INBOX: Hot = hot!("events/purge.sql", "interval, bigint", render_for::<InboxEvent>);
+static PURGE_OUTBOX: Hot = hot!("events/purge.sql", "interval, bigint", render_for::<OutboxEvent>);
+static RELEASE_KEYS: Hot = hot!("lanes/release_keys.sql", "smallint[], text[], text[], smallint[]");
+static RELEASE_ORPHANS: Hot = hot!("lanes/release_orphans.sql", "uuid, smallint[], bigint[]");
+
+impl Hot {
+    fn prepare(&self) -> String {
+        let sql = (self.render)(&PgConfig::default(), self.template);
+        format!("prepare hot ({}) as {sql}", self.types)
     }
-    let explain = format!("explain (costs on) execute hot({arguments})");
-    let lines: Vec<String> =
-        sqlx::query_scalar(AssertSqlSafe(explain)).persistent(false).fetch_all(&mut *conn).await.unwrap();
-    conn.execute("deallocate hot").await.unwrap();
-    lines.join("\n")
+
+    async fn plan(&self, conn: &mut PgConnection, arguments: &str, mode: &str) -> String {
+        for statement in [format!("set plan_cache_mode = {mode}"), self.prepare()] {
+            conn.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.unwrap();
+        }
+        let explain = format!("explain (costs on) execute hot({arguments})");
+        let lines: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(explain)).persistent(false).fetch_all(&mut *conn).await.unwrap();
+        conn.execute("deallocate hot").await.unwrap();
+        lines.join("\n")
+    }
 }
 
 async fn fill(db: &Database) {
@@ -61,10 +89,10 @@ async fn assert_plans(db: &Database, state: &str) {
     let many =
         format!("{LANES}, array_fill(256, array[16]), array_fill(gen_random_uuid(), array[1000]), 67108864");
     let one = "'{3}', '{5000}', '{}', 67108864".to_owned();
+    let leases = format!("gen_random_uuid(), {LANES}, array_fill(1::bigint, array[16])");
     for mode in ["force_generic_plan", "force_custom_plan"] {
         for arguments in [&many, &one] {
-            let sql = include_str!("../../queries/lanes/fetch.sql");
-            let plan = explain(&mut conn, "smallint[], int[], uuid[], bigint", sql, arguments, mode).await;
+            let plan = FETCH.plan(&mut conn, arguments, mode).await;
             for index in ["hot", "due", "retry", "heads", "followers"] {
                 assert!(
                     plan.contains(&format!("using outbox_events_{index} on")),
@@ -78,35 +106,21 @@ async fn assert_plans(db: &Database, state: &str) {
         if state == "empty" {
             continue;
         }
-        let complete = include_str!("../../queries/lanes/complete.sql");
-        let types = "uuid, smallint[], bigint[], uuid[]";
-        let arguments = format!(
-            "gen_random_uuid(), {LANES}, array_fill(1::bigint, array[16]), array_fill(gen_random_uuid(), array[1000])"
-        );
-        let plan = explain(&mut conn, types, complete, &arguments, mode).await;
-        assert!(
-            plan.contains("outbox_events_pkey") && !plan.contains("Seq Scan on outbox_events"),
-            "{state}, {mode}\n{plan}"
-        );
-        let orphans = include_str!("../../queries/lanes/release_orphans.sql");
-        let arguments = format!("gen_random_uuid(), {LANES}, array_fill(1::bigint, array[16])");
-        let plan = explain(&mut conn, "uuid, smallint[], bigint[]", orphans, &arguments, mode).await;
-        assert!(!plan.contains("Seq Scan on outbox_events"), "{state}, {mode}\n{plan}");
-        let release = include_str!("../../queries/lanes/release_keys.sql");
-        let arguments = format!("'{{3}}', '{{orders}}', '{{h1}}', {LANES}");
-        let plan =
-            explain(&mut conn, "smallint[], text[], text[], smallint[]", release, &arguments, mode).await;
-        assert!(!plan.contains("Seq Scan on outbox_events"), "{state}, {mode}\n{plan}");
-        let pending = include_str!("../../queries/inbox/pending_of.sql").replace("e.topic", "e.source");
-        let plan = explain(
-            &mut conn,
-            "text, text, int, bigint, bigint",
-            &pending.replace("{{inbox_columns}}", "e.id"),
-            "'g', 'orders', 1, 5, 100",
-            mode,
-        )
-        .await;
-        assert!(plan.contains("Index Scan using inbox_events_pending"), "{state}, {mode}\n{plan}");
+        for (hot, arguments, index) in [
+            (
+                &COMPLETE,
+                format!("{leases}, array_fill(gen_random_uuid(), array[1000])"),
+                "outbox_events_pkey",
+            ),
+            (&RELEASE_ORPHANS, leases.clone(), "outbox_events"),
+            (&RELEASE_KEYS, format!("'{{3}}', '{{orders}}', '{{h1}}', {LANES}"), "outbox_events"),
+            (&PENDING_OF, "'g', 'orders', 1, 5, 100".to_owned(), "Index Scan using inbox_events_pending"),
+        ] {
+            let plan = hot.plan(&mut conn, &arguments, mode).await;
+            let scans =
+                plan.contains("Seq Scan on outbox_events") || plan.contains("Seq Scan on inbox_events");
+            assert!(plan.contains(index) && !scans, "{state}, {mode}, {}\n{plan}", hot.file);
+        }
     }
 }
 
@@ -142,49 +156,22 @@ async fn one_key_with_all_the_followers_does_not_make_look_ups_scan_the_table() 
         let fetch = format!("{LANES}, array_fill(256, array[16]), {ids}, 67108864");
         for state in ["never analysed", "analysed"] {
             for mode in ["force_generic_plan", "force_custom_plan"] {
-                for (name, types, arguments, sql) in [
+                for (hot, arguments) in [
+                    (&FETCH, fetch.clone()),
+                    (&FOLLOW, format!("{ids}, {LANES}")),
+                    (&FOLLOW_DEFERRED, format!("{ids}, {LANES}")),
+                    (&FOLLOW_ORPHANED, format!("{ids}, {LANES}")),
+                    (&RELEASE_KEYS, format!("'{{3}}', '{{orders}}', '{{k1}}', {LANES}")),
                     (
-                        "fetch",
-                        "smallint[], int[], uuid[], bigint",
-                        fetch.clone(),
-                        include_str!("../../queries/lanes/fetch.sql"),
-                    ),
-                    (
-                        "follow",
-                        "uuid[], smallint[]",
-                        format!("{ids}, {LANES}"),
-                        include_str!("../../queries/lanes/follow.sql"),
-                    ),
-                    (
-                        "follow_deferred",
-                        "uuid[], smallint[]",
-                        format!("{ids}, {LANES}"),
-                        include_str!("../../queries/lanes/follow_deferred.sql"),
-                    ),
-                    (
-                        "follow_orphaned",
-                        "uuid[], smallint[]",
-                        format!("{ids}, {LANES}"),
-                        include_str!("../../queries/lanes/follow_orphaned.sql"),
-                    ),
-                    (
-                        "release_keys",
-                        "smallint[], text[], text[], smallint[]",
-                        format!("'{{3}}', '{{orders}}', '{{k1}}', {LANES}"),
-                        include_str!("../../queries/lanes/release_keys.sql"),
-                    ),
-                    (
-                        "release_orphans",
-                        "uuid, smallint[], bigint[]",
+                        &RELEASE_ORPHANS,
                         format!("gen_random_uuid(), {LANES}, array_fill(1::bigint, array[16])"),
-                        include_str!("../../queries/lanes/release_orphans.sql"),
                     ),
                 ] {
-                    let plan = explain(&mut conn, types, sql, &arguments, mode).await;
+                    let plan = hot.plan(&mut conn, &arguments, mode).await;
                     // a scan for the ids of a whole batch (`e`) may be right in so small a table
                     for looked_up in ["h", "f"] {
                         let scan = format!("Seq Scan on outbox_events {looked_up}");
-                        assert!(!plan.contains(&scan), "{state}, {mode}, {name}\n{plan}");
+                        assert!(!plan.contains(&scan), "{state}, {mode}, {}\n{plan}", hot.file);
                     }
                 }
             }
@@ -200,9 +187,7 @@ async fn the_sixth_execution_is_still_an_index_scan() {
         fill(&db).await;
         db.execute("analyze outbox_events").await;
         let mut conn = db.pool.acquire().await.unwrap();
-        let sql = render(include_str!("../../queries/lanes/fetch.sql"));
-        let prepare = format!("prepare hot (smallint[], int[], uuid[], bigint) as {sql}");
-        conn.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await.unwrap();
+        conn.execute(sqlx::raw_sql(AssertSqlSafe(FETCH.prepare()))).await.unwrap();
         let execute = format!("execute hot({LANES}, array_fill(64, array[16]), '{{}}', 67108864)");
         for _ in 0..6 {
             conn.execute(sqlx::raw_sql(AssertSqlSafe(execute.clone()))).await.unwrap();
@@ -233,12 +218,8 @@ async fn the_clean_up_goes_by_index() {
         for state in ["never analysed", "analysed"] {
             for mode in ["force_generic_plan", "force_custom_plan"] {
                 for retention in ["1 s", "1 y"] {
-                    for (table, sql) in [
-                        ("outbox_events", include_str!("../../queries/outbox/cleanup.sql")),
-                        ("inbox_events", include_str!("../../queries/inbox/cleanup.sql")),
-                    ] {
-                        let arguments = format!("'{retention}', 1000");
-                        let plan = explain(&mut conn, "interval, bigint", sql, &arguments, mode).await;
+                    for (table, purge) in [("outbox_events", &PURGE_OUTBOX), ("inbox_events", &PURGE_INBOX)] {
+                        let plan = purge.plan(&mut conn, &format!("'{retention}', 1000"), mode).await;
                         for needed in [
                             format!("Index Scan using {table}_completed on {table} d"),
                             format!("{table}_pkey"),

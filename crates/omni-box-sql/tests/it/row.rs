@@ -4,11 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use omni_box_core::{Event, EventStatus};
-use omni_box_sql::{
-    Columns, Dialect, TableNames, inbox_columns, inbox_event, known_message, lane_event, moment,
-    outbox_columns, outbox_event, render,
-};
+use omni_box_core::{Event, EventStatus, InboxEvent, OutboxEvent};
+use omni_box_sql::{Columns, Dialect, StoredEvent, TableNames, known_message, lane_event, moment, render};
 use uuid::Uuid;
 
 use crate::dialect::MySql;
@@ -132,7 +129,7 @@ fn inbox(status: &'static str, position: [Value; 3]) -> Vec<Value> {
 fn an_outbox_event_is_what_its_columns_say() {
     let mut row = shared("pending", [2, 6], Text("worker-1"));
     row.extend([Text("order"), Text(ID), Text("orders"), Text("7")]);
-    let event = outbox_event(&mut Row::new(&outbox_columns(&MySql::default()), row)).unwrap();
+    let event = OutboxEvent::read(&mut Row::new(&OutboxEvent::columns(&MySql::default()), row)).unwrap();
     assert_eq!(event.id().to_string(), ID);
     assert_eq!((event.event_type(), event.payload().as_str()), ("order.placed", "{\"id\": 7}"));
     assert_eq!(event.headers().to_json(), "{\"tenant\":\"blue\"}");
@@ -155,7 +152,7 @@ fn an_outbox_event_is_what_its_columns_say() {
 fn an_event_of_a_lane_tells_its_place() {
     let mut row = shared("pending", [0, 6], Null);
     row.extend([Null, Null, Text("orders"), Null, Integer(3), Integer(77), Integer(1), Integer(0)]);
-    let columns = outbox_columns(&MySql::default()) + ", e.lane, e.seq, e.head, e.held";
+    let columns = OutboxEvent::columns(&MySql::default()) + ", e.lane, e.seq, e.head, e.held";
     let read = lane_event(&mut Row::new(&columns, row)).unwrap();
     assert_eq!((read.lane.number(), read.seq, read.is_held_head, read.is_behind_head), (3, 77, true, false));
 }
@@ -164,7 +161,7 @@ fn an_event_of_a_lane_tells_its_place() {
 fn an_inbox_event_is_what_its_columns_say() {
     let mut row = inbox("pending", [Text("orders"), Integer(3), Integer(41)]);
     row.push(Integer(-5));
-    let columns = inbox_columns(&MySql::default()) + ", wait";
+    let columns = InboxEvent::columns(&MySql::default()) + ", wait";
     let (event, wait) = known_message(&mut Row::new(&columns, row)).unwrap();
     assert_eq!(
         (event.message_id(), event.consumer_group().as_str(), event.source()),
@@ -182,18 +179,18 @@ fn an_inbox_event_is_what_its_columns_say() {
 fn what_cannot_be_kept_is_replaced() {
     let mut row = shared("exploded", [-1, i64::MAX], Text("no\nname"));
     row.extend([Null, Null, Text("orders"), Null]);
-    let event = outbox_event(&mut Row::new(&outbox_columns(&MySql::default()), row)).unwrap();
+    let event = OutboxEvent::read(&mut Row::new(&OutboxEvent::columns(&MySql::default()), row)).unwrap();
     let life = event.lifecycle();
     assert_eq!((life.status(), life.attempts_made(), life.max_attempts()), (EventStatus::Failed, 0, 0));
     assert!(life.lock().is_none());
 
-    let columns = inbox_columns(&MySql::default());
+    let columns = InboxEvent::columns(&MySql::default());
     for position in [
         [Text("orders"), Integer(1 << 40), Integer(0)],
         [Null, Integer(1), Integer(0)],
         [Text("orders"), Integer(1), Null],
     ] {
-        let event = inbox_event(&mut Row::new(&columns, inbox("pending", position))).unwrap();
+        let event = InboxEvent::read(&mut Row::new(&columns, inbox("pending", position))).unwrap();
         assert!(event.position().is_none());
     }
     assert_eq!((moment(i64::MIN), moment(i64::MAX)), (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC));
@@ -204,8 +201,8 @@ fn a_row_of_other_columns_is_an_error() {
     let mut row = shared("pending", [0, 6], Null);
     row[1] = Null;
     row.extend([Null, Null, Text("orders"), Null]);
-    let columns = outbox_columns(&MySql::default());
-    let error = outbox_event(&mut Row::new(&columns, row)).unwrap_err();
+    let columns = OutboxEvent::columns(&MySql::default());
+    let error = OutboxEvent::read(&mut Row::new(&columns, row)).unwrap_err();
     assert!(matches!(error, sqlx::Error::Decode(_)), "{error}");
 }
 

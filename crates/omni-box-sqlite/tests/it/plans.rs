@@ -1,25 +1,18 @@
 //! The plans of the hot statements: by index, whether SQLite knows the table or not.
 
-use omni_box_core::DeliveryMode;
-use omni_box_sqlite::SqliteStore;
+use omni_box_core::{DeliveryMode, InboxEvent, OutboxEvent};
+use omni_box_sql::{StoredEvent, render, render_for};
+use omni_box_sqlite::{SqliteConfig, SqliteStore};
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::database::Database;
 
-/// A statement as the default settings have it.
-fn render(sql: &str) -> String {
-    let clock = "(select cast(round((julianday('now') - 2440587.5) * 86400000) as integer) * 1000 \
-                 + c.clock_offset_ms * 1000 from omni_box_control c)";
-    sql.replace("{{clock}}", clock)
-        .replace("{{outbox_columns}}", "e.id, e.payload, e.headers, e.topic")
-        .replace("{{inbox_columns}}", "e.id, e.payload, e.headers, e.source")
-        .replace("{{", "")
-        .replace("}}", "")
-}
-
 macro_rules! query {
     ($file:literal) => {
-        ($file, render(include_str!(concat!("../../queries/", $file))))
+        query!($file, render)
+    };
+    ($file:literal, $render:expr) => {
+        ($file, $render(&SqliteConfig::default(), include_str!(concat!("../../queries/", $file))))
     };
 }
 
@@ -43,11 +36,10 @@ async fn assert_plans(store: &SqliteStore, state: &str) {
         (query!("lanes/release_key.sql"), &["heads", "followers"]),
         (query!("lanes/release_orphans.sql"), &["heads", "followers"]),
         (query!("outbox/by_key.sql"), &["idempotency"]),
-        (query!("outbox/cleanup.sql"), &["completed"]),
-        (query!("outbox/complete_claimed.sql"), &["id"]),
+        (query!("outbox/complete.sql"), &["id"]),
         (query!("inbox/by_message.sql"), &["message"]),
         (query!("inbox/complete.sql"), &["id"]),
-        (query!("inbox/cleanup.sql"), &["completed"]),
+        (query!("inbox/settle_completed.sql"), &["id"]),
         (query!("inbox/fail.sql"), &["id"]),
         (query!("inbox/pending_of.sql"), &["pending"]),
     ] {
@@ -111,12 +103,35 @@ async fn fill(db: &Database) {
 async fn hot_statements_go_by_index() {
     let db = Database::create().await;
     assert_plans(&db.store, "empty").await;
+    assert_shared_plans::<OutboxEvent>(&db.store, "empty").await;
+    assert_shared_plans::<InboxEvent>(&db.store, "empty").await;
     fill(&db).await;
     assert_plans(&db.store, "never analysed").await;
+    assert_shared_plans::<OutboxEvent>(&db.store, "never analysed").await;
+    assert_shared_plans::<InboxEvent>(&db.store, "never analysed").await;
     db.execute("analyze").await;
     // what was counted is read when a connection is opened
     let store = db.open().await;
     assert_plans(&store, "analysed").await;
+    assert_shared_plans::<OutboxEvent>(&store, "analysed").await;
+    assert_shared_plans::<InboxEvent>(&store, "analysed").await;
+}
+
+/// Statements that stand once for both tables, on one of them.
+async fn assert_shared_plans<E: StoredEvent>(store: &SqliteStore, state: &str) {
+    let table = E::TABLE.default_name();
+    for ((file, sql), index) in [
+        (query!("events/claim_one.sql", render_for::<E>), "id"),
+        (query!("events/get.sql", render_for::<E>), "id"),
+        (query!("events/purge.sql", render_for::<E>), "completed"),
+        (query!("events/refresh.sql", render_for::<E>), "id"),
+        (query!("events/release.sql", render_for::<E>), "id"),
+    ] {
+        let plan = plan(store, &sql).await;
+        assert!(plan.contains(&format!("INDEX {table}_{index} ")), "{state}: {file}\n{plan}");
+        let walks = plan.lines().any(|line| line.starts_with(&format!("SCAN {table}")) || line == "SCAN e");
+        assert!(!walks && !plan.contains("FOR ORDER BY"), "{state}: {file}\n{plan}");
+    }
 }
 
 #[tokio::test]

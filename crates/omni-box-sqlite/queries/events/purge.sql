@@ -1,7 +1,7 @@
 -- One bounded step of the clean-up.
-delete from {{outbox_events}}
+delete from {{events}}
 where rowid in (
-    select d.rowid from {{outbox_events}} d
+    select d.rowid from {{events}} d
     where d.status = 'completed' and d.completed_at < {{clock}} - ?1
     order by d.completed_at
     limit ?2

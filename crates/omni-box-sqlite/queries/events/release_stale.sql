@@ -1,3 +1,3 @@
-update {{inbox_events}} as e
+update {{events}} as e
 set locked_at = null, locked_by = null, updated_at = {{clock}}
 where e.status = 'pending' and e.locked_at < {{clock}} - ?1

@@ -1,0 +1,1 @@
+select {{event_columns}} from {{events}} e where e.id = $1

@@ -1,1 +1,0 @@
-select {{inbox_columns}} from {{inbox_events}} e where e.id = $1

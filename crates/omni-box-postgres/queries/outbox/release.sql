@@ -1,4 +1,0 @@
-update {{outbox_events}} e
-set locked_at = null, locked_by = null, updated_at = {{clock}}
-where e.id = any($1::uuid[]) and e.status = 'pending' and e.locked_by = $2
-returning e.id

@@ -1,0 +1,1 @@
+update {{events}} set locked_by = null

@@ -1,3 +1,0 @@
-update {{outbox_events}} as e
-set locked_at = null, locked_by = null, updated_at = {{clock}}
-where e.status = 'pending' and e.locked_at < {{clock}} - ?1
