@@ -17,6 +17,8 @@ mod partition;
 mod policy;
 mod runner;
 mod setback;
+#[cfg(test)]
+mod setback_table;
 mod window;
 
 pub use builder::InboxConsumerRunnerBuilder;

@@ -60,7 +60,7 @@ pub(super) struct Partition<S: InboxRepository> {
     is_attached: bool,
     /// Messages that still have to go one at a time, because the last owner may have died of one.
     careful: usize,
-    paused_until: Option<Instant>,
+    pub(super) paused_until: Option<Instant>,
     /// The stream has ended.
     is_ended: bool,
     /// Work was cut short.
