@@ -7,12 +7,10 @@ mod outcome;
 mod relay;
 mod router;
 mod settings;
+mod transact;
 
 pub use gate::GateStatus;
-pub use inbox::{
-    AckStrategy, CommitOffsetPolicy, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder,
-    OnFailed,
-};
+pub use inbox::{InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder};
 pub use layer::{HandlerLayer, Next};
 pub use outcome::Outcome;
 pub use relay::{
@@ -20,3 +18,4 @@ pub use relay::{
     RejectionPolicy,
 };
 pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on};
+pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed};

@@ -10,12 +10,11 @@ use omni_box_core::{
 };
 use tokio::sync::Semaphore;
 
-use super::engine::Engine;
-use super::group::GROUP_TIME;
-use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
 use super::runner::InboxConsumerRunner;
+use super::shared::Shared;
 use crate::gate::Gate;
 use crate::settings::{check_durations, check_number, misconfigured, outage_retry};
+use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, GROUP_TIME, OnFailed};
 
 /// Most savepoints in one transaction that PostgreSQL keeps in its subtransaction cache (of 64, with some to spare for handlers).
 const MAX_GROUP: usize = 60;
@@ -195,26 +194,29 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             handler.validate()?;
         }
         let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY)?;
-        let engine = Engine {
+        let context = Context {
             store: self.store,
             handler: self.handler,
-            decoder: self.decoder,
             group,
             worker: self.worker.map_or_else(|| WorkerId::new("inbox"), Ok)?,
             strategy: self.strategy,
             policy: self.policy,
             on_failed: self.on_failed,
             process_timeout: self.process_timeout,
-            drain_deadline: self.drain_deadline,
             group_size: self.group_size,
-            window: self.window,
             retry: self.retry,
             outage_retry,
             metrics: self.metrics,
-            permits: Semaphore::new(self.concurrency),
             database: Mutex::new(Gate::new("database", outage_retry)),
         };
-        Ok(InboxConsumerRunner::new(engine, self.consumer))
+        let shared = Shared {
+            context,
+            decoder: self.decoder,
+            drain_deadline: self.drain_deadline,
+            window: self.window,
+            permits: Semaphore::new(self.concurrency),
+        };
+        Ok(InboxConsumerRunner::new(shared, self.consumer))
     }
 
     fn check(&self) -> Result<()> {

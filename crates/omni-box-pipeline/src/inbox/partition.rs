@@ -14,14 +14,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::acker::Acker;
-use super::engine::Engine;
-use super::group::{Task, attempt};
-use super::judgement::{Fate, Stay};
+use super::group_size::GroupSize;
 use super::outcome::InboxConsumeResult;
-use super::pace::Pace;
-use super::setback::{Charge, While};
-use super::window::{Body, Item, Window};
+use super::setback::{Charged, While};
+use super::shared::Shared;
+use super::window::Window;
 use crate::outcome::Outcome;
+use crate::transact::{Body, Fate, Item, Stay, Task, attempt};
 
 /// Rows read at once of those that were stored before.
 const BACKLOG_PAGE: usize = 500;
@@ -47,13 +46,13 @@ pub(super) enum Progress {
 
 /// The worker of one assigned partition.
 pub(super) struct Partition<S: InboxRepository> {
-    pub(super) engine: Arc<Engine<S>>,
+    pub(super) shared: Arc<Shared<S>>,
     pub(super) partition: TopicPartition,
     messages: Receiver<InboundMessage>,
     ack: Arc<dyn AckHandle>,
     acker: Acker,
     pub(super) window: Window,
-    pub(super) pace: Pace,
+    pub(super) group_size: GroupSize,
     backlog: Backlog,
     /// This assignment of the partition, as the store knows it.
     owner: ClaimToken,
@@ -71,18 +70,19 @@ pub(super) struct Partition<S: InboxRepository> {
 }
 
 impl<S: InboxRepository> Partition<S> {
-    pub(super) fn new(engine: Arc<Engine<S>>, assigned: AssignedPartition, abort: CancellationToken) -> Self {
+    pub(super) fn new(shared: Arc<Shared<S>>, assigned: AssignedPartition, abort: CancellationToken) -> Self {
+        let context = &shared.context;
         let ack: Arc<dyn AckHandle> = Arc::from(assigned.ack);
         Self {
-            acker: Acker::spawn(ack.clone(), engine.metrics.clone(), engine.outage_retry),
-            window: Window::new(engine.window),
-            pace: Pace::new(engine.group_size()),
-            backlog: if engine.handler.is_some() { Backlog::Behind(None) } else { Backlog::Read },
+            acker: Acker::spawn(ack.clone(), context.metrics.clone(), context.outage_retry),
+            window: Window::new(shared.window),
+            group_size: GroupSize::new(context.group_size()),
+            backlog: if context.handler.is_some() { Backlog::Behind(None) } else { Backlog::Read },
             partition: assigned.partition,
             messages: assigned.messages,
             ack,
-            owner: ClaimToken::new(&engine.worker, OwnerId::generate()),
-            engine,
+            owner: ClaimToken::new(&context.worker, OwnerId::generate()),
+            shared,
             is_attached: false,
             careful: 0,
             paused_until: None,
@@ -95,7 +95,7 @@ impl<S: InboxRepository> Partition<S> {
 
     /// Works until the partition is taken away or `drain` is cancelled, then lets it go.
     pub(super) async fn run(mut self, drain: CancellationToken) {
-        let engine = self.engine.clone();
+        let shared = self.shared.clone();
         // nobody asks for single messages any more
         self.end_single_steps();
         while !self.is_over() && !drain.is_cancelled() {
@@ -105,7 +105,7 @@ impl<S: InboxRepository> Partition<S> {
                 let permit = tokio::select! {
                     biased;
                     () = drain.cancelled() => break,
-                    permit = engine.permits.acquire() => permit,
+                    permit = shared.permits.acquire() => permit,
                 };
                 let progress = self.step().await;
                 drop(permit);
@@ -124,7 +124,7 @@ impl<S: InboxRepository> Partition<S> {
     /// Takes one message to an outcome, if there is one to take.
     pub(super) async fn one(&mut self) -> Option<InboxConsumeResult> {
         self.results.get_or_insert_default();
-        self.pace = Pace::new(1);
+        self.group_size = GroupSize::new(1);
         while !self.has_result() {
             if self.is_over() || self.is_paused() || self.step().await == Progress::Nothing {
                 self.end_single_steps();
@@ -145,7 +145,7 @@ impl<S: InboxRepository> Partition<S> {
 
     fn end_single_steps(&mut self) {
         self.results = None;
-        self.pace = Pace::new(self.engine.group_size());
+        self.group_size = GroupSize::new(self.shared.context.group_size());
     }
 
     /// Whether the partition is not this worker's any more.
@@ -159,7 +159,7 @@ impl<S: InboxRepository> Partition<S> {
 
     /// Stops working in the database for a while.
     pub(super) fn pause(&mut self, error: &Error) {
-        self.paused_until = Some(Instant::now() + self.engine.close_database(error));
+        self.paused_until = Some(Instant::now() + self.shared.context.close_database(error));
     }
 
     /// Waits until there may be something to do.
@@ -194,26 +194,26 @@ impl<S: InboxRepository> Partition<S> {
             return Progress::Made;
         }
         if let Backlog::Behind(offset) = self.backlog
-            && self.window.room() * 2 >= self.engine.window
+            && self.window.room() * 2 >= self.shared.window
         {
             self.load(offset).await;
             return Progress::Made;
         }
         self.fill();
         self.window.wake(Instant::now());
-        let persists_first = self.engine.persists_first();
+        let persists_first = self.shared.context.persists_first();
         let mut progress = Progress::Nothing;
         if persists_first && !(self.is_single() && self.has_due()) {
-            let group = self.window.unstored(self.pace.limit());
+            let group = self.window.unstored(self.group_size.limit());
             if !group.is_empty() {
                 self.work(group, Task::Persist).await;
                 progress = Progress::Made;
             }
         }
-        if self.engine.handler.is_none() || self.is_over() || self.is_paused() {
+        if self.shared.context.handler.is_none() || self.is_over() || self.is_paused() {
             return progress;
         }
-        let limit = if self.careful > 0 { 1 } else { self.pace.limit() };
+        let limit = if self.careful > 0 { 1 } else { self.group_size.limit() };
         let group = self.window.due(limit, persists_first);
         if group.is_empty() {
             return progress;
@@ -228,19 +228,19 @@ impl<S: InboxRepository> Partition<S> {
     }
 
     fn has_due(&self) -> bool {
-        self.engine.handler.is_some() && !self.window.due(1, true).is_empty()
+        self.shared.context.handler.is_some() && !self.window.due(1, true).is_empty()
     }
 
     async fn attach(&mut self) {
-        let engine = &self.engine;
-        match engine.store.attach(&engine.group, &self.partition, &self.owner).await {
+        let context = &self.shared.context;
+        match context.store.attach(&context.group, &self.partition, &self.owner).await {
             Ok(end) => {
                 self.is_attached = true;
-                engine.open_database();
-                if end == PartitionEnd::Unclean && engine.handler.is_some() {
-                    self.careful = engine.group_size;
+                context.open_database();
+                if end == PartitionEnd::Unclean && context.handler.is_some() {
+                    self.careful = context.group_size;
                     tracing::info!(
-                        partition = %self.partition, worker_id = %engine.worker, messages = self.careful,
+                        partition = %self.partition, worker_id = %context.worker, messages = self.careful,
                         "the last worker of this partition did not end in good order, going one message at a time",
                     );
                 }
@@ -252,8 +252,8 @@ impl<S: InboxRepository> Partition<S> {
     async fn load(&mut self, after: Option<i64>) {
         let page = self.window.room().min(BACKLOG_PAGE);
         let limit = u32::try_from(page).unwrap_or(u32::MAX);
-        let engine = &self.engine;
-        let rows = match engine.store.pending_of(&engine.group, &self.partition, after, limit).await {
+        let context = &self.shared.context;
+        let rows = match context.store.pending_of(&context.group, &self.partition, after, limit).await {
             Ok(rows) => rows,
             Err(error) => return self.pause(&error),
         };
@@ -282,8 +282,8 @@ impl<S: InboxRepository> Partition<S> {
     }
 
     fn admit(&mut self, message: InboundMessage) {
-        self.engine.metrics.message_consumed();
-        let decode = AssertUnwindSafe(|| self.engine.decoder.decode(&message, &self.engine.group));
+        self.shared.context.metrics.message_consumed();
+        let decode = AssertUnwindSafe(|| self.shared.decoder.decode(&message, &self.shared.context.group));
         let body = match catch_unwind(decode) {
             Ok(Ok(event)) => Body::Event(Box::new(event)),
             Ok(Err(error)) => Body::Refused(error.to_string()),
@@ -308,17 +308,17 @@ impl<S: InboxRepository> Partition<S> {
     /// Takes a group through a transaction; if one message ended it, that one through another that records why. Returns what became
     /// of the messages; nothing, when the group is to be formed anew.
     async fn work(&mut self, mut group: Vec<usize>, task: Task<'_>) -> Vec<Fate> {
-        if self.engine.acks_first() && !self.acknowledge_first(&group).await {
+        if self.shared.context.acks_first() && !self.acknowledge_first(&group).await {
             return Vec::new();
         }
-        let mut charge: Option<Charge> = None;
+        let mut charge: Option<Charged> = None;
         loop {
             let (task, doing) = match &charge {
-                Some(charge) => (Task::Record(&charge.verdict), While::Recording),
+                Some(charge) => (Task::Record(&charge.charge), While::Recording),
                 None => (task, While::Working),
             };
             let items: Vec<&Item> = group.iter().map(|&at| self.window.get(at)).collect();
-            let setback = match attempt(&self.engine, &items, task, self.stop()).await {
+            let setback = match attempt(&self.shared.context, &items, task, self.stop()).await {
                 Ok(fates) => {
                     self.apply(&group, &fates);
                     return fates;
@@ -381,7 +381,7 @@ impl<S: InboxRepository> Partition<S> {
         let mut acknowledged = Vec::with_capacity(group.len());
         let mut passed = 0;
         for (&at, &fate) in group.iter().zip(fates) {
-            let is_last = fate == Fate::Stored && self.engine.handler.is_none();
+            let is_last = fate == Fate::Stored && self.shared.context.handler.is_none();
             let fate = if is_last { Fate::Done(Outcome::Persisted) } else { fate };
             passed += usize::from(!matches!(fate, Fate::Later | Fate::Started));
             let item = self.window.get_mut(at);
@@ -420,17 +420,17 @@ impl<S: InboxRepository> Partition<S> {
                 }
             }
         }
-        if !acknowledged.is_empty() && !self.engine.acks_first() {
+        if !acknowledged.is_empty() && !self.shared.context.acks_first() {
             self.acker.done(acknowledged);
         }
-        self.pace.passed(passed);
+        self.group_size.passed(passed);
         self.window.sweep();
     }
 
     /// Tells metrics, the log and whoever asked what became of a message.
     fn tell(&mut self, at: usize, outcome: Outcome) {
         let item = self.window.get(at);
-        let metrics = &self.engine.metrics;
+        let metrics = &self.shared.context.metrics;
         let event_type = item.event().map_or("", |event| event.event_type());
         match outcome {
             Outcome::Duplicate => metrics.message_duplicate(),
@@ -440,7 +440,7 @@ impl<S: InboxRepository> Partition<S> {
         }
         if matches!(outcome, Outcome::Failed | Outcome::Quarantined) {
             tracing::warn!(
-                message_id = item.message_id(), event_type, worker_id = %self.engine.worker,
+                message_id = item.message_id(), event_type, worker_id = %self.shared.context.worker,
                 partition = %self.partition, outcome = outcome.as_str(), "message was given up and is kept",
             );
         }
@@ -453,10 +453,10 @@ impl<S: InboxRepository> Partition<S> {
     pub(super) async fn close(self) {
         self.acker.finish().await;
         if self.is_attached {
-            let engine = &self.engine;
-            if let Err(error) = engine.store.detach(&engine.group, &self.partition, &self.owner).await {
+            let context = &self.shared.context;
+            if let Err(error) = context.store.detach(&context.group, &self.partition, &self.owner).await {
                 tracing::warn!(
-                    partition = %self.partition, worker_id = %engine.worker, kind = ?error.kind(),
+                    partition = %self.partition, worker_id = %context.worker, kind = ?error.kind(),
                     "could not note the end of a partition; its next worker will go one message at a time",
                 );
             }

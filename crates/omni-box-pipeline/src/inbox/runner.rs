@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::builder::InboxConsumerRunnerBuilder;
-use super::engine::Engine;
 use super::outcome::InboxConsumeResult;
 use super::partition::Partition;
+use super::shared::Shared;
 
 /// How long workers whose time to drain is over get to abandon their transactions.
 const ABANDON_TIME: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ const ABANDON_TIME: Duration = Duration::from_secs(5);
 /// - Nothing is lost in silence: what cannot be decoded or handled is stored before its offset is acknowledged.
 /// - While the database or the broker is down it waits, and no attempt is spent.
 pub struct InboxConsumerRunner<S: InboxRepository> {
-    engine: Arc<Engine<S>>,
+    shared: Arc<Shared<S>>,
     consumer: Box<dyn EventConsumer>,
     /// Partitions that [`process_one`](Self::process_one) works on.
     partitions: Vec<Partition<S>>,
@@ -48,8 +48,8 @@ enum State {
 impl<S: InboxRepository> fmt::Debug for InboxConsumerRunner<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InboxConsumerRunner")
-            .field("consumer_group", &self.engine.group)
-            .field("worker_id", &self.engine.worker)
+            .field("consumer_group", &self.shared.context.group)
+            .field("worker_id", &self.shared.context.worker)
             .finish_non_exhaustive()
     }
 }
@@ -60,9 +60,9 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         InboxConsumerRunnerBuilder::new(Box::new(consumer), store)
     }
 
-    pub(super) fn new(engine: Engine<S>, consumer: Box<dyn EventConsumer>) -> Self {
+    pub(super) fn new(shared: Shared<S>, consumer: Box<dyn EventConsumer>) -> Self {
         Self {
-            engine: Arc::new(engine),
+            shared: Arc::new(shared),
             consumer,
             partitions: Vec::new(),
             untold: None,
@@ -110,7 +110,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
                 () = cancel.cancelled() => break Ok(()),
                 assigned = self.consumer.next_partition() => match assigned {
                     Ok(Some(assigned)) => {
-                        workers.spawn(partition(&self.engine, assigned, &self.abort).run(draining.clone()));
+                        workers.spawn(partition(&self.shared, assigned, &self.abort).run(draining.clone()));
                     }
                     Ok(None) => break Ok(()),
                     Err(error) => break Err(error),
@@ -121,7 +121,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
             }
         };
         draining.cancel();
-        let drained = drain(&self.engine, &self.abort, workers).await;
+        let drained = drain(&self.shared, &self.abort, workers).await;
         self.state = State::Closed;
         let closed = self.consumer.close().await;
         ended.and(drained).and(closed)
@@ -168,7 +168,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
                 () = sleep_until(deadline) => return Ok(None),
             };
             match assigned {
-                Some(Some(assigned)) => self.partitions.push(partition(&self.engine, assigned, &self.abort)),
+                Some(Some(assigned)) => self.partitions.push(partition(&self.shared, assigned, &self.abort)),
                 Some(None) => return Ok(None),
                 None => {}
             }
@@ -207,21 +207,21 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
 }
 
 fn partition<S: InboxRepository>(
-    engine: &Arc<Engine<S>>,
+    shared: &Arc<Shared<S>>,
     assigned: AssignedPartition,
     abort: &CancellationToken,
 ) -> Partition<S> {
-    Partition::new(engine.clone(), assigned, abort.clone())
+    Partition::new(shared.clone(), assigned, abort.clone())
 }
 
 /// Waits for the workers to end, and for no longer than it may take.
 async fn drain<S: InboxRepository>(
-    engine: &Engine<S>,
+    shared: &Shared<S>,
     abort: &CancellationToken,
     mut workers: JoinSet<()>,
 ) -> Result<()> {
     let mut outcome = Ok(());
-    let until = Instant::now() + engine.drain_deadline;
+    let until = Instant::now() + shared.drain_deadline;
     loop {
         tokio::select! {
             worker = workers.join_next() => match worker {
@@ -233,7 +233,7 @@ async fn drain<S: InboxRepository>(
         }
     }
     tracing::warn!(
-        worker_id = %engine.worker, deadline = ?engine.drain_deadline, partitions = workers.len(),
+        worker_id = %shared.context.worker, deadline = ?shared.drain_deadline, partitions = workers.len(),
         "did not drain in time, abandoning what is running",
     );
     abort.cancel();

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use omni_box_core::{Error, ErrorKind, FailureClass, InboxRepository};
+use omni_box_core::{Error, FailureClass, InboxRepository};
 use tokio::time::Instant;
 
-use super::judgement::Verdict;
 use super::partition::Partition;
-use super::window::{Body, Item};
+use crate::transact::{Body, Cause, Charge, Item, Stage, is_contention, is_environment};
 
 /// Infrastructure failures in a row that may follow one message around before they count as its own.
 const INFRASTRUCTURE_FAILURES: u32 = 5;
@@ -18,43 +17,11 @@ const CONTENTION_FAILURES: u32 = 20;
 /// How often a message may fail to be stored before it is kept as raw bytes instead.
 const STORE_FAILURES: u32 = 6;
 
-/// What the database was doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Storing the messages themselves.
-    Store,
-    /// What follows from the messages: the handlers' writes, the outcomes, the commit.
-    Effect,
-}
-
-/// Why a group changed nothing (or, if a commit failed, may have changed nothing).
-#[derive(Debug)]
-pub(super) enum Setback {
-    /// No transaction could be opened.
-    Unreachable(Error),
-    /// The database refused.
-    Refused { error: Error, stage: Stage },
-    /// The message at this place of the group ended the transaction; the others had no part in it.
-    Culprit { position: usize, verdict: Verdict },
-    /// The partition is lost, or the time to drain is over.
-    Stopped,
-}
-
-impl Setback {
-    pub(super) fn refused(error: Error, stage: Stage) -> Self {
-        Self::Refused { error, stage }
-    }
-
-    pub(super) fn culprit(position: usize, verdict: Verdict) -> Self {
-        Self::Culprit { position, verdict }
-    }
-}
-
 /// A failure to be recorded in a transaction of its own.
-pub(super) struct Charge {
+pub(super) struct Charged {
     /// The message's place in the window.
     pub(super) at: usize,
-    pub(super) verdict: Verdict,
+    pub(super) charge: Charge,
 }
 
 /// Whether the transaction that failed was to record a failure.
@@ -66,44 +33,39 @@ pub(super) enum While {
 
 impl<S: InboxRepository> Partition<S> {
     /// Decides whom a setback is charged to. Everybody else is tried again.
-    pub(super) async fn set_back(
-        &mut self,
-        group: &[usize],
-        setback: Setback,
-        doing: While,
-    ) -> Option<Charge> {
-        match setback {
-            Setback::Stopped => {
+    pub(super) async fn set_back(&mut self, group: &[usize], cause: Cause, doing: While) -> Option<Charged> {
+        match cause {
+            Cause::Stopped => {
                 self.is_stopped = true;
                 None
             }
-            Setback::Unreachable(error) => {
+            Cause::Unreachable(error) => {
                 self.pause(&error);
                 None
             }
-            Setback::Culprit { position, verdict } => {
+            Cause::Culprit { position, charge } => {
                 let at = *group.get(position)?;
                 tracing::debug!(
                     message_id = self.window.get(at).message_id(), partition = %self.partition,
-                    worker_id = %self.engine.worker, "message ended its transaction, recording its failure",
+                    worker_id = %self.shared.context.worker, "message ended its transaction, recording its failure",
                 );
-                Some(Charge { at, verdict })
+                Some(Charged { at, charge })
             }
-            Setback::Refused { error, stage } if is_contention(&error, stage) => {
+            Cause::Refused { error, stage } if is_contention(&error, stage) => {
                 self.contention(group, &error, doing)
             }
-            Setback::Refused { error, .. } if is_environment(&error) => {
+            Cause::Refused { error, .. } if is_environment(&error) => {
                 self.infrastructure(group, &error, doing).await
             }
-            Setback::Refused { .. } if group.len() > 1 => {
-                self.pace.split(group.len());
+            Cause::Refused { .. } if group.len() > 1 => {
+                self.group_size.split(group.len());
                 None
             }
-            Setback::Refused { error, stage } => {
+            Cause::Refused { error, stage } => {
                 let at = *group.first()?;
                 if stage == Stage::Effect && doing == While::Working && self.window.get(at).event().is_some()
                 {
-                    return Some(Charge { at, verdict: Verdict::counted(error.chain()) });
+                    return Some(Charged { at, charge: Charge::counted(error.chain()) });
                 }
                 self.store_failed(at, &error);
                 None
@@ -111,23 +73,23 @@ impl<S: InboxRepository> Partition<S> {
         }
     }
 
-    fn contention(&mut self, group: &[usize], error: &Error, doing: While) -> Option<Charge> {
+    fn contention(&mut self, group: &[usize], error: &Error, doing: While) -> Option<Charged> {
         let &[at] = group else {
-            self.pace.split(group.len());
+            self.group_size.split(group.len());
             return None;
         };
         let item = self.window.get_mut(at);
         item.tries.contention += 1;
         if item.tries.contention > CONTENTION_FAILURES && doing == While::Working && item.event().is_some() {
             item.tries.contention = 0;
-            return Some(Charge { at, verdict: Verdict::counted(error.chain()) });
+            return Some(Charged { at, charge: Charge::counted(error.chain()) });
         }
-        let delay = self.engine.outage_retry.delay(item.tries.contention);
+        let delay = self.shared.context.outage_retry.delay(item.tries.contention);
         put_off(item, delay);
         None
     }
 
-    async fn infrastructure(&mut self, group: &[usize], error: &Error, doing: While) -> Option<Charge> {
+    async fn infrastructure(&mut self, group: &[usize], error: &Error, doing: While) -> Option<Charged> {
         let mut worst = 0;
         for &at in group {
             let tries = &mut self.window.get_mut(at).tries;
@@ -135,7 +97,7 @@ impl<S: InboxRepository> Partition<S> {
             worst = worst.max(tries.infrastructure);
         }
         if worst >= SUSPICIOUS_FAILURES && group.len() > 1 {
-            self.pace.one_by_one(group.len());
+            self.group_size.one_by_one(group.len());
         }
         if let &[at] = group
             && worst >= INFRASTRUCTURE_FAILURES
@@ -144,7 +106,7 @@ impl<S: InboxRepository> Partition<S> {
             && self.database_answers().await
         {
             self.window.get_mut(at).tries.infrastructure = 0;
-            return Some(Charge { at, verdict: Verdict::counted(error.chain()) });
+            return Some(Charged { at, charge: Charge::counted(error.chain()) });
         }
         self.pause(error);
         None
@@ -152,15 +114,15 @@ impl<S: InboxRepository> Partition<S> {
 
     /// Whether the database works for others than the message at hand.
     async fn database_answers(&self) -> bool {
-        match self.engine.store.begin().await {
-            Ok(tx) => self.engine.store.rollback(tx).await.is_ok(),
+        match self.shared.context.store.begin().await {
+            Ok(tx) => self.shared.context.store.rollback(tx).await.is_ok(),
             Err(_) => false,
         }
     }
 
     /// A message that cannot be stored as an event is kept as raw bytes: at once if it never can, after some tries otherwise.
     fn store_failed(&mut self, at: usize, error: &Error) {
-        let policy = self.engine.retry;
+        let policy = self.shared.context.retry;
         let item = self.window.get_mut(at);
         item.tries.persist += 1;
         let is_final = error.class() == FailureClass::Permanent || item.tries.persist >= STORE_FAILURES;
@@ -172,21 +134,9 @@ impl<S: InboxRepository> Partition<S> {
         put_off(item, delay);
         tracing::warn!(
             message_id = self.window.get(at).message_id(), partition = %self.partition,
-            worker_id = %self.engine.worker, kind = ?error.kind(), "message could not be stored, trying again",
+            worker_id = %self.shared.context.worker, kind = ?error.kind(), "message could not be stored, trying again",
         );
     }
-}
-
-/// Whether others were in the way. A message's row that could not be locked in time is in the hands of another owner.
-fn is_contention(error: &Error, stage: Stage) -> bool {
-    error.kind() == ErrorKind::Contention || (error.kind() == ErrorKind::Timeout && stage == Stage::Store)
-}
-
-/// Whether the fault lies with the database or the deployment (a missing table): it would hit every message.
-fn is_environment(error: &Error) -> bool {
-    use ErrorKind::{Misconfigured, NoTransaction, Unsupported};
-    error.class() == FailureClass::Infrastructure
-        || matches!(error.kind(), Misconfigured | NoTransaction | Unsupported)
 }
 
 fn put_off(item: &mut Item, delay: Duration) {

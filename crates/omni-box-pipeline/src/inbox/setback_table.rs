@@ -18,15 +18,15 @@ use omni_box_testkit::{FaultPlan, Faulty, MemoryStore};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::engine::Engine;
-use super::judgement::Verdict;
 use super::partition::Partition;
-use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
-use super::setback::Stage::{Effect, Store};
 use super::setback::While::{self, Recording, Working};
-use super::setback::{Setback, Stage};
-use super::window::{Body, Item, Tries, Window};
+use super::shared::Shared;
+use super::window::Window;
 use crate::gate::Gate;
+use crate::transact::Stage::{Effect, Store};
+use crate::transact::{
+    AckStrategy, Body, Cause, Charge as Failed, CommitOffsetPolicy, Context, Item, OnFailed, Stage, Tries,
+};
 
 /// What the table says of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,21 +79,21 @@ enum Tried {
 }
 use Tried::{Contentions, Fresh, Outages, Stores};
 
-fn refused(kind: ErrorKind, stage: Stage) -> Setback {
-    Setback::refused(Error::new(kind, "refused"), stage)
+fn refused(kind: ErrorKind, stage: Stage) -> Cause {
+    Cause::refused(Error::new(kind, "refused"), stage)
 }
 
-fn culprit(position: usize) -> Setback {
-    Setback::culprit(position, Verdict::counted("timed out"))
+fn culprit(position: usize) -> Cause {
+    Cause::culprit(position, Failed::counted("timed out"))
 }
 
 #[tokio::test]
 async fn each_failure_is_charged_as_the_table_says() {
-    let unreachable = || Setback::Unreachable(Error::new(Unavailable, "unreachable"));
+    let unreachable = || Cause::Unreachable(Error::new(Unavailable, "unreachable"));
     for doing in [Working, Recording] {
         // the partition is lost, or there is no database: no message is charged
-        check(|| Setback::Stopped, One(Fresh), doing, Stop).await;
-        check(|| Setback::Stopped, Three(Fresh), doing, Stop).await;
+        check(|| Cause::Stopped, One(Fresh), doing, Stop).await;
+        check(|| Cause::Stopped, Three(Fresh), doing, Stop).await;
         check(unreachable, One(Outages(9)), doing, Pause).await;
         check(unreachable, Three(Outages(9)), doing, Pause).await;
         // a message that ended its transaction is named
@@ -165,7 +165,7 @@ async fn a_message_is_no_suspect_while_the_database_answers_no_other() {
     assert!(partition.paused_until.is_some());
 }
 
-async fn check(setback: impl Fn() -> Setback, of: Of, doing: While, expected: Blame) {
+async fn check(setback: impl Fn() -> Cause, of: Of, doing: While, expected: Blame) {
     let (size, mut partition, _plan) = partition_of(of);
     let group: Vec<usize> = (0..size).collect();
     let was_event = partition.window.get(0).event().is_some();
@@ -174,9 +174,9 @@ async fn check(setback: impl Fn() -> Setback, of: Of, doing: While, expected: Bl
     let blame = match charge {
         Some(charge) => Charge(charge.at),
         None if partition.is_stopped => Stop,
-        None if partition.paused_until.is_some() && partition.pace.limit() == 1 => PauseOneByOne,
+        None if partition.paused_until.is_some() && partition.group_size.limit() == 1 => PauseOneByOne,
         None if partition.paused_until.is_some() => Pause,
-        None if partition.pace.limit() < 60 => Split,
+        None if partition.group_size.limit() < 60 => Split,
         None if item.due.is_some() && item.tries.contention > 0 => Contended(item.tries.contention),
         None if item.due.is_some() => Unstored(item.tries.persist),
         None if was_event && item.event().is_none() => Raw,
@@ -187,7 +187,7 @@ async fn check(setback: impl Fn() -> Setback, of: Of, doing: While, expected: Bl
 
 fn partition_of(of: Of) -> (usize, Partition<Faulty<MemoryStore>>, FaultPlan) {
     let plan = FaultPlan::new();
-    let mut partition = Partition::new(Arc::new(engine(&plan)), assigned(), CancellationToken::new());
+    let mut partition = Partition::new(Arc::new(shared(&plan)), assigned(), CancellationToken::new());
     partition.window = Window::new(1000);
     let (size, tried) = match of {
         One(tried) | Refused(tried) | Row(tried) => (1, tried),
@@ -212,26 +212,29 @@ fn partition_of(of: Of) -> (usize, Partition<Faulty<MemoryStore>>, FaultPlan) {
     (size, partition, plan)
 }
 
-fn engine(plan: &FaultPlan) -> Engine<Faulty<MemoryStore>> {
+fn shared(plan: &FaultPlan) -> Shared<Faulty<MemoryStore>> {
     let retry = RetryPolicy::default();
-    Engine {
+    let context = Context {
         store: Faulty::new(MemoryStore::new(), plan),
         handler: None,
-        decoder: Arc::new(DefaultMessageDecoder::new()),
         group: ConsumerGroup::new("shipping").unwrap(),
         worker: WorkerId::new("worker").unwrap(),
         strategy: AckStrategy::default(),
         policy: CommitOffsetPolicy::default(),
         on_failed: OnFailed::default(),
         process_timeout: Duration::from_secs(30),
-        drain_deadline: Duration::from_secs(45),
         group_size: 60,
-        window: 1000,
         retry,
         outage_retry: retry,
         metrics: Arc::new(NoMetrics),
-        permits: Semaphore::new(1),
         database: Mutex::new(Gate::new("database", retry)),
+    };
+    Shared {
+        context,
+        decoder: Arc::new(DefaultMessageDecoder::new()),
+        drain_deadline: Duration::from_secs(45),
+        window: 1000,
+        permits: Semaphore::new(1),
     }
 }
 

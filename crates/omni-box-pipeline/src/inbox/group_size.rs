@@ -2,14 +2,14 @@
 
 /// Shrinks groups to find the message that makes them fail, and lets them grow again when those it may be are through.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct GroupSize {
     full: usize,
     limit: usize,
     /// Messages that the culprit is among.
     suspects: usize,
 }
 
-impl Pace {
+impl GroupSize {
     pub(super) fn new(full: usize) -> Self {
         Self { full, limit: full, suspects: 0 }
     }
@@ -41,24 +41,24 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use super::Pace;
+    use super::GroupSize;
 
     #[test]
     fn halves_until_alone_and_grows_when_the_suspects_are_through() {
-        let mut pace = Pace::new(60);
-        pace.split(60);
-        assert_eq!(pace.limit(), 30);
-        pace.split(30);
-        assert_eq!(pace.limit(), 15);
-        pace.passed(15);
-        assert_eq!(pace.limit(), 15, "45 suspects are left");
-        pace.split(15);
-        pace.split(7);
-        pace.split(3);
-        assert_eq!(pace.limit(), 1);
-        pace.split(1);
-        assert_eq!(pace.limit(), 1);
-        pace.passed(45);
-        assert_eq!(pace.limit(), 60);
+        let mut group_size = GroupSize::new(60);
+        group_size.split(60);
+        assert_eq!(group_size.limit(), 30);
+        group_size.split(30);
+        assert_eq!(group_size.limit(), 15);
+        group_size.passed(15);
+        assert_eq!(group_size.limit(), 15, "45 suspects are left");
+        group_size.split(15);
+        group_size.split(7);
+        group_size.split(3);
+        assert_eq!(group_size.limit(), 1);
+        group_size.split(1);
+        assert_eq!(group_size.limit(), 1);
+        group_size.passed(45);
+        assert_eq!(group_size.limit(), 60);
     }
 }

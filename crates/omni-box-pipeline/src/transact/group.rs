@@ -9,23 +9,23 @@ use omni_box_core::{
 };
 use tokio::time::Instant;
 
-use super::engine::Engine;
+use super::cause::{Cause, Stage};
+use super::context::Context;
 use super::handling::{Handled, Mark, handle, set_mark};
-use super::judgement::{Fate, LOOK_AGAIN, Stay, Verdict, exhausted, given_up, judge};
+use super::judgement::{Charge, Fate, LOOK_AGAIN, Stay, exhausted, given_up, judge};
+use super::message::{Body, Item, Key};
 use super::policy::AckStrategy;
-use super::setback::{Setback, Stage};
-use super::window::{Body, Item, Key};
 use crate::outcome::Outcome;
 
 /// No handler begins any more in a transaction whose first one began this long ago. What a group saves is the time to commit, of which
 /// little is left then; what it costs grows: locks are held, and everything is done again if it fails.
 ///
 /// [`Store::begin_handling`](omni_box_core::Store::begin_handling) tells stores.
-pub(super) const GROUP_TIME: Duration = Duration::from_secs(1);
+pub(crate) const GROUP_TIME: Duration = Duration::from_secs(1);
 
 /// What is done with messages that are pending and due.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Task<'a> {
+pub(crate) enum Task<'a> {
     /// Their rows are stored.
     Persist,
     /// An attempt is counted before the handler starts.
@@ -34,58 +34,58 @@ pub(super) enum Task<'a> {
     Handle,
     /// The failure of the group's last message is written down. Those before it are stored: a row that is pending says that all before it
     /// with its key have rows, so that its partition's next worker, who begins with such rows, finds them in order.
-    Record(&'a Verdict),
+    Record(&'a Charge),
 }
 
 /// Takes a group through one transaction; says what becomes of each message, or why nothing was changed.
 ///
 /// `stop` ends it at once, whatever it is doing.
-pub(super) async fn attempt<S: InboxRepository>(
-    engine: &Engine<S>,
+pub(crate) async fn attempt<S: InboxRepository>(
+    context: &Context<S>,
     items: &[&Item],
     task: Task<'_>,
     stop: impl Future<Output = ()>,
-) -> Result<Vec<Fate>, Setback> {
+) -> Result<Vec<Fate>, Cause> {
     let mut stop = std::pin::pin!(stop);
-    let store = &engine.store;
+    let store = &context.store;
     let mut tx = tokio::select! {
-        tx = begin(engine, task) => tx.map_err(Setback::Unreachable)?,
-        () = &mut stop => return Err(Setback::Stopped),
+        tx = begin(context, task) => tx.map_err(Cause::Unreachable)?,
+        () = &mut stop => return Err(Cause::Stopped),
     };
     let ended = tokio::select! {
-        ended = Group::new(engine, items, task).run(&mut tx) => ended,
-        () = &mut stop => Err(Setback::Stopped),
+        ended = Group::new(context, items, task).run(&mut tx) => ended,
+        () = &mut stop => Err(Cause::Stopped),
     };
     match ended {
         Ok(fates) => {
             tokio::select! {
-                committed = store.commit(tx) => committed.map_err(|error| Setback::refused(error, Stage::Effect))?,
-                () = &mut stop => return Err(Setback::Stopped),
+                committed = store.commit(tx) => committed.map_err(|error| Cause::refused(error, Stage::Effect))?,
+                () = &mut stop => return Err(Cause::Stopped),
             }
-            engine.open_database();
+            context.open_database();
             Ok(fates)
         }
-        Err(setback @ (Setback::Stopped | Setback::Culprit { .. })) => {
+        Err(cause @ (Cause::Stopped | Cause::Culprit { .. })) => {
             store.abandon(tx).await;
-            Err(setback)
+            Err(cause)
         }
-        Err(setback) => {
+        Err(cause) => {
             // rolled back either way; the failure that led here is the one to tell
             let _ = store.rollback(tx).await;
-            Err(setback)
+            Err(cause)
         }
     }
 }
 
-async fn begin<S: InboxRepository>(engine: &Engine<S>, task: Task<'_>) -> omni_box_core::Result<S::Tx> {
+async fn begin<S: InboxRepository>(context: &Context<S>, task: Task<'_>) -> omni_box_core::Result<S::Tx> {
     match task {
-        Task::Handle => engine.store.begin_handling(engine.process_timeout).await,
-        Task::Persist | Task::Start | Task::Record(_) => engine.store.begin().await,
+        Task::Handle => context.store.begin_handling(context.process_timeout).await,
+        Task::Persist | Task::Start | Task::Record(_) => context.store.begin().await,
     }
 }
 
 struct Group<'a, S: InboxRepository> {
-    engine: &'a Engine<S>,
+    context: &'a Context<S>,
     items: &'a [&'a Item],
     task: Task<'a>,
     fates: Vec<Fate>,
@@ -99,9 +99,9 @@ struct Group<'a, S: InboxRepository> {
 }
 
 impl<'a, S: InboxRepository> Group<'a, S> {
-    fn new(engine: &'a Engine<S>, items: &'a [&'a Item], task: Task<'a>) -> Self {
+    fn new(context: &'a Context<S>, items: &'a [&'a Item], task: Task<'a>) -> Self {
         Self {
-            engine,
+            context,
             items,
             task,
             fates: vec![Fate::Later; items.len()],
@@ -118,22 +118,22 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         self.begun.is_some_and(|begun| begun.elapsed() >= GROUP_TIME)
     }
 
-    async fn run(mut self, conn: &mut S::Conn) -> Result<Vec<Fate>, Setback> {
+    async fn run(mut self, conn: &mut S::Conn) -> Result<Vec<Fate>, Cause> {
         let events = self.sort_out_refused();
         if !events.is_empty() {
             self.run_events(conn, &events).await?;
         }
-        let store = &self.engine.store;
+        let store = &self.context.store;
         if !self.settlement.is_empty() {
             let settled = store.settle(conn, &self.settlement).await;
-            settled.map_err(|error| Setback::refused(error, Stage::Effect))?;
+            settled.map_err(|error| Cause::refused(error, Stage::Effect))?;
         } else if self.mark == Mark::Passed {
             // nothing to settle would tell that the last handler broke the transaction
-            set_mark(self.engine, conn, &mut self.mark).await?;
+            set_mark(self.context, conn, &mut self.mark).await?;
         }
         if !self.quarantine.is_empty() {
             let kept = store.quarantine(conn, &self.quarantine).await;
-            kept.map_err(|error| Setback::refused(error, Stage::Store))?;
+            kept.map_err(|error| Cause::refused(error, Stage::Store))?;
         }
         Ok(self.fates)
     }
@@ -151,12 +151,12 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         events
     }
 
-    async fn run_events(&mut self, conn: &mut S::Conn, events: &[InboxEvent]) -> Result<(), Setback> {
-        let received = self.engine.store.receive(conn, events).await;
-        let received = received.map_err(|error| Setback::refused(error, Stage::Store))?;
+    async fn run_events(&mut self, conn: &mut S::Conn, events: &[InboxEvent]) -> Result<(), Cause> {
+        let received = self.context.store.receive(conn, events).await;
+        let received = received.map_err(|error| Cause::refused(error, Stage::Store))?;
         if received.len() != events.len() {
             let error = Error::new(ErrorKind::Internal, "the store answered for another number of messages");
-            return Err(Setback::refused(error, Stage::Store));
+            return Err(Cause::refused(error, Stage::Store));
         }
         let items = self.items;
         let with_event = items.iter().enumerate().filter(|(_, item)| item.event().is_some());
@@ -183,7 +183,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         position: usize,
         event: &InboxEvent,
         known: &Received,
-    ) -> Result<Fate, Setback> {
+    ) -> Result<Fate, Cause> {
         let item = self.items[position];
         if matches!(self.task, Task::Record(_)) && position + 1 < self.items.len() {
             return Ok(Fate::Later);
@@ -199,7 +199,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             }
             Received::Completed(row) => return self.completed(conn, position, row).await,
             Received::Failed(_) => {
-                return Ok(match given_up(self.engine, item) {
+                return Ok(match given_up(self.context, item) {
                     Fate::Done(_) => Fate::Done(Outcome::Duplicate),
                     held => held,
                 });
@@ -212,18 +212,18 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         let is_exhausted = row.lifecycle().attempts_left() == 0 && !item.is_started;
         let (failure, fate) = match self.task {
             Task::Persist => return Ok(Fate::Stored),
-            Task::Start | Task::Handle if is_exhausted => exhausted(self.engine, item, row),
+            Task::Start | Task::Handle if is_exhausted => exhausted(self.context, item, row),
             Task::Start => {
                 let text = "the process ended while this message was handled";
                 (Failure::new(text, Attempt::Counted, Retry::After(Duration::ZERO)), Fate::Started)
             }
-            Task::Record(verdict) => judge(self.engine, item, row, verdict),
+            Task::Record(charge) => judge(self.context, item, row, charge),
             Task::Handle => match self.handle(conn, position, row).await? {
                 Handled::Done(outcome) => {
                     self.settlement.completed.push(row.id());
                     return Ok(Fate::Done(outcome));
                 }
-                Handled::Undone(verdict) => judge(self.engine, item, row, &verdict),
+                Handled::Undone(charge) => judge(self.context, item, row, &charge),
             },
         };
         self.settlement.failures.push((row.id(), failure));
@@ -236,20 +236,20 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         conn: &mut S::Conn,
         position: usize,
         row: &InboxEvent,
-    ) -> Result<Fate, Setback> {
+    ) -> Result<Fate, Cause> {
         let is_delivered = self.items[position].offset.is_some();
-        let runs_again = is_delivered && self.engine.strategy == AckStrategy::AtLeastOnce;
+        let runs_again = is_delivered && self.context.strategy == AckStrategy::AtLeastOnce;
         match self.task {
             // there is no attempt to count on a row that is completed
             Task::Start if runs_again => return Ok(Fate::Later),
             Task::Handle if runs_again => {
-                if let Handled::Undone(verdict) = self.handle(conn, position, row).await? {
+                if let Handled::Undone(charge) = self.handle(conn, position, row).await? {
                     // its effect stands; there is no attempt to charge
                     tracing::warn!(
                         message_id = row.message_id(),
                         event_type = row.event_type(),
-                        worker_id = %self.engine.worker,
-                        cost = ?verdict.cost,
+                        worker_id = %self.context.worker,
+                        cost = ?charge.cost,
                         "handler failed on a message that was delivered again",
                     );
                 }
@@ -264,19 +264,19 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         conn: &mut S::Conn,
         position: usize,
         row: &InboxEvent,
-    ) -> Result<Handled, Setback> {
-        let Some(handler) = self.engine.handler.as_deref() else {
+    ) -> Result<Handled, Cause> {
+        let Some(handler) = self.context.handler.as_deref() else {
             let error = Error::new(ErrorKind::Internal, "a runner without a handler was to handle a message");
-            return Err(Setback::refused(error, Stage::Effect));
+            return Err(Cause::refused(error, Stage::Effect));
         };
         self.begun.get_or_insert_with(Instant::now);
-        handle(self.engine, handler, conn, &mut self.mark, position, row).await
+        handle(self.context, handler, conn, &mut self.mark, position, row).await
     }
 
     fn keep_raw(&mut self, position: usize, error: String) {
         let outcome = match &self.items[position].message {
             Some(message) => {
-                let consumer_group = self.engine.group.clone();
+                let consumer_group = self.context.group.clone();
                 self.quarantine.push(QuarantinedMessage { consumer_group, message: message.clone(), error });
                 Outcome::Quarantined
             }

@@ -1,69 +1,64 @@
-//! What all partitions of a runner share.
+//! What a group of messages is handled with: store, handler and settings.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omni_box_core::{
-    ConsumerGroup, Error, InboxHandler, InboxMetrics, InboxRepository, MessageDecoder, RetryPolicy, WorkerId,
+    ConsumerGroup, Error, InboxHandler, InboxMetrics, InboxRepository, RetryPolicy, WorkerId,
 };
-use tokio::sync::Semaphore;
 
 use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
 use crate::gate::Gate;
 
-/// Settings and shared parts of one runner.
-pub(super) struct Engine<S: InboxRepository> {
-    pub(super) store: S,
-    pub(super) handler: Option<Arc<dyn InboxHandler<S>>>,
-    pub(super) decoder: Arc<dyn MessageDecoder>,
-    pub(super) group: ConsumerGroup,
-    pub(super) worker: WorkerId,
-    pub(super) strategy: AckStrategy,
-    pub(super) policy: CommitOffsetPolicy,
-    pub(super) on_failed: OnFailed,
-    pub(super) process_timeout: Duration,
-    pub(super) drain_deadline: Duration,
-    pub(super) group_size: usize,
-    pub(super) window: usize,
-    pub(super) retry: RetryPolicy,
+/// Store, handler and settings of one worker, shared by all its transactions.
+pub(crate) struct Context<S: InboxRepository> {
+    pub(crate) store: S,
+    pub(crate) handler: Option<Arc<dyn InboxHandler<S>>>,
+    pub(crate) group: ConsumerGroup,
+    pub(crate) worker: WorkerId,
+    pub(crate) strategy: AckStrategy,
+    pub(crate) policy: CommitOffsetPolicy,
+    pub(crate) on_failed: OnFailed,
+    pub(crate) process_timeout: Duration,
+    pub(crate) group_size: usize,
+    pub(crate) retry: RetryPolicy,
     /// For a database or broker that is down, and for contention.
-    pub(super) outage_retry: RetryPolicy,
-    pub(super) metrics: Arc<dyn InboxMetrics>,
-    /// How many partitions work in the database at once.
-    pub(super) permits: Semaphore,
-    pub(super) database: Mutex<Gate>,
+    pub(crate) outage_retry: RetryPolicy,
+    pub(crate) metrics: Arc<dyn InboxMetrics>,
+    /// The gate before the database.
+    pub(crate) database: Mutex<Gate>,
 }
 
-impl<S: InboxRepository> Engine<S> {
+impl<S: InboxRepository> Context<S> {
     /// Whether offsets are committed before anything else.
-    pub(super) fn acks_first(&self) -> bool {
+    pub(crate) fn acks_first(&self) -> bool {
         self.strategy == AckStrategy::AtMostOnce
     }
 
     /// Whether messages are stored in a transaction of their own before they are handled.
-    pub(super) fn persists_first(&self) -> bool {
+    pub(crate) fn persists_first(&self) -> bool {
         let on_persist = self.policy == CommitOffsetPolicy::OnPersist && !self.acks_first();
         self.handler.is_none() || on_persist
     }
 
     /// Whether a message that failed for good keeps its offset back; one that is acknowledged when it is stored has none to keep.
-    pub(super) fn holds_failed(&self) -> bool {
+    pub(crate) fn holds_failed(&self) -> bool {
         let is_exactly_once = self.strategy == AckStrategy::ExactlyOnceInbox;
         is_exactly_once && !self.persists_first() && self.on_failed == OnFailed::Hold
     }
 
     /// Most messages in one transaction.
-    pub(super) fn group_size(&self) -> usize {
+    pub(crate) fn group_size(&self) -> usize {
         if self.store.savepoints().is_some() { self.group_size } else { 1 }
     }
 
     /// Notes that the database failed; says how long to wait.
-    pub(super) fn close_database(&self, error: &Error) -> Duration {
+    pub(crate) fn close_database(&self, error: &Error) -> Duration {
         self.gate().close(error)
     }
 
     /// Notes that the database works.
-    pub(super) fn open_database(&self) {
+    pub(crate) fn open_database(&self) {
         self.gate().open();
     }
 

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use omni_box_core::{Attempt, Event, Failure, InboxEvent, InboxRepository, Retry};
 
-use super::engine::Engine;
-use super::window::Item;
+use super::context::Context;
+use super::message::Item;
 use crate::outcome::Outcome;
 
 /// A held or far message is looked at again at least this often, so that an operator's requeue is seen.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(60);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const FIRST_LOOK: Duration = Duration::from_millis(500);
 
 /// Whom a failure is charged to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cost {
+pub(crate) enum Cost {
     /// The message: one attempt.
     Counted,
     /// Nobody.
@@ -25,22 +25,22 @@ pub(super) enum Cost {
 
 /// How a handler's run ended when it did not succeed.
 #[derive(Debug, Clone)]
-pub(super) struct Verdict {
-    pub(super) error: String,
-    pub(super) cost: Cost,
+pub(crate) struct Charge {
+    pub(crate) error: String,
+    pub(crate) cost: Cost,
     /// When the handler wants to see it again.
-    pub(super) after: Option<Duration>,
+    pub(crate) after: Option<Duration>,
 }
 
-impl Verdict {
-    pub(super) fn counted(error: impl Into<String>) -> Self {
+impl Charge {
+    pub(crate) fn counted(error: impl Into<String>) -> Self {
         Self { error: error.into(), cost: Cost::Counted, after: None }
     }
 }
 
 /// Why a message stays in the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stay {
+pub(crate) enum Stay {
     /// Its row is scheduled for later.
     Scheduled,
     /// An attempt was counted.
@@ -53,7 +53,7 @@ pub(super) enum Stay {
 
 /// What becomes of a message of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It leaves the window.
     Done(Outcome),
     /// It stays, and its key waits this long.
@@ -67,11 +67,11 @@ pub(super) enum Fate {
 }
 
 /// The failure to write down for a row, and what becomes of its message.
-pub(super) fn judge<S: InboxRepository>(
-    engine: &Engine<S>,
+pub(crate) fn judge<S: InboxRepository>(
+    context: &Context<S>,
     item: &Item,
     row: &InboxEvent,
-    verdict: &Verdict,
+    charge: &Charge,
 ) -> (Failure, Fate) {
     let life = row.lifecycle();
     // an attempt that was counted before it started is not counted again
@@ -79,37 +79,37 @@ pub(super) fn judge<S: InboxRepository>(
         true => (Attempt::Free, life.attempts_made()),
         false => (Attempt::Counted, life.attempts_made() + 1),
     };
-    let is_last = failures >= life.max_attempts() || verdict.cost == Cost::Permanent || engine.acks_first();
-    let (attempt, retry, fate) = match verdict.cost {
-        Cost::Counted | Cost::Permanent if is_last => (counted, Retry::Never, given_up(engine, item)),
-        Cost::Free if engine.acks_first() => (counted, Retry::Never, given_up(engine, item)),
+    let is_last = failures >= life.max_attempts() || charge.cost == Cost::Permanent || context.acks_first();
+    let (attempt, retry, fate) = match charge.cost {
+        Cost::Counted | Cost::Permanent if is_last => (counted, Retry::Never, given_up(context, item)),
+        Cost::Free if context.acks_first() => (counted, Retry::Never, given_up(context, item)),
         Cost::Counted | Cost::Permanent => {
-            let delay = verdict.after.unwrap_or_else(|| engine.retry.delay(failures));
+            let delay = charge.after.unwrap_or_else(|| context.retry.delay(failures));
             (counted, Retry::After(delay), Fate::Wait(delay.min(LOOK_AGAIN), Stay::Counted))
         }
         Cost::Free => {
             let attempt = if item.is_started { Attempt::Refunded } else { Attempt::Free };
-            let delay = verdict.after.unwrap_or_else(|| engine.retry.delay(item.tries.free + 1));
+            let delay = charge.after.unwrap_or_else(|| context.retry.delay(item.tries.free + 1));
             (attempt, Retry::After(delay), Fate::Wait(delay.min(LOOK_AGAIN), Stay::Free))
         }
     };
-    (Failure::new(&verdict.error, attempt, retry), fate)
+    (Failure::new(&charge.error, attempt, retry), fate)
 }
 
 /// A pending row whose attempts are used up: whoever spent the last one did not live to say so.
-pub(super) fn exhausted<S: InboxRepository>(
-    engine: &Engine<S>,
+pub(crate) fn exhausted<S: InboxRepository>(
+    context: &Context<S>,
     item: &Item,
     row: &InboxEvent,
 ) -> (Failure, Fate) {
     let error = row.lifecycle().last_error().unwrap_or("no attempts are left");
-    (Failure::new(error, Attempt::Free, Retry::Never), given_up(engine, item))
+    (Failure::new(error, Attempt::Free, Retry::Never), given_up(context, item))
 }
 
 /// What becomes of a message whose row has failed for good.
-pub(super) fn given_up<S: InboxRepository>(engine: &Engine<S>, item: &Item) -> Fate {
+pub(crate) fn given_up<S: InboxRepository>(context: &Context<S>, item: &Item) -> Fate {
     // only an offset that is not acknowledged yet can be held back
-    if engine.holds_failed() && item.offset.is_some() {
+    if context.holds_failed() && item.offset.is_some() {
         let delay = FIRST_LOOK.saturating_mul(1 << item.tries.held.min(7)).min(LOOK_AGAIN);
         return Fate::Wait(delay, Stay::Held);
     }

@@ -1,0 +1,20 @@
+//! What all partitions of a runner share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use omni_box_core::{InboxRepository, MessageDecoder};
+use tokio::sync::Semaphore;
+
+use crate::transact::Context;
+
+/// Parts of one runner that each partition's worker uses.
+pub(super) struct Shared<S: InboxRepository> {
+    pub(super) context: Context<S>,
+    pub(super) decoder: Arc<dyn MessageDecoder>,
+    pub(super) drain_deadline: Duration,
+    /// Most messages of a partition in memory.
+    pub(super) window: usize,
+    /// How many partitions work in the database at once.
+    pub(super) permits: Semaphore,
+}

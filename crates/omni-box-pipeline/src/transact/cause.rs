@@ -1,0 +1,49 @@
+//! Why a transaction of a group failed as a whole.
+
+use omni_box_core::{Error, ErrorKind, FailureClass};
+
+use super::judgement::Charge;
+
+/// What the database was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Storing the messages themselves.
+    Store,
+    /// What follows from the messages: the handlers' writes, the outcomes, the commit.
+    Effect,
+}
+
+/// Why a group changed nothing (or, if a commit failed, may have changed nothing).
+#[derive(Debug)]
+pub(crate) enum Cause {
+    /// No transaction could be opened.
+    Unreachable(Error),
+    /// The database refused.
+    Refused { error: Error, stage: Stage },
+    /// The message at this place of the group ended the transaction; the others had no part in it.
+    Culprit { position: usize, charge: Charge },
+    /// The partition is lost, or the time to drain is over.
+    Stopped,
+}
+
+impl Cause {
+    pub(crate) fn refused(error: Error, stage: Stage) -> Self {
+        Self::Refused { error, stage }
+    }
+
+    pub(crate) fn culprit(position: usize, charge: Charge) -> Self {
+        Self::Culprit { position, charge }
+    }
+}
+
+/// Whether others were in the way. A message's row that could not be locked in time is in the hands of another owner.
+pub(crate) fn is_contention(error: &Error, stage: Stage) -> bool {
+    error.kind() == ErrorKind::Contention || (error.kind() == ErrorKind::Timeout && stage == Stage::Store)
+}
+
+/// Whether the fault lies with the database or the deployment (a missing table): it would hit every message.
+pub(crate) fn is_environment(error: &Error) -> bool {
+    use ErrorKind::{Misconfigured, NoTransaction, Unsupported};
+    error.class() == FailureClass::Infrastructure
+        || matches!(error.kind(), Misconfigured | NoTransaction | Unsupported)
+}

@@ -1,0 +1,116 @@
+//! A message on its way through a transaction.
+
+use omni_box_core::{InboundMessage, InboxEvent};
+use tokio::time::Instant;
+
+/// What keeps messages in order: they share a key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// The event's partition key.
+    Text(Box<str>),
+    /// The event's key, which is no text.
+    Raw(Box<[u8]>),
+    /// An event without a key: all of a partition are in order.
+    Absent,
+}
+
+impl Key {
+    pub(crate) fn of(event: &InboxEvent) -> Self {
+        match (event.partition_key(), event.raw_key()) {
+            (Some(text), _) => Self::Text(text.into()),
+            (None, Some(bytes)) => Self::Raw(bytes.into()),
+            (None, None) => Self::Absent,
+        }
+    }
+}
+
+/// What a message turned out to be.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// An event.
+    Event(Box<InboxEvent>),
+    /// Something to be kept as raw bytes, and why.
+    Refused(String),
+}
+
+/// How often a message was set back without an attempt being counted.
+#[derive(Debug, Default)]
+pub(crate) struct Tries {
+    pub(crate) contention: u32,
+    /// Groups with this message in it that an infrastructure failure ended, in a row.
+    pub(crate) infrastructure: u32,
+    pub(crate) persist: u32,
+    pub(crate) free: u32,
+    pub(crate) held: u32,
+}
+
+/// A message in the window.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) body: Body,
+    /// The message itself; `None` for a row that was stored before.
+    pub(crate) message: Option<InboundMessage>,
+    pub(crate) key: Key,
+    /// The offset, until it is acknowledged.
+    pub(crate) offset: Option<i64>,
+    /// Not to be tried before; `None` once that time has come.
+    pub(crate) due: Option<Instant>,
+    /// Its row is known to be stored.
+    pub(crate) is_stored: bool,
+    /// The attempt under way is counted in its row already.
+    pub(crate) is_started: bool,
+    /// It leaves the window.
+    pub(crate) is_done: bool,
+    pub(crate) tries: Tries,
+}
+
+impl Item {
+    pub(crate) fn received(body: Body, message: InboundMessage) -> Self {
+        let key = match &body {
+            Body::Event(event) => Key::of(event),
+            Body::Refused(_) => Key::Absent,
+        };
+        let offset = Some(message.offset);
+        Self { message: Some(message), offset, is_stored: false, ..Self::stored_body(body, key) }
+    }
+
+    pub(crate) fn stored(event: InboxEvent) -> Self {
+        let key = Key::of(&event);
+        Self::stored_body(Body::Event(Box::new(event)), key)
+    }
+
+    fn stored_body(body: Body, key: Key) -> Self {
+        Self {
+            body,
+            message: None,
+            key,
+            offset: None,
+            due: None,
+            is_stored: true,
+            is_started: false,
+            is_done: false,
+            tries: Tries::default(),
+        }
+    }
+
+    pub(crate) fn event(&self) -> Option<&InboxEvent> {
+        match &self.body {
+            Body::Event(event) => Some(event),
+            Body::Refused(_) => None,
+        }
+    }
+
+    /// Its id, as logs and results have it.
+    pub(crate) fn message_id(&self) -> String {
+        match (&self.body, &self.message) {
+            (Body::Event(event), _) => event.message_id().to_owned(),
+            (Body::Refused(_), message) => {
+                message.as_ref().map_or_else(String::new, InboundMessage::coordinates)
+            }
+        }
+    }
+
+    pub(crate) fn waits(&self) -> bool {
+        self.due.is_some()
+    }
+}
