@@ -1,7 +1,7 @@
 //! The inbox runner: from a broker's partitions to handlers, each message taking effect once.
 //!
 //! Every assigned partition has a worker ([`partition`]) with an ordered window of messages in memory ([`window`]). It takes groups
-//! of them through one transaction each ([`transact`](crate::transact)). What follows from a transaction that failed as a whole is decided in
+//! of them through one transaction each ([`transact`](crate::transact)). What follows from a transaction that failed as a whole is in
 //! [`setback`]. Offsets are acknowledged behind the commit ([`acker`]).
 
 mod acker;
@@ -11,8 +11,6 @@ mod outcome;
 mod partition;
 mod runner;
 mod setback;
-#[cfg(test)]
-mod setback_table;
 mod shared;
 mod window;
 

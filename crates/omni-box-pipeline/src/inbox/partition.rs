@@ -16,11 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::acker::Acker;
 use super::group_size::GroupSize;
 use super::outcome::InboxConsumeResult;
-use super::setback::{Charged, While};
 use super::shared::Shared;
 use super::window::Window;
 use crate::outcome::Outcome;
-use crate::transact::{Body, Fate, Item, Stay, Task, attempt};
+use crate::transact::{Body, Charge, Doing, Fate, Item, Stay, Task, attempt};
 
 /// Rows read at once of those that were stored before.
 const BACKLOG_PAGE: usize = 500;
@@ -59,7 +58,7 @@ pub(super) struct Partition<S: InboxRepository> {
     is_attached: bool,
     /// Messages that still have to go one at a time, because the last owner may have died of one.
     careful: usize,
-    pub(super) paused_until: Option<Instant>,
+    paused_until: Option<Instant>,
     /// The stream has ended.
     is_ended: bool,
     /// Work was cut short.
@@ -311,32 +310,30 @@ impl<S: InboxRepository> Partition<S> {
         if self.shared.context.acks_first() && !self.acknowledge_first(&group).await {
             return Vec::new();
         }
-        let mut charge: Option<Charged> = None;
+        let mut charged: Option<(usize, Charge)> = None;
         loop {
-            let (task, doing) = match &charge {
-                Some(charge) => (Task::Record(&charge.charge), While::Recording),
-                None => (task, While::Working),
+            let (task, doing) = match &charged {
+                Some((_, charge)) => (Task::Record(charge), Doing::Recording),
+                None => (task, Doing::Working),
             };
             let items: Vec<&Item> = group.iter().map(|&at| self.window.get(at)).collect();
-            let setback = match attempt(&self.shared.context, &items, task, self.stop()).await {
+            let cause = match attempt(&self.shared.context, &items, task, self.stop()).await {
                 Ok(fates) => {
                     self.apply(&group, &fates);
                     return fates;
                 }
-                Err(setback) => setback,
+                Err(cause) => cause,
             };
-            let concerned = if doing == While::Recording { group.split_off(group.len() - 1) } else { group };
-            charge = self.set_back(&concerned, setback, doing).await;
-            match &charge {
-                Some(charge) if doing == While::Working => {
-                    group = self.with_those_before(charge.at, concerned)
-                }
+            let concerned = if doing == Doing::Recording { group.split_off(group.len() - 1) } else { group };
+            charged = self.set_back(&concerned, cause, doing).await;
+            match charged {
+                Some((at, _)) if doing == Doing::Working => group = self.with_those_before(at, concerned),
                 _ => return Vec::new(),
             }
         }
     }
 
-    /// A message of a group behind those of the group that come before it with the same key.
+    /// The message at `at`, preceded by the group's earlier messages with the same key.
     fn with_those_before(&self, at: usize, mut group: Vec<usize>) -> Vec<usize> {
         let key = &self.window.get(at).key;
         group.retain(|&other| other < at && self.window.get(other).key == *key);

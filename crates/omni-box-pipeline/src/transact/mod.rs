@@ -2,10 +2,14 @@
 //!
 //! A worker hands over messages ([`message`]) and what they are handled with ([`context`]). [`group`] inserts or locks their inbox rows, runs
 //! the handler of each inside a savepoint ([`handling`]), writes the outcomes and commits. What a failure costs a message is decided
-//! under the row's lock ([`judgement`]). Why a transaction failed as a whole is a [`cause`]; its worker decides what follows.
+//! under the row's lock ([`judgement`]). Why a transaction failed as a whole is a [`cause`]; whom that is charged to is
+//! decided in [`blame`], and the worker does what follows.
 //!
 //! Nothing here knows where messages come from: a partition of a broker, or rows that were stored before.
 
+mod blame;
+#[cfg(test)]
+mod blame_table;
 mod cause;
 mod context;
 mod group;
@@ -14,11 +18,10 @@ mod judgement;
 mod message;
 mod policy;
 
-pub(crate) use cause::{Cause, Stage, is_contention, is_environment};
+pub(crate) use blame::{Blame, Doing, Evidence, Patience, blame};
+pub(crate) use cause::Cause;
 pub(crate) use context::Context;
 pub(crate) use group::{GROUP_TIME, Task, attempt};
 pub(crate) use judgement::{Charge, Fate, Stay};
-#[cfg(test)]
-pub(crate) use message::Tries;
 pub(crate) use message::{Body, Item};
 pub use policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
