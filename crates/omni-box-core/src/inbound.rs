@@ -1,6 +1,7 @@
 //! From a broker's message to an inbox event.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -145,6 +146,18 @@ pub trait MessageDecoder: Send + Sync + 'static {
     /// # Errors
     /// When the message can never become an event.
     fn decode(&self, message: &InboundMessage, group: &ConsumerGroup) -> Result<InboxEvent, DecodeError>;
+}
+
+impl<D: MessageDecoder + ?Sized> MessageDecoder for Arc<D> {
+    fn decode(&self, message: &InboundMessage, group: &ConsumerGroup) -> Result<InboxEvent, DecodeError> {
+        self.as_ref().decode(message, group)
+    }
+}
+
+impl<D: MessageDecoder + ?Sized> MessageDecoder for Box<D> {
+    fn decode(&self, message: &InboundMessage, group: &ConsumerGroup) -> Result<InboxEvent, DecodeError> {
+        self.as_ref().decode(message, group)
+    }
 }
 
 type Getter = Box<dyn Fn(&InboundMessage) -> Option<String> + Send + Sync>;

@@ -1,5 +1,6 @@
 //! What is counted and measured. Every method does nothing by default.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Measures of the outbox side.
@@ -40,3 +41,34 @@ pub struct NoMetrics;
 
 impl OutboxMetrics for NoMetrics {}
 impl InboxMetrics for NoMetrics {}
+
+/// Metrics that are shared, to be read elsewhere.
+impl<M: InboxMetrics + ?Sized> InboxMetrics for Arc<M> {
+    fn message_consumed(&self) {
+        self.as_ref().message_consumed();
+    }
+
+    fn message_duplicate(&self) {
+        self.as_ref().message_duplicate();
+    }
+
+    fn event_processed(&self, event_type: &str, status: &'static str) {
+        self.as_ref().event_processed(event_type, status);
+    }
+
+    fn message_quarantined(&self) {
+        self.as_ref().message_quarantined();
+    }
+
+    fn messages_committed(&self, messages: usize) {
+        self.as_ref().messages_committed(messages);
+    }
+
+    fn commit_failed(&self) {
+        self.as_ref().commit_failed();
+    }
+
+    fn handler_duration(&self, event_type: &str, elapsed: Duration) {
+        self.as_ref().handler_duration(event_type, elapsed);
+    }
+}

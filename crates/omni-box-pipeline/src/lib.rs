@@ -10,7 +10,7 @@ mod settings;
 mod transact;
 
 pub use gate::GateStatus;
-pub use inbox::{InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder};
+pub use inbox::{InboxConfig, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder};
 pub use layer::{HandlerLayer, Next};
 pub use outcome::Outcome;
 pub use relay::{

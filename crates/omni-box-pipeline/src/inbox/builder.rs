@@ -5,53 +5,50 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use omni_box_core::{
-    ConsumerGroup, DefaultMessageDecoder, EventConsumer, InboxHandler, InboxMetrics, InboxRepository,
-    MessageDecoder, NoMetrics, Result, RetryPolicy, WorkerId,
+    DefaultMessageDecoder, EventConsumer, InboxHandler, InboxMetrics, InboxRepository, MessageDecoder,
+    NoMetrics, Result, RetryPolicy,
 };
 use tokio::sync::Semaphore;
 
+use super::config::InboxConfig;
 use super::runner::InboxConsumerRunner;
 use super::shared::Shared;
 use crate::gate::Gate;
-use crate::settings::{check_durations, check_number, misconfigured, outage_retry};
-use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, GROUP_TIME, OnFailed};
+use crate::settings::outage_retry;
+use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, OnFailed};
 
-/// Most savepoints in one transaction that PostgreSQL keeps in its subtransaction cache (of 64, with some to spare for handlers).
-const MAX_GROUP: usize = 60;
-const PROCESS_TIMEOUT: Duration = Duration::from_secs(30);
-const DRAIN_DEADLINE: Duration = Duration::from_secs(45);
-const CONCURRENCY: usize = 8;
-const WINDOW: usize = 1000;
-const MAX_WINDOW: usize = 1_000_000;
 const LONGEST_OUTAGE_RETRY: Duration = Duration::from_secs(5);
 
-/// Describes an [`InboxConsumerRunner`]. Only the consumer group has no default.
+/// Describes an [`InboxConsumerRunner`]: consumer, store, handler, decoder, metrics and an [`InboxConfig`].
+///
+/// Setters take plain values. [`build`](Self::build) reports the first that is out of range or contradicts another one.
+///
+/// ```
+/// use omni_box_core::ConsumerGroup;
+/// use omni_box_pipeline::InboxConsumerRunner;
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// let broker = MemoryBroker::new();
+/// let consumer = || broker.consumer(&ConsumerGroup::new("shipping").unwrap(), ["orders"]);
+/// let builder = InboxConsumerRunner::builder(consumer(), MemoryStore::new());
+/// assert!(builder.worker_id("shipping-1").window(500).build().is_ok());
+///
+/// let builder = InboxConsumerRunner::builder(consumer(), MemoryStore::new());
+/// let refused = builder.consumer_group("billing").build().unwrap_err().to_string();
+/// assert!(refused.contains("billing") && refused.contains("shipping"), "{refused}");
+/// ```
 pub struct InboxConsumerRunnerBuilder<S: InboxRepository> {
     consumer: Box<dyn EventConsumer>,
     store: S,
-    group: Option<ConsumerGroup>,
-    worker: Option<WorkerId>,
     handler: Option<Arc<dyn InboxHandler<S>>>,
     decoder: Arc<dyn MessageDecoder>,
-    strategy: AckStrategy,
-    policy: CommitOffsetPolicy,
-    on_failed: OnFailed,
-    process_timeout: Duration,
-    drain_deadline: Duration,
-    concurrency: usize,
-    group_size: usize,
-    window: usize,
-    retry: RetryPolicy,
     metrics: Arc<dyn InboxMetrics>,
+    config: InboxConfig,
 }
 
 impl<S: InboxRepository> fmt::Debug for InboxConsumerRunnerBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InboxConsumerRunnerBuilder")
-            .field("consumer_group", &self.group)
-            .field("ack_strategy", &self.strategy)
-            .field("commit_offset_policy", &self.policy)
-            .finish_non_exhaustive()
+        f.debug_struct("InboxConsumerRunnerBuilder").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -60,38 +57,21 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         Self {
             consumer,
             store,
-            group: None,
-            worker: None,
             handler: None,
             decoder: Arc::new(DefaultMessageDecoder::new()),
-            strategy: AckStrategy::default(),
-            policy: CommitOffsetPolicy::default(),
-            on_failed: OnFailed::default(),
-            process_timeout: PROCESS_TIMEOUT,
-            drain_deadline: DRAIN_DEADLINE,
-            concurrency: CONCURRENCY,
-            group_size: MAX_GROUP,
-            window: WINDOW,
-            retry: RetryPolicy::default(),
             metrics: Arc::new(NoMetrics),
+            config: InboxConfig::default(),
         }
     }
 
-    /// The group in whose name messages are received: the scope of deduplication. Must be the consumer's own.
+    /// Takes all settings at once, in place of those that were set before.
     #[must_use]
-    pub fn consumer_group(mut self, group: ConsumerGroup) -> Self {
-        self.group = Some(group);
+    pub fn config(mut self, config: InboxConfig) -> Self {
+        self.config = config;
         self
     }
 
-    /// A label for logs and the partitions' table; `inbox` by default.
-    #[must_use]
-    pub fn worker_id(mut self, worker: WorkerId) -> Self {
-        self.worker = Some(worker);
-        self
-    }
-
-    /// Handles messages. Without a handler they are stored as pending rows and acknowledged.
+    /// The handler of messages. Without a handler they are stored as pending rows and acknowledged.
     #[must_use]
     pub fn handler(mut self, handler: impl InboxHandler<S>) -> Self {
         self.handler = Some(Arc::new(handler));
@@ -105,91 +85,103 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         self
     }
 
-    /// What is promised about a message's effect; exactly once by default.
+    /// Counts and measures; nothing by default. Takes an `Arc` too, to be read elsewhere.
+    #[must_use]
+    pub fn metrics(mut self, metrics: impl InboxMetrics) -> Self {
+        self.metrics = Arc::new(metrics);
+        self
+    }
+
+    /// Sets [`InboxConfig::consumer_group`].
+    #[must_use]
+    pub fn consumer_group(mut self, group: impl fmt::Display) -> Self {
+        self.config.consumer_group = Some(group.to_string());
+        self
+    }
+
+    /// Sets [`InboxConfig::worker_id`].
+    #[must_use]
+    pub fn worker_id(mut self, worker: impl fmt::Display) -> Self {
+        self.config.worker_id = worker.to_string();
+        self
+    }
+
+    /// Sets [`InboxConfig::ack_strategy`].
     #[must_use]
     pub fn ack_strategy(mut self, strategy: AckStrategy) -> Self {
-        self.strategy = strategy;
+        self.config.ack_strategy = strategy;
         self
     }
 
-    /// When a message's offset is committed; when it took effect, by default.
+    /// Sets [`InboxConfig::commit_offset_policy`].
     #[must_use]
     pub fn commit_offset_policy(mut self, policy: CommitOffsetPolicy) -> Self {
-        self.policy = policy;
+        self.config.commit_offset_policy = policy;
         self
     }
 
-    /// What happens to the offset of a message that has failed for good; it is committed by default.
+    /// Sets [`InboxConfig::on_failed`].
     #[must_use]
     pub fn on_failed(mut self, on_failed: OnFailed) -> Self {
-        self.on_failed = on_failed;
+        self.config.on_failed = on_failed;
         self
     }
 
-    /// How long a handler may take for one message; 30 s by default.
+    /// Sets [`InboxConfig::process_timeout`].
     #[must_use]
     pub fn process_timeout(mut self, timeout: Duration) -> Self {
-        self.process_timeout = timeout;
+        self.config.process_timeout = timeout;
         self
     }
 
-    /// How many partitions work in the database at once, each on one connection; 8 by default. Keep it below the size of the store's pool.
-    #[must_use]
-    pub fn concurrency_limit(mut self, partitions: usize) -> Self {
-        self.concurrency = partitions;
-        self
-    }
-
-    /// Most messages in one transaction, 1 to 60; 60 by default. A store without savepoints always takes one. Of slow handlers fewer share
-    /// one: none begins in a transaction whose first began a second ago, so that it lasts a second longer than `process_timeout` at most.
-    #[must_use]
-    pub fn group_size(mut self, messages: usize) -> Self {
-        self.group_size = messages;
-        self
-    }
-
-    /// How many messages of a partition may be in memory, those that wait for a retry included; 1000 by default, at most a million.
-    #[must_use]
-    pub fn window(mut self, messages: usize) -> Self {
-        self.window = messages;
-        self
-    }
-
-    /// How long running groups may take to end when the runner is stopped; 45 s by default, and more than a second longer than
-    /// `process_timeout`, since that is how long a [group](Self::group_size) may last. The consumer's own drain deadline, for partitions that
-    /// are revoked, should be as long.
+    /// Sets [`InboxConfig::drain_deadline`].
     #[must_use]
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
-        self.drain_deadline = deadline;
+        self.config.drain_deadline = Some(deadline);
         self
     }
 
-    /// When a message is tried again that failed, at the cost of an attempt or, as its handler said, of none, or that could not be stored;
-    /// after 10 s to 1 h by default. The six attempts a message has then span 155 to 310 s, see [`RetryPolicy`].
-    ///
-    /// Not for what is no message's fault: a database or broker that is down, a deadlock, a serialization failure, a lock that was not got in
-    /// time. That is tried again after 100 ms to 5 s and costs no attempt, unless it meets one message alone again and again.
+    /// Sets [`InboxConfig::concurrency_limit`].
+    #[must_use]
+    pub fn concurrency_limit(mut self, partitions: usize) -> Self {
+        self.config.concurrency_limit = partitions;
+        self
+    }
+
+    /// Sets [`InboxConfig::group_size`].
+    #[must_use]
+    pub fn group_size(mut self, messages: usize) -> Self {
+        self.config.group_size = messages;
+        self
+    }
+
+    /// Sets [`InboxConfig::window`].
+    #[must_use]
+    pub fn window(mut self, messages: usize) -> Self {
+        self.config.window = messages;
+        self
+    }
+
+    /// Sets [`InboxConfig::retry`].
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
-        self.retry = retry;
-        self
-    }
-
-    /// Counts and measures; nothing by default.
-    #[must_use]
-    pub fn metrics(mut self, metrics: Arc<dyn InboxMetrics>) -> Self {
-        self.metrics = metrics;
+        self.config.retry = retry;
         self
     }
 
     /// Builds the runner.
     ///
     /// # Errors
-    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming the values that disagree, or the one that is out of range (no duration
-    /// may be longer than a year).
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming the setting, its value and what is allowed:
+    ///
+    /// - a value out of range, a name that is empty, too long or has a control character;
+    /// - a `process_timeout` that does not fit into the drain deadline, a `window` smaller than `group_size`;
+    /// - a consumer group or drain deadline that differs from the consumer's own, or no group at all;
+    /// - [`OnFailed::Hold`] where no failed message holds an offset back: without a handler, or outside
+    ///   [`ExactlyOnceInbox`](AckStrategy::ExactlyOnceInbox) and [`OnSuccess`](CommitOffsetPolicy::OnSuccess).
     pub fn build(self) -> Result<InboxConsumerRunner<S>> {
-        let group = self.group.clone().ok_or_else(|| misconfigured("consumer_group is not set"))?;
-        self.check()?;
+        let config = self.config;
+        let checked = config.check(self.consumer.as_ref(), self.handler.is_some())?;
         if let Some(handler) = &self.handler {
             handler.validate()?;
         }
@@ -197,51 +189,25 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         let context = Context {
             store: self.store,
             handler: self.handler,
-            group,
-            worker: self.worker.map_or_else(|| WorkerId::new("inbox"), Ok)?,
-            strategy: self.strategy,
-            policy: self.policy,
-            on_failed: self.on_failed,
-            process_timeout: self.process_timeout,
-            group_size: self.group_size,
-            retry: self.retry,
+            group: checked.group,
+            worker: checked.worker,
+            strategy: config.ack_strategy,
+            policy: config.commit_offset_policy,
+            on_failed: config.on_failed,
+            process_timeout: config.process_timeout,
+            group_size: config.group_size,
+            retry: config.retry,
             outage_retry,
             metrics: self.metrics,
-            database: Mutex::new(Gate::new("database", outage_retry)),
+            database: Arc::new(Mutex::new(Gate::new("database", outage_retry))),
         };
         let shared = Shared {
             context,
             decoder: self.decoder,
-            drain_deadline: self.drain_deadline,
-            window: self.window,
-            permits: Semaphore::new(self.concurrency),
+            drain_deadline: checked.drain_deadline,
+            window: config.window,
+            permits: Semaphore::new(config.concurrency_limit),
         };
         Ok(InboxConsumerRunner::new(shared, self.consumer))
-    }
-
-    fn check(&self) -> Result<()> {
-        check_durations([
-            ("process_timeout", self.process_timeout),
-            ("drain_deadline", self.drain_deadline),
-            ("retry", self.retry.max()),
-        ])?;
-        if self.process_timeout.is_zero() {
-            return Err(misconfigured("process_timeout is zero"));
-        }
-        if self.process_timeout.saturating_add(GROUP_TIME) >= self.drain_deadline {
-            return Err(misconfigured(format!(
-                "process_timeout {:?} must be more than {GROUP_TIME:?} shorter than drain_deadline {:?}",
-                self.process_timeout, self.drain_deadline
-            )));
-        }
-        check_number("group_size", self.group_size, 1..=MAX_GROUP)?;
-        check_number("window", self.window, 1..=MAX_WINDOW)?;
-        if self.window < self.group_size {
-            return Err(misconfigured(format!(
-                "window {} must be at least group_size {}",
-                self.window, self.group_size
-            )));
-        }
-        check_number("concurrency_limit", self.concurrency, 1..=Semaphore::MAX_PERMITS)
     }
 }

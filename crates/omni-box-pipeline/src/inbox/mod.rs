@@ -6,6 +6,7 @@
 
 mod acker;
 mod builder;
+mod config;
 mod group_size;
 mod outcome;
 mod partition;
@@ -15,5 +16,6 @@ mod shared;
 mod window;
 
 pub use builder::InboxConsumerRunnerBuilder;
+pub use config::InboxConfig;
 pub use outcome::InboxConsumeResult;
 pub use runner::InboxConsumerRunner;

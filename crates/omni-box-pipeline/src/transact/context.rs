@@ -26,7 +26,7 @@ pub(crate) struct Context<S: InboxRepository> {
     pub(crate) outage_retry: RetryPolicy,
     pub(crate) metrics: Arc<dyn InboxMetrics>,
     /// The gate before the database.
-    pub(crate) database: Mutex<Gate>,
+    pub(crate) database: Arc<Mutex<Gate>>,
 }
 
 impl<S: InboxRepository> Context<S> {

@@ -5,12 +5,15 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use omni_box_core::{ConsumerGroup, ErrorKind, Jitter, RawEventConverter, Result, RetryPolicy};
-use omni_box_pipeline::{
-    InboxConsumerRunner, InboxConsumerRunnerBuilder, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay,
-    OutboxRelayBuilder,
+use omni_box_core::{
+    AssignedPartition, ConsumerGroup, ErrorKind, EventConsumer, HandlerError, HandlerOutcome, InboxContext,
+    InboxHandler, Jitter, RawEventConverter, Result, RetryPolicy,
 };
-use omni_box_testkit::{MemoryBroker, MemoryStore};
+use omni_box_pipeline::{
+    AckStrategy, CommitOffsetPolicy, InboxConfig, InboxConsumerRunner, InboxConsumerRunnerBuilder, OnFailed,
+    OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,
+};
+use omni_box_testkit::{MemoryBroker, MemoryConsumer, MemoryStore};
 
 fn relay() -> OutboxRelayBuilder<MemoryStore> {
     OutboxRelay::builder(MemoryStore::new(), MemoryBroker::new().publisher(RawEventConverter))
@@ -24,6 +27,13 @@ fn runner() -> InboxConsumerRunnerBuilder<MemoryStore> {
     let group = ConsumerGroup::new("group").unwrap();
     let consumer = MemoryBroker::new().consumer(&group, ["orders"]);
     InboxConsumerRunner::builder(consumer, MemoryStore::new()).consumer_group(group)
+}
+
+/// A runner whose consumer has this drain deadline too.
+fn draining_in(deadline: Duration) -> InboxConsumerRunnerBuilder<MemoryStore> {
+    let group = ConsumerGroup::new("group").unwrap();
+    let consumer = MemoryBroker::new().consumer(&group, ["orders"]).drain_deadline(deadline);
+    InboxConsumerRunner::builder(consumer, MemoryStore::new()).drain_deadline(deadline)
 }
 
 fn refuses<T: Debug>(built: Result<T>, named: &[&str]) {
@@ -48,7 +58,7 @@ fn durations_longer_than_a_year_are_refused_by_name() {
         refuses(publisher().lease_ttl(long).build(), &["lease_ttl", "longer than a year"]);
         refuses(publisher().publish_timeout(long).build(), &["publish_timeout", "lease_ttl 10s"]);
         refuses(runner().process_timeout(long).build(), &["process_timeout", "longer than a year"]);
-        refuses(runner().drain_deadline(long).build(), &["drain_deadline", "longer than a year"]);
+        refuses(draining_in(long).build(), &["drain_deadline", "longer than a year"]);
     }
     refuses(relay().retry(endless()).build(), &["retry", "longer than a year"]);
     refuses(relay().outage_retry(endless()).build(), &["outage_retry", "longer than a year"]);
@@ -56,7 +66,7 @@ fn durations_longer_than_a_year_are_refused_by_name() {
     refuses(runner().retry(endless()).build(), &["retry", "longer than a year"]);
     relay().lease_ttl(YEAR).drain_deadline(YEAR).build().unwrap();
     publisher().lease_ttl(YEAR).publish_timeout(YEAR).build().unwrap();
-    runner().drain_deadline(YEAR).build().unwrap();
+    draining_in(YEAR).build().unwrap();
 }
 
 #[test]
@@ -91,4 +101,89 @@ fn what_ends_with_a_lease_is_not_waited_for_longer() {
     // by default it follows the lease
     publisher().lease_ttl(SECOND).build().unwrap();
     publisher().lease_ttl(Duration::from_secs(60)).publish_timeout(Duration::from_secs(30)).build().unwrap();
+}
+
+/// Does nothing.
+struct Idle;
+
+#[async_trait::async_trait]
+impl InboxHandler<MemoryStore> for Idle {
+    async fn handle(&self, _: InboxContext<'_, MemoryStore>) -> Result<HandlerOutcome, HandlerError> {
+        Ok(HandlerOutcome::Completed)
+    }
+}
+
+/// A consumer that says nothing of itself.
+struct Silent(MemoryConsumer);
+
+#[async_trait::async_trait]
+impl EventConsumer for Silent {
+    async fn start(&mut self) -> Result<()> {
+        self.0.start().await
+    }
+
+    async fn next_partition(&mut self) -> Result<Option<AssignedPartition>> {
+        self.0.next_partition().await
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        self.0.close().await
+    }
+}
+
+fn silent() -> InboxConsumerRunnerBuilder<MemoryStore> {
+    let group = ConsumerGroup::new("group").unwrap();
+    let consumer = Silent(MemoryBroker::new().consumer(&group, ["orders"]));
+    InboxConsumerRunner::builder(consumer, MemoryStore::new())
+}
+
+#[test]
+fn a_runner_refuses_what_means_nothing_and_names_it() {
+    use AckStrategy::{AtLeastOnce, AtMostOnce, ExactlyOnceInbox};
+    use CommitOffsetPolicy::OnPersist;
+
+    let hold = || runner().on_failed(OnFailed::Hold);
+    let held = || hold().handler(Idle);
+    let long = "x".repeat(256);
+    type Builder = InboxConsumerRunnerBuilder<MemoryStore>;
+    let refused: [(Builder, &[&str]); 19] = [
+        (runner().process_timeout(Duration::ZERO), &["process_timeout", "zero"]),
+        (runner().process_timeout(44 * SECOND), &["process_timeout 44s", "1s", "drain_deadline 45s"]),
+        (draining_in(31 * SECOND), &["process_timeout 30s", "1s", "drain_deadline 31s"]),
+        (runner().drain_deadline(60 * SECOND), &["drain_deadline 60s", "45s"]),
+        (runner().window(59), &["window 59", "group_size 60"]),
+        (runner().window(1_000_001), &["window 1000001", "1 to 1000000"]),
+        (runner().group_size(61), &["group_size 61", "1 to 60"]),
+        (runner().concurrency_limit(0), &["concurrency_limit 0", "1 to"]),
+        (runner().worker_id(""), &["worker_id \"\"", "0 characters", "1 to 255"]),
+        (runner().worker_id(&long), &["worker_id", "256 characters", "1 to 255"]),
+        (runner().worker_id("a\nb"), &["worker_id \"a\\nb\"", "control character"]),
+        (runner().consumer_group(""), &["consumer_group \"\"", "0 characters", "1 to 255"]),
+        (runner().consumer_group("billing"), &["consumer_group", "\"billing\"", "\"group\""]),
+        (silent(), &["consumer_group is not set"]),
+        (held().ack_strategy(AtLeastOnce), &["on_failed Hold", "ExactlyOnceInbox", "AtLeastOnce"]),
+        (held().ack_strategy(AtMostOnce), &["on_failed Hold", "ExactlyOnceInbox", "AtMostOnce"]),
+        (held().commit_offset_policy(OnPersist), &["on_failed Hold", "OnSuccess", "OnPersist"]),
+        (hold(), &["on_failed Hold", "handler"]),
+        (runner().retry(endless()), &["retry", "longer than a year"]),
+    ];
+    for (builder, named) in refused {
+        refuses(builder.build(), named);
+    }
+    held().ack_strategy(ExactlyOnceInbox).build().unwrap();
+}
+
+#[test]
+fn a_runner_takes_group_and_drain_deadline_of_its_consumer() {
+    let group = |built: Result<InboxConsumerRunner<MemoryStore>>| format!("{:?}", built.unwrap());
+    let consumer = MemoryBroker::new().consumer(&ConsumerGroup::new("billing").unwrap(), ["orders"]);
+    let consumer = consumer.drain_deadline(3 * SECOND);
+    let builder = InboxConsumerRunner::builder(consumer, MemoryStore::new());
+    // 45 s, the default, would allow more
+    let builder = builder.process_timeout(2 * SECOND);
+    refuses(builder.build(), &["process_timeout 2s", "drain_deadline 3s"]);
+    assert!(group(silent().consumer_group("shipping").build()).contains("shipping"));
+    assert!(group(draining_in(YEAR).build()).contains("\"group\""));
+    let config = InboxConfig { consumer_group: Some("audit".into()), ..InboxConfig::default() };
+    assert!(group(silent().config(config).build()).contains("audit"));
 }

@@ -111,6 +111,10 @@ impl Broker {
 
     /// One more member of the group.
     pub(crate) fn consumer(&self) -> FaultyConsumer<MemoryConsumer> {
-        FaultyConsumer::new(self.memory.consumer(&Self::group(), [TOPIC]), &self.acknowledgements)
+        FaultyConsumer::new(self.memory_consumer(), &self.acknowledgements)
+    }
+
+    pub(crate) fn memory_consumer(&self) -> MemoryConsumer {
+        self.memory.consumer(&Self::group(), [TOPIC])
     }
 }

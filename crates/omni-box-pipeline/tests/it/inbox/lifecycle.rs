@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::broker::Broker;
 use super::memory::{Handler, Memory};
-use super::service::{Effects, LONG, Running, Service, broken};
+use super::service::{Effects, GROUP, LONG, Running, Service, broken};
 
 #[tokio::test]
 async fn without_a_handler_messages_are_stored_for_others() {
@@ -161,10 +161,7 @@ async fn a_failed_message_that_is_acknowledged_when_it_is_stored_holds_nothing()
     let handler = Handler::new(|id, _| async move {
         if id == "m" { Err(HandlerError::permanent("never")) } else { Ok(HandlerOutcome::Completed) }
     });
-    let run = || {
-        let builder = memory.builder(&handler).commit_offset_policy(CommitOffsetPolicy::OnPersist);
-        Running::new(builder.on_failed(OnFailed::Hold))
-    };
+    let run = || Running::new(memory.builder(&handler).commit_offset_policy(CommitOffsetPolicy::OnPersist));
     memory.broker.send(0, "m", "k", json!({"n": 0}));
     let running = run();
     eventually(LONG, async || memory.row("m") == Some((EventStatus::Failed, 1))).await;
@@ -300,9 +297,10 @@ async fn a_handler_that_does_not_end_is_abandoned_at_the_drain_deadline() {
     let Some(service) = Service::new(1).await else { return };
     service.broker.send(0, "m", "k", json!({}));
     let act = Effects::new(|_, _, _| Box::pin(std::future::pending()));
-    let builder = service.builder().handler(act.clone()).process_timeout(Duration::from_millis(900));
+    let consumer = service.broker.memory_consumer().drain_deadline(Duration::from_secs(2));
+    let builder = service.builder_on(consumer, ConsumerGroup::new(GROUP).unwrap());
     // the handler's timeout ends it first
-    let running = Running::new(builder.drain_deadline(Duration::from_secs(2)));
+    let running = Running::new(builder.handler(act.clone()).process_timeout(Duration::from_millis(900)));
     eventually(LONG, async || act.calls("m") == 1).await;
     let begun = Instant::now();
     running.stop().await;
@@ -343,8 +341,5 @@ async fn settings_that_disagree_are_refused() {
     check(service.builder().group_size(0).build(), "group_size 0");
     check(service.builder().window(10).build(), "window 10");
     check(service.builder().concurrency_limit(0).build(), "concurrency_limit 0");
-    let consumer = Broker::new(1).consumer();
-    check(InboxConsumerRunner::builder(consumer, service.store.clone()).build(), "consumer_group");
-    let _ = ConsumerGroup::new("x").unwrap();
     service.database.close().await.unwrap();
 }
