@@ -1,16 +1,17 @@
 //! What tests of an application say about it.
 
+use std::collections::HashSet;
 use std::fmt::{Debug, Write as _};
 use std::time::Duration;
 
 use omni_box_core::{
-    Event, EventFn, HandlerOutcome, InboxContext, InboxEvent, InboxRepository, InboxSettlement, OutboxEvent,
-    Received, WorkerId,
+    Event, EventFn, EventId, HandlerOutcome, InboxContext, InboxEvent, InboxRepository, InboxSettlement,
+    OutboxEvent, Received, WorkerId,
 };
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::MemoryStore;
+use crate::EnqueuedEvents;
 
 /// What a test expects of an event. Only what was said is compared.
 #[derive(Clone)]
@@ -97,10 +98,11 @@ impl Debug for ExpectedEvent {
 /// Runs something that ends its transactions, and checks that it has enqueued exactly these events, in this order. Returns what it
 /// returned.
 ///
-/// Nothing else may enqueue on this store meanwhile.
+/// The outbox is a [`MemoryStore`](crate::MemoryStore), or that of any store by [`OutboxById`](crate::OutboxById). Nothing else may enqueue in it
+/// meanwhile, or delete from it.
 ///
 /// # Panics
-/// When other events were enqueued, or fewer, or more. The text shows the payloads of the test.
+/// When other events were enqueued, or fewer, or more, or when the store fails. The text shows the payloads of the test.
 ///
 /// ```
 /// use omni_box_core::*;
@@ -127,13 +129,14 @@ impl Debug for ExpectedEvent {
 /// # }
 /// ```
 pub async fn assert_enqueued<T>(
-    store: &MemoryStore,
+    outbox: &impl EnqueuedEvents,
     work: impl Future<Output = T>,
     expected: &[ExpectedEvent],
 ) -> T {
-    let before: Vec<_> = store.outbox_events().iter().map(Event::id).collect();
+    let before = outbox.enqueued().await.expect("the store lists its events");
+    let before: HashSet<EventId> = before.iter().map(Event::id).collect();
     let result = work.await;
-    let mut enqueued = store.outbox_events();
+    let mut enqueued = outbox.enqueued().await.expect("the store lists its events");
     enqueued.retain(|event| !before.contains(&event.id()));
     let mut complaints = String::new();
     for (n, pair) in expected.iter().zip(&enqueued).enumerate() {
