@@ -7,7 +7,7 @@ mod summary;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -108,6 +108,11 @@ fn left_out(skipped: &str) -> String {
         text += &format!("{count:>6}  {module}\n");
     }
     text
+}
+
+/// `2 min 07 s`.
+fn minutes(time: Duration) -> String {
+    format!("{} min {:02} s", time.as_secs() / 60, time.as_secs() % 60)
 }
 
 /// All features of all packages, or of those that the arguments name.

@@ -145,9 +145,9 @@ pub use omni_box_core::{
 pub use omni_box_macros::EventSchema;
 pub use omni_box_pipeline::{
     ANY_SOURCE, AckStrategy, BatchProcessingResult, CommitOffsetPolicy, EventHandlers, EventRouter,
-    GateStatus, HandlerLayer, InboxConfig, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder,
-    MethodFuture, Next, OnFailed, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,
-    Outcome, RejectionPolicy, Routes, Unhandled, on,
+    GateStatus, HandlerLayer, InboxConfig, InboxConsumeResult, InboxConsumerRunner,
+    InboxConsumerRunnerBuilder, MethodFuture, Next, OnFailed, OutboxPublisher, OutboxPublisherBuilder,
+    OutboxRelay, OutboxRelayBuilder, Outcome, RejectionPolicy, Routes, Unhandled, on,
 };
 
 pub mod prelude {

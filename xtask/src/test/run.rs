@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use super::minutes;
 use super::output::{Counts, Reader};
-use super::summary::minutes;
 
 /// Something that `cargo test` would run.
 pub(super) struct Job {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::minutes;
 use super::run::Report;
 
 /// Whether everything passed, and the text that says so.
@@ -26,11 +27,6 @@ pub(super) fn summary(reports: &[Report], took: Duration) -> (bool, String) {
         }
     }
     (broken.is_empty(), text)
-}
-
-/// `2 min 07 s`.
-pub(super) fn minutes(time: Duration) -> String {
-    format!("{} min {:02} s", time.as_secs() / 60, time.as_secs() % 60)
 }
 
 #[cfg(test)]

