@@ -8,6 +8,7 @@ mod relay;
 mod router;
 mod settings;
 mod transact;
+mod workers;
 
 pub use gate::GateStatus;
 pub use inbox::{InboxConfig, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder};
@@ -19,3 +20,4 @@ pub use relay::{
 };
 pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on};
 pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed};
+pub use workers::{Workers, shutdown_signal};

@@ -147,7 +147,8 @@ pub use omni_box_pipeline::{
     ANY_SOURCE, AckStrategy, BatchProcessingResult, CommitOffsetPolicy, EventHandlers, EventRouter,
     GateStatus, HandlerLayer, InboxConfig, InboxConsumeResult, InboxConsumerRunner,
     InboxConsumerRunnerBuilder, MethodFuture, Next, OnFailed, OutboxPublisher, OutboxPublisherBuilder,
-    OutboxRelay, OutboxRelayBuilder, Outcome, RejectionPolicy, Routes, Unhandled, on,
+    OutboxRelay, OutboxRelayBuilder, Outcome, RejectionPolicy, Routes, Unhandled, Workers, on,
+    shutdown_signal,
 };
 
 pub mod prelude {
@@ -157,7 +158,7 @@ pub mod prelude {
         EventRepository, EventRouter, FetchFilters, HandlerError, HandlerOutcome, InboxConsumerRunner,
         InboxContext, InboxEvent, InboxHandler, NewOutboxEvent, OmniBoxDomainService, OutboxEvent,
         OutboxPublisher, OutboxRelay, OutboxRepository, RawEventConverter, State, Store, TransientError,
-        Unhandled, WorkerId, on,
+        Unhandled, WorkerId, Workers, on, shutdown_signal,
     };
     pub use crate::{EventSchema, InboxExt, IntoOutboxEvent, OutboxExt};
 }

@@ -87,6 +87,18 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         Err(Error::new(ErrorKind::Closed, ended))
     }
 
+    /// Works until `shutdown` is cancelled, as [`OutboxRelay::run`](crate::OutboxRelay::run) does, then drains; see
+    /// [`run_forever`](Self::run_forever), which borrows the runner where this takes it.
+    ///
+    /// # Errors
+    /// As [`run_forever`](Self::run_forever).
+    ///
+    /// # Cancel safety
+    /// Dropping the future rolls running transactions back, and the partitions go to other consumers. Cancel the token instead.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<()> {
+        self.run_forever(&shutdown).await
+    }
+
     /// Works until `cancel` is cancelled, then finishes the groups that are running, acknowledges them, and leaves the consumer
     /// group, all within the drain deadline (and at once when nothing is running).
     ///

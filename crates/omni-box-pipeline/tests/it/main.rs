@@ -6,3 +6,4 @@ mod inbox;
 mod relay;
 mod router;
 mod settings;
+mod workers;

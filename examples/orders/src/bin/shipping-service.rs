@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
+use omni_box::ANY_SOURCE;
 use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
 use omni_box::postgres::{PgConfig, PgStore};
 use omni_box::prelude::*;
@@ -56,13 +57,12 @@ async fn ship(
         .await?;
 
     let shipped = OrderShipped { order_id: order.order_id, shipment_id };
-    let event = OmniBoxDomainService::default().create_outbox_event(
-        NewOutboxEvent::new("order.shipped", topic, &shipped)
-            .partition_key(&order.customer)
-            .causation_id(cx.event.message_id()),
-    )?;
-    cx.store.create(cx.conn(), &event).await?;
+    cx.enqueue(NewOutboxEvent::new("order.shipped", topic, &shipped).partition_key(&order.customer)).await?;
     Ok(())
+}
+
+fn on_orders(topic: Topic) -> EventRouter<PgStore> {
+    EventRouter::new().on(ANY_SOURCE, "order.placed", ship).with_state(topic)
 }
 
 #[tokio::main]
@@ -73,7 +73,6 @@ async fn main() -> anyhow::Result<()> {
     sqlx::raw_sql(include_str!("../../migrations/shipping.sql")).execute(&pool).await?;
     let store = PgStore::new(pool, PgConfig::default());
     store.migrate().await?;
-    let shutdown = orders::shutdown_on_signal()?;
     let worker_id = WorkerId::new(args.worker_id)?;
 
     // this service publishes its own outbox in its own process
@@ -85,20 +84,17 @@ async fn main() -> anyhow::Result<()> {
         .worker_id(worker_id.clone())
         .lease_ttl(Duration::from_secs(args.lease_seconds))
         .build()?;
-    let relay = tokio::spawn(relay.run(shutdown.clone()));
 
-    let group = ConsumerGroup::new(args.group)?;
     let consumer = KafkaEventConsumer::from_config(
-        KafkaConsumerConfig::new(args.brokers, group.clone(), [args.orders_topic])
+        KafkaConsumerConfig::new(args.brokers, ConsumerGroup::new(args.group)?, [args.orders_topic])
             .property("session.timeout.ms", (args.session_seconds * 1000).to_string()),
     )?;
-    let mut runner = InboxConsumerRunner::builder(consumer, store)
-        .consumer_group(group)
+    let inbox = InboxConsumerRunner::builder(consumer, store)
         .worker_id(worker_id)
-        .handler(EventRouter::new().on("*", "order.placed", ship).with_state(Topic(args.topic)))
+        .handler(on_orders(Topic(args.topic)))
         .build()?;
     println!("shipping");
-    runner.run_forever(&shutdown).await?;
-    relay.await??;
+    // the first that fails ends the process, after the other has drained
+    Workers::new().relay(relay).inbox(inbox).run_until(shutdown_signal()).await?;
     Ok(())
 }
