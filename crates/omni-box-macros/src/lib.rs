@@ -1,11 +1,12 @@
-//! The derive macro of omni-box. Use it through the feature `macros` of `omni-box`, which brings it beside the trait of the
+//! Macros of omni-box. Use them through the feature `macros` of `omni-box`, which brings the derive beside the trait of the
 //! same name.
 
+mod event_handlers;
 mod event_schema;
 mod root;
 
 use proc_macro::TokenStream;
-use syn::{DeriveInput, parse_macro_input};
+use syn::{DeriveInput, ItemImpl, parse_macro_input};
 
 /// Implements `EventSchema` for a struct or an enum.
 ///
@@ -58,4 +59,49 @@ use syn::{DeriveInput, parse_macro_input};
 pub fn derive_event_schema(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     event_schema::expand(&input).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes the marked methods of a type handlers of a source's events: implements `EventHandlers`, for `EventRouter::handlers`.
+///
+/// ```
+/// use omni_box::{EventRouter, InboxContext};
+/// use omni_box_macros::event_handlers;
+/// use omni_box_testkit::MemoryStore;
+///
+/// #[derive(serde::Deserialize)]
+/// struct OrderPlaced {
+///     id: u64,
+/// }
+///
+/// struct Shipping {
+///     carrier: &'static str,
+/// }
+///
+/// #[event_handlers(source = "orders")]
+/// impl Shipping {
+///     #[event_handler("order.placed")]
+///     async fn ship(&self, mut cx: InboxContext<'_, MemoryStore>, order: OrderPlaced) -> omni_box::Result<()> {
+///         cx.conn().insert("shipments", &order.id.to_string(), &self.carrier).await
+///     }
+///
+///     #[event_handler("order.cancelled", version = "2")]
+///     async fn cancel(&self, _cx: InboxContext<'_, MemoryStore>) {}
+/// }
+///
+/// let router = EventRouter::new().handlers(Shipping { carrier: "post" });
+/// assert_eq!(router.event_types("orders"), ["order.cancelled", "order.placed"]);
+/// ```
+///
+/// - A handler is an `async fn(&self, cx)` or an `async fn(&self, cx, payload)`; it returns what a handler function may return.
+/// - A payload that does not fit fails the message at once, before the method runs.
+/// - Without `version`, a method takes every version. Two methods for one type and version are an error of `build()`.
+/// - All methods are of one store, written as `InboxContext<'_, Store>`.
+/// - `crate = path` says where `omni-box` is, if the name of its package does not say it.
+#[proc_macro_attribute]
+pub fn event_handlers(attributes: TokenStream, item: TokenStream) -> TokenStream {
+    let mut settings = event_handlers::Settings::default();
+    let parser = syn::meta::parser(|meta| settings.parse(&meta));
+    parse_macro_input!(attributes with parser);
+    let block = parse_macro_input!(item as ItemImpl);
+    event_handlers::expand(&settings, block).unwrap_or_else(syn::Error::into_compile_error).into()
 }

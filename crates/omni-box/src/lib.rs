@@ -10,7 +10,7 @@
 //! | `sqlite` | [`SqliteStore`](sqlite::SqliteStore): the same in a file of its own, without a server |
 //! | `kafka` | [`KafkaEventPublisher`](kafka::KafkaEventPublisher) and [`KafkaEventConsumer`](kafka::KafkaEventConsumer) on rdkafka, with TLS: needs OpenSSL's headers |
 //! | `kafka-plaintext` | the same without TLS and SASL SCRAM |
-//! | `macros` | `#[derive(EventSchema)]` |
+//! | `macros` | `#[derive(EventSchema)]` and `#[event_handlers]` |
 //!
 //! None is on by default. Without them there are the domain, the contracts that a store or broker of your own implements,
 //! and the engine that runs on them.
@@ -142,7 +142,7 @@ pub use omni_box_core::{
     Upcast,
 };
 #[cfg(feature = "macros")]
-pub use omni_box_macros::EventSchema;
+pub use omni_box_macros::{EventSchema, event_handlers};
 pub use omni_box_pipeline::{
     ANY_SOURCE, AckStrategy, BatchProcessingResult, CommitOffsetPolicy, EventHandlers, EventRouter,
     GateStatus, HandlerLayer, InboxConfig, InboxConsumeResult, InboxConsumerRunner,

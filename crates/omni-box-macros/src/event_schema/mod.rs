@@ -15,7 +15,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let attributes = Attributes::parse(input)?;
     let root = match &attributes.root {
         Some(path) => quote!(#path),
-        None => root::find()?,
+        None => root::find(root::CONTRACTS)?,
     };
     let event_type = &attributes.event_type;
     let version = attributes.version.as_ref().map(|version| {
