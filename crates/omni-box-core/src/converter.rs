@@ -6,7 +6,6 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::event::DEFAULT_VERSION;
 use crate::hidden::Hidden;
 use crate::{Error, Event, FailureClass, OutboxEvent, Result};
 
@@ -140,7 +139,7 @@ impl EventConverter for EnvelopeEventConverter {
 }
 
 fn schema_version(event: &OutboxEvent) -> &str {
-    event.content().schema_version.as_deref().unwrap_or(DEFAULT_VERSION)
+    event.content().version()
 }
 
 fn encode<'a>(body: &impl Serialize) -> Result<Encoded<'a>> {

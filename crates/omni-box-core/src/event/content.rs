@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::schema::DEFAULT_VERSION;
 use super::{Headers, Payload};
 use crate::hidden::Hidden;
 use crate::limits::{EventLimits, check_optional, check_text, fits};
@@ -69,6 +70,12 @@ impl EventContent {
             idempotency_key: None,
             schema_version: None,
         }
+    }
+
+    /// The version of its payload: [`schema_version`](Self::schema_version), or 1.0.0 if there is none, as
+    /// [`EnvelopeEventConverter`](crate::EnvelopeEventConverter) writes it.
+    pub fn version(&self) -> &str {
+        self.schema_version.as_deref().unwrap_or(DEFAULT_VERSION)
     }
 
     /// Drops what describes a received message but does not fit its column: it must not cost the message.

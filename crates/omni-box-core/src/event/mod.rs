@@ -14,7 +14,6 @@ pub use inbox::{InboxEvent, InboxRecord, NewInboxEvent, SourcePosition};
 pub use lifecycle::{EventStatus, Lifecycle, LifecycleRecord, Lock};
 pub use outbox::{NewOutboxEvent, OutboxEvent, OutboxRecord};
 pub use payload::Payload;
-pub(crate) use schema::DEFAULT_VERSION;
 pub use schema::{EventSchema, SchemaRegistry, SchemaRegistryBuilder, Upcast};
 
 use serde::Serialize;

@@ -41,8 +41,8 @@ impl HandlerError {
     /// ```
     /// use omni_box_core::{ErrorKind, HandlerError, TransientError};
     ///
-    /// let wrapped = std::io::Error::other(TransientError::new("the carrier is down"));
-    /// assert_eq!(HandlerError::new(wrapped).into_error(|_| None).kind(), ErrorKind::Unavailable);
+    /// let error: Box<dyn std::error::Error + Send + Sync> = TransientError::new("the carrier is down").into();
+    /// assert_eq!(HandlerError::new(error).into_error(|_| None).kind(), ErrorKind::Unavailable);
     /// ```
     pub fn into_error(self, classify: impl Fn(&(dyn StdError + 'static)) -> Option<ErrorKind>) -> Error {
         Error::new(judge(self.0.as_ref(), classify), "handler failed").with_source(self.0)

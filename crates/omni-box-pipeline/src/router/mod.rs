@@ -36,7 +36,7 @@ type Normalize = Arc<dyn Fn(&str) -> String + Send + Sync>;
 /// | where an event is looked for | |
 /// |---|---|
 /// | source | routes of its own source, then those of [`ANY_SOURCE`] |
-/// | version | the exact one, the longest prefix (`2` is one of `2.1.0`), what a type of event reads, a route for any version |
+/// | version (1.0.0 if a message names none) | the exact one, the longest prefix (`2` is one of `2.1.0`), what a type of event reads, a route for any version |
 ///
 /// An event without a route is [`Unhandled`]: by default it waits, free of attempts, for as long as a rolling deploy takes.
 ///
@@ -259,7 +259,7 @@ impl<S: Store> EventRouter<S> {
         let routes = self.routes.get(event.event_type())?;
         let normalized = self.normalize.as_ref().map(|normalize| normalize(event.source()));
         let source = normalized.as_deref().unwrap_or(event.source());
-        let version = event.content().schema_version.as_deref();
+        let version = event.content().version();
         let best = |source: &str| {
             let fitting = routes.iter().filter(|route| route.source == source);
             fitting.filter_map(|route| Some((route.version.fit(version)?, route))).max_by_key(|(fit, _)| *fit)
@@ -269,8 +269,7 @@ impl<S: Store> EventRouter<S> {
 
     /// What an operator needs to know of an event without a route.
     fn missing(&self, event: &InboxEvent) -> String {
-        let version = event.content().schema_version.as_deref().unwrap_or("none");
-        let (event_type, source) = (event.event_type(), event.source());
+        let (event_type, version, source) = (event.event_type(), event.content().version(), event.source());
         let routes: Vec<String> = self.all().map(ToString::to_string).collect();
         format!(
             "no handler for {event_type:?} of version {version:?} from {source:?}; there are: {}",

@@ -10,7 +10,7 @@ pub(super) enum Version {
     Any,
     /// Those that a type of event reads; the fallback of exact ones.
     Known {
-        reads: fn(Option<&str>) -> bool,
+        reads: fn(&str) -> bool,
         names: Vec<&'static str>,
     },
     /// It and what begins with it: `2` takes `2.1.0`, and not `20`.
@@ -30,7 +30,10 @@ pub(super) enum Fit {
 impl Version {
     /// The versions that a type of event reads.
     pub(super) fn known<P: EventSchema>() -> Self {
-        Self::Known { reads: |version| P::known_version(version).is_some(), names: P::versions().collect() }
+        Self::Known {
+            reads: |version| P::known_version(Some(version)).is_some(),
+            names: P::versions().collect(),
+        }
     }
 
     /// Whether two routes take the same versions, so that one of them would never be used.
@@ -42,11 +45,11 @@ impl Version {
     }
 
     /// How well it fits an event's version; `None` if it does not.
-    pub(super) fn fit(&self, event: Option<&str>) -> Option<Fit> {
+    pub(super) fn fit(&self, event: &str) -> Option<Fit> {
         match self {
             Self::Any => Some(Fit::Any),
             Self::Known { reads, .. } => reads(event).then_some(Fit::Known),
-            Self::Of(version) => match event?.strip_prefix(version.as_str())? {
+            Self::Of(version) => match event.strip_prefix(version.as_str())? {
                 "" => Some(Fit::Exact),
                 rest if rest.starts_with('.') => Some(Fit::Prefix(version.len())),
                 _ => None,
@@ -79,10 +82,9 @@ mod tests {
             ("2.1", "2", None),
             ("1", "2.1", None),
         ] {
-            assert_eq!(Version::Of(route.into()).fit(Some(event)), fit, "{route} {event}");
+            assert_eq!(Version::Of(route.into()).fit(event), fit, "{route} {event}");
         }
-        assert_eq!(Version::Of("2".into()).fit(None), None);
-        assert_eq!(Version::Any.fit(None), Some(Fit::Any));
+        assert_eq!(Version::Any.fit("1.0.0"), Some(Fit::Any));
         assert!(
             Fit::Exact > Fit::Prefix(99) && Fit::Prefix(2) > Fit::Prefix(1) && Fit::Prefix(0) > Fit::Known
         );

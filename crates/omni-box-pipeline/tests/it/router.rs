@@ -129,7 +129,10 @@ async fn the_best_version_and_the_own_source_win() {
         assert_eq!(notes(&router, &placed(version)).await, [expected], "{version:?}");
     }
     let router = router.on("orders", "order.placed", any);
+    assert_eq!(notes(&router, &placed(None)).await, ["any"]);
     assert_eq!(notes(&router, &placed(Some("20"))).await, ["any"]);
+    let router = router.on_version("orders", "order.placed", "1", two);
+    assert_eq!(notes(&router, &placed(None)).await, ["two"], "a message without a version is of 1.0.0");
     let other = event("web", "order.placed", Some("2"), r#"{"order":7}"#);
     assert_eq!(notes(&router, &other).await, ["elsewhere"]);
 }

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 /// A relay and an inbox on one store and broker.
 fn both(store: &MemoryStore, handler: impl InboxHandler<MemoryStore>) -> Workers {
     let broker = MemoryBroker::new();
+    broker.create_topic("orders", 1);
     let relay =
         OutboxRelay::builder(store.clone(), broker.publisher(EnvelopeEventConverter)).build().unwrap();
     let consumer = broker.consumer(&ConsumerGroup::new("shipping").unwrap(), ["orders"]);
@@ -62,6 +63,7 @@ async fn a_relay_that_ends_is_noticed() {
     plan.on(Operation::DeliveryMode).fail_before(ErrorKind::Misconfigured);
     let store = Faulty::new(MemoryStore::new(), &plan);
     let broker = MemoryBroker::new();
+    broker.create_topic("orders", 1);
     let relay = OutboxRelay::builder(store, broker.publisher(EnvelopeEventConverter)).build().unwrap();
     let (workers, drained) = watched(Workers::new().relay(relay));
     let error = workers.run_until(std::future::pending()).await.unwrap_err();
