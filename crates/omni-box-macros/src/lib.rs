@@ -88,7 +88,7 @@ pub fn derive_event_schema(input: TokenStream) -> TokenStream {
 ///     async fn cancel(&self, _cx: InboxContext<'_, MemoryStore>) {}
 /// }
 ///
-/// let router = EventRouter::new().handlers(Shipping { carrier: "post" });
+/// let router: EventRouter<MemoryStore> = EventRouter::new().handlers(Shipping { carrier: "post" });
 /// assert_eq!(router.event_types("orders"), ["order.cancelled", "order.placed"]);
 /// ```
 ///

@@ -14,6 +14,8 @@ const ABOVE_ADAPTERS: [&str; 2] = ["omni-box", "omni-box-pipeline"];
 const CORE: &str = "omni-box-core";
 /// What is made for those who write stores and brokers.
 const CONFORMANCE: &str = "omni-box-conformance";
+/// What expands to calls of the facade.
+const MACROS: &str = "omni-box-macros";
 /// What is made for the tests of applications.
 const TESTKIT: &str = "omni-box-testkit";
 /// What stores on SQL databases share.
@@ -23,7 +25,7 @@ const SQL: &str = "omni-box-sql";
 const SHIPS_WITH: [(&str, &[&str]); 8] = [
     (CONFORMANCE, &[CORE]),
     ("omni-box-kafka", &[CORE]),
-    ("omni-box-macros", &[]),
+    (MACROS, &[]),
     ("omni-box-postgres", &[CORE, SQL]),
     ("omni-box-prometheus", &[CORE]),
     (SQL, &[CORE]),
@@ -47,8 +49,10 @@ pub(super) fn check(metadata: &Metadata, findings: &mut Findings) {
             .iter()
             .filter(|d| d.name.starts_with("omni-box") && d.name != *name)
             .filter(|d| match d.kind {
-                // the test kit's own tests are free
-                DependencyKind::Development => *name != TESTKIT && is_beside_or_above(&d.name),
+                // the test kit's own tests are free, and those of macros use what they expand to
+                DependencyKind::Development => {
+                    ![TESTKIT, MACROS].contains(name) && is_beside_or_above(&d.name)
+                }
                 _ => !with.contains(&d.name.as_str()),
             })
             .map(|d| d.name.as_str())

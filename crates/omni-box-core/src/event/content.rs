@@ -4,11 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::schema::DEFAULT_VERSION;
 use super::{Headers, Payload};
 use crate::hidden::Hidden;
 use crate::limits::{EventLimits, check_optional, check_text, fits};
 use crate::{Error, Result};
+
+/// Version of an event that names none; what [`EnvelopeEventConverter`](crate::EnvelopeEventConverter) writes for it.
+pub(super) const DEFAULT_VERSION: &str = "1.0.0";
 
 /// What an event carries, whichever way it travels. Plain data: it is checked when an event is built from it, and an event
 /// hands it out for reading only. `Debug` shows neither payload, headers' values nor the idempotency key.

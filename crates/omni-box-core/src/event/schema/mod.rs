@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 pub use registry::{SchemaRegistry, SchemaRegistryBuilder};
 pub use upcast::Upcast;
-pub(crate) use version::DEFAULT_VERSION;
 
+use super::content::DEFAULT_VERSION;
 use super::{Event, NewOutboxEvent, Payload};
 use crate::{Error, ErrorKind, Result};
 

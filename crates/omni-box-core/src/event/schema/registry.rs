@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::unknown_version;
-use super::version::{DEFAULT_VERSION, longest_prefix};
+use super::version::longest_prefix;
+use crate::event::content::DEFAULT_VERSION;
 use crate::{Error, ErrorKind, Event, Payload, Result};
 
 type Migrate = dyn Fn(Value) -> Result<Value, Box<dyn StdError + Send + Sync>> + Send + Sync;

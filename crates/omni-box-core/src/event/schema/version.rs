@@ -1,8 +1,5 @@
 //! How the version of a message finds the version that reads it.
 
-/// Version of an event that names none; what [`EnvelopeEventConverter`](crate::EnvelopeEventConverter) writes for it.
-pub(crate) const DEFAULT_VERSION: &str = "1.0.0";
-
 /// The longest known version that covers `version`: equal to it, or its beginning up to a dot. `2` covers `2` and `2.1.0`,
 /// and does not cover `20`.
 pub(super) fn longest_prefix<'a>(known: impl Iterator<Item = &'a str>, version: &str) -> Option<&'a str> {
