@@ -32,10 +32,6 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known { package: "omni-box-kafka", modules: &["publisher::context", "publisher::topics"] },
     Known { package: "omni-box-pipeline", modules: &["inbox::builder", "inbox::runner"] },
-    Known {
-        package: "omni-box-pipeline",
-        modules: &["relay::builder", "relay::engine", "relay::publisher", "relay::rows"],
-    },
     Known { package: "omni-box-postgres", modules: &["config", "migrate", "notify", "store"] },
     Known { package: "omni-box-sql", modules: &["dialect", "event", "row"] },
     Known { package: "omni-box-sqlite", modules: &["config", "migrate", "store"] },

@@ -1,19 +1,19 @@
 //! From the outbox to the broker.
 //!
-//! [`OutboxRelay`] runs until it is cancelled; [`OutboxPublisher`] publishes one batch per call, as the guide has it. Both take
-//! events through the same books ([`flight`]) and judge failures in the same place ([`verdict`]).
+//! [`OutboxRelay`] runs until it is cancelled; [`OutboxPublisher`] publishes one batch per call, as the Python library omni-box
+//! does. Both judge failures in one place ([`verdict`]); in mode `lanes` both keep the same books ([`lanes::flight`]).
 
 mod builder;
 mod deadline;
-mod engine;
-mod flight;
-#[cfg(test)]
-mod flight_simulation;
 mod lanes;
-mod pace;
+mod mode;
+mod polling;
 mod publisher;
 mod rows;
+mod settings;
+mod shared;
 mod verdict;
+mod wakeup;
 
 pub use builder::{OutboxRelay, OutboxRelayBuilder};
 pub use publisher::{BatchProcessingResult, OutboxPublisher, OutboxPublisherBuilder};

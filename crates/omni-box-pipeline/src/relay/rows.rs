@@ -7,11 +7,13 @@ use omni_box_core::{Error, ErrorKind, FailureClass, FetchFilters, OutboxReposito
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::builder::{Publisher, Settings};
-use super::engine::{FAREWELL, wait};
-use super::pace::Pace;
+use super::deadline::FAREWELL;
+use super::polling::Polling;
 use super::publisher::{OutboxPublisher, Stop};
+use super::settings::Settings;
+use super::shared::Publisher;
 use super::verdict::ends_relay;
+use super::wakeup::wait;
 use crate::gate::Gate;
 
 /// Publishes one batch after the other until `shutdown` is cancelled, and waits for the last within the drain deadline.
@@ -23,7 +25,7 @@ pub(super) async fn run<S: OutboxRepository>(
 ) -> Result<()> {
     let mut database = Gate::new("database", settings.outage_retry);
     let mut broker = Gate::new("broker", settings.outage_retry);
-    let mut pace = Pace::new(settings.poll_shortest, settings.poll_longest, Instant::now());
+    let mut polling = Polling::new(settings.poll_shortest, settings.poll_longest, Instant::now());
     let (worker, batch_size) = (settings.worker_id.clone(), settings.batch_size);
     let mut wakeup = store.wakeup();
     let drain_deadline = settings.drain_deadline;
@@ -56,8 +58,8 @@ pub(super) async fn run<S: OutboxRepository>(
                     let found = batch.processed_event_ids.len()
                         + batch.retried_event_ids.len()
                         + batch.failed_event_ids.len();
-                    pace.fetched(found, found > 0, now);
-                    (pace.next().saturating_duration_since(now), pace.is_quiet())
+                    polling.fetched(found, found > 0, now);
+                    (polling.next().saturating_duration_since(now), polling.is_quiet())
                 } else {
                     let reason = match outbox.publisher.0.check().await {
                         Err(error) if ends_relay(&error) => return Err(error),

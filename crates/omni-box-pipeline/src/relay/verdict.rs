@@ -22,7 +22,7 @@ pub enum RejectionPolicy {
 
 /// What is done with an event after its report.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum ReportVerdict {
     /// The broker has it.
     Published,
     /// Record the failure: retry later, wait for an operator, or give up.
@@ -39,11 +39,11 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) fn judge(&self, event: &OutboxEvent, result: Result<()>) -> Verdict {
-        let Err(error) = result else { return Verdict::Published };
+    pub(super) fn judge(&self, event: &OutboxEvent, result: Result<()>) -> ReportVerdict {
+        let Err(error) = result else { return ReportVerdict::Published };
         let failure = match error.class() {
             FailureClass::Infrastructure if error.kind() != ErrorKind::TopicUnavailable => {
-                return Verdict::Unavailable(error);
+                return ReportVerdict::Unavailable(error);
             }
             // the topic's fault: no attempt is spent, its keys wait
             FailureClass::Infrastructure => Failure::new(
@@ -73,7 +73,7 @@ impl Judge {
                 "event was not published"
             );
         }
-        Verdict::Failed(failure)
+        ReportVerdict::Failed(failure)
     }
 
     /// An unavailable topic is asked again sooner than an event that failed by its own fault: it costs no attempt.

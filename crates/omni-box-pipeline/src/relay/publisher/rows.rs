@@ -10,9 +10,9 @@ use omni_box_core::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::super::deadline::within;
-use super::super::verdict::Verdict;
 use super::{BatchProcessingResult, OutboxPublisher, Stop, cancelled, late};
+use crate::relay::deadline::within;
+use crate::relay::verdict::ReportVerdict;
 
 impl<S: OutboxRepository> OutboxPublisher<S> {
     pub(super) async fn publish_rows(
@@ -82,12 +82,12 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         for report in arrived {
             let Some(event) = events.get(&report.id) else { continue };
             let (status, is_closed) = match self.settings.judge.judge(event, report.result) {
-                Verdict::Published => ("published", true),
-                Verdict::Unavailable(error) => {
+                ReportVerdict::Published => ("published", true),
+                ReportVerdict::Unavailable(error) => {
                     unavailable.get_or_insert(error);
                     continue;
                 }
-                Verdict::Failed(failure) => {
+                ReportVerdict::Failed(failure) => {
                     let is_final = failure.retry == Retry::Never;
                     let mark = self.store.mark_failed(report.id, token, &failure);
                     let recorded = within(self.settings.batch_deadline(), mark).await?;

@@ -3,8 +3,8 @@
 use omni_box_core::{LaneId, LeaseRequest, OutboxRepository};
 use tokio::time::Instant;
 
-use super::super::deadline::within;
 use super::{Broker, Engine, LeaseAnswer, lanes};
+use crate::relay::deadline::within;
 
 impl<S: OutboxRepository> Engine<S> {
     pub(super) fn start_lease(&mut self, now: Instant) -> Option<Instant> {
@@ -48,7 +48,7 @@ impl<S: OutboxRepository> Engine<S> {
             return Some(due);
         }
         if now >= ready && self.owned.is_valid(now) {
-            if let Some(activity) = self.pace.announcement(now) {
+            if let Some(activity) = self.polling.announcement(now) {
                 let (store, owner, leases) = (self.store.clone(), self.owner, self.owned.leases());
                 self.leasing = Some(Box::pin(async move {
                     let result = within(ttl, lanes(&store).announce(owner, &leases, activity)).await;
@@ -98,7 +98,7 @@ impl<S: OutboxRepository> Engine<S> {
                         fair_share = share.fair_share,
                         "lanes taken"
                     );
-                    self.pace.leases_changed(now);
+                    self.polling.leases_changed(now);
                 }
                 self.lose(change.lost);
             }),
@@ -108,7 +108,7 @@ impl<S: OutboxRepository> Engine<S> {
                 }
             }),
             LeaseAnswer::Announced { activity, result } => {
-                result.map(|()| self.pace.announced(activity, now))
+                result.map(|()| self.polling.announced(activity, now))
             }
             LeaseAnswer::Left { result } => result.map(|()| {
                 for lease in self.owned.leases() {
@@ -138,7 +138,7 @@ impl<S: OutboxRepository> Engine<S> {
         }
         self.lost.extend(lanes);
         if matches!(self.broker, Broker::Open) {
-            self.purge(None);
+            self.abandon(None);
         }
     }
 }

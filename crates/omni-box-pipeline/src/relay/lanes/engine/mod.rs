@@ -1,8 +1,8 @@
 //! The relay in mode `lanes`: fetch, publish, mark and heartbeat overlap; one task decides.
 
 mod batch;
+mod broker;
 mod lease;
-mod outage;
 
 use std::collections::HashSet;
 use std::future::{Future, pending};
@@ -19,12 +19,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::builder::Settings;
 use super::flight::Flight;
-use super::lanes::OwnedLanes;
-use super::pace::Pace;
-use super::verdict::RejectionPolicy;
+use super::owned::OwnedLanes;
 use crate::gate::Gate;
+use crate::relay::deadline::FAREWELL;
+use crate::relay::polling::Polling;
+use crate::relay::settings::Settings;
+use crate::relay::verdict::RejectionPolicy;
+use crate::relay::wakeup::wait;
 
 /// Outcomes wait this long for company before they are written, unless nothing else is in flight.
 const SETTLE_LINGER: Duration = Duration::from_millis(10);
@@ -32,8 +34,6 @@ const SETTLE_LINGER: Duration = Duration::from_millis(10);
 const RENEW_ON_WAKE: Duration = Duration::from_millis(500);
 /// Batches in flight at once.
 const BATCHES_IN_FLIGHT: usize = 3;
-/// How long the last settlement and the hand-over of leases may take.
-pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// One thing that runs beside the loop, at most once at a time.
 type Op<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
@@ -50,7 +50,7 @@ async fn done<T>(op: &mut Op<T>) -> T {
 enum Broker {
     Open,
     /// Everything in flight is being given up; then it is closed until this time, or open.
-    Purging(Option<Instant>),
+    Abandoning(Option<Instant>),
     /// The same since this time, as nothing was acknowledged any more; it is asked first whether the fault is its own.
     Stalled(Instant),
     /// Is asked again at this time.
@@ -58,7 +58,7 @@ enum Broker {
     Checking,
 }
 
-enum Event {
+enum Signal {
     Cancelled,
     Fetched(Fetched),
     Submitted,
@@ -89,18 +89,18 @@ enum LeaseAnswer {
     Left { result: Result<()> },
 }
 
-pub(super) struct Engine<S> {
+pub(crate) struct Engine<S> {
     store: S,
     publisher: Arc<dyn EventPublisher>,
     settings: Settings,
     owner: OwnerId,
     owned: OwnedLanes,
     flight: Flight,
-    pace: Pace,
+    polling: Polling,
     wakeup: Option<Box<dyn Wakeup>>,
     reporter: Reporter,
-    reports: mpsc::UnboundedReceiver<DeliveryReport>,
-    inbox: Vec<DeliveryReport>,
+    incoming: mpsc::UnboundedReceiver<DeliveryReport>,
+    reports: Vec<DeliveryReport>,
 
     fetching: Op<Fetched>,
     submitting: Op<()>,
@@ -123,7 +123,7 @@ pub(super) struct Engine<S> {
 }
 
 impl<S: OutboxRepository> Engine<S> {
-    pub(super) fn new(store: S, publisher: Arc<dyn EventPublisher>, settings: Settings) -> Result<Self> {
+    pub(crate) fn new(store: S, publisher: Arc<dyn EventPublisher>, settings: Settings) -> Result<Self> {
         if store.lanes().is_none() {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -133,16 +133,16 @@ impl<S: OutboxRepository> Engine<S> {
         let now = Instant::now();
         let one_per_key = publisher.send_order() == SendOrder::OnePerKey
             || settings.judge.rejection == RejectionPolicy::HoldKey;
-        let (reporter, reports) = Reporter::channel();
+        let (reporter, incoming) = Reporter::channel();
         Ok(Self {
             owner: OwnerId::generate(),
             owned: OwnedLanes::default(),
             flight: Flight::new(settings.judge, one_per_key),
-            pace: Pace::new(settings.poll_shortest, settings.poll_longest, now),
+            polling: Polling::new(settings.poll_shortest, settings.poll_longest, now),
             wakeup: store.wakeup(),
             reporter,
-            reports,
-            inbox: Vec::new(),
+            incoming,
+            reports: Vec::new(),
             fetching: None,
             submitting: None,
             settling: None,
@@ -166,47 +166,47 @@ impl<S: OutboxRepository> Engine<S> {
         })
     }
 
-    pub(super) async fn run(mut self, shutdown: CancellationToken) -> Result<()> {
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<()> {
         tracing::info!(worker_id = %self.settings.worker_id, owner = %self.owner, "relay started");
         loop {
             // before anything is begun: what was fetched may have come together with the stop
             if self.stopping.is_none() && shutdown.is_cancelled() {
-                self.take(Event::Cancelled);
+                self.take(Signal::Cancelled);
             }
             let now = Instant::now();
             if self.stopping.is_some_and(|deadline| now >= deadline || self.is_drained()) {
                 break;
             }
             let tick = self.start_what_can(now);
-            let is_quiet = self.pace.is_quiet();
-            let event = tokio::select! {
-                () = shutdown.cancelled(), if self.stopping.is_none() => Event::Cancelled,
-                fetched = done(&mut self.fetching) => Event::Fetched(fetched),
-                () = done(&mut self.submitting) => Event::Submitted,
-                _ = self.reports.recv_many(&mut self.inbox, 10_000) => Event::Reported,
-                written = done(&mut self.settling) => Event::Settled(written),
-                answer = done(&mut self.leasing) => Event::Lease(answer),
-                result = done(&mut self.recovering) => Event::Broker(result),
-                () = wait(&mut self.wakeup), if is_quiet => Event::Woken,
-                () = sleep_until(tick) => Event::Tick,
+            let is_quiet = self.polling.is_quiet();
+            let signal = tokio::select! {
+                () = shutdown.cancelled(), if self.stopping.is_none() => Signal::Cancelled,
+                fetched = done(&mut self.fetching) => Signal::Fetched(fetched),
+                () = done(&mut self.submitting) => Signal::Submitted,
+                _ = self.incoming.recv_many(&mut self.reports, 10_000) => Signal::Reported,
+                written = done(&mut self.settling) => Signal::Settled(written),
+                answer = done(&mut self.leasing) => Signal::Lease(answer),
+                result = done(&mut self.recovering) => Signal::Broker(result),
+                () = wait(&mut self.wakeup), if is_quiet => Signal::Woken,
+                () = sleep_until(tick) => Signal::Tick,
             };
-            self.take(event);
+            self.take(signal);
         }
         self.farewell().await
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, signal: Signal) {
         let now = Instant::now();
-        match event {
-            Event::Cancelled => self.stop(self.settings.drain_deadline, Ok(())),
-            Event::Fetched(fetched) => self.take_fetched(fetched, now),
-            Event::Tick => {}
-            Event::Submitted | Event::Reported => self.take_reports(now),
-            Event::Settled(written) => self.take_written(written, now),
-            Event::Lease(answer) => self.take_lease(answer, now),
-            Event::Broker(result) => self.take_broker(result, now),
-            Event::Woken => {
-                self.pace.woken(now);
+        match signal {
+            Signal::Cancelled => self.stop(self.settings.drain_deadline, Ok(())),
+            Signal::Fetched(fetched) => self.take_fetched(fetched, now),
+            Signal::Tick => {}
+            Signal::Submitted | Signal::Reported => self.take_reports(now),
+            Signal::Settled(written) => self.take_written(written, now),
+            Signal::Lease(answer) => self.take_lease(answer, now),
+            Signal::Broker(result) => self.take_broker(result, now),
+            Signal::Woken => {
+                self.polling.woken(now);
                 // perhaps another relay has given lanes back
                 self.lease_due = self.lease_due.min(self.lease_asked + RENEW_ON_WAKE);
             }
@@ -295,11 +295,4 @@ impl<S: OutboxRepository> Engine<S> {
 /// The store's lanes; that it has some was checked when the engine was made.
 fn lanes<S: OutboxRepository>(store: &S) -> &dyn OrderedLanes {
     store.lanes().expect("a store's capabilities do not change")
-}
-
-pub(super) async fn wait(wakeup: &mut Option<Box<dyn Wakeup>>) {
-    match wakeup {
-        Some(wakeup) => wakeup.wait().await,
-        None => pending().await,
-    }
 }

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, DeliveryMode, Error, ErrorKind, Event, EventId, EventPublisher, FailureClass, FetchFilters,
-    LeaseRequest, OutboxMetrics, OutboxRepository, OwnerId, Reporter, Result, RetryPolicy, SendOrder,
-    WorkerId,
+    BatchSize, DeliveryMode, Error, ErrorKind, Event, EventId, EventPublisher, FetchFilters, LeaseRequest,
+    OutboxMetrics, OutboxRepository, OwnerId, Reporter, Result, RetryPolicy, SendOrder, WorkerId,
 };
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::builder::{Publisher, Settings};
 use super::deadline::within;
-use super::flight::Flight;
-use super::lanes::OwnedLanes;
+use super::lanes::flight::Flight;
+use super::lanes::owned::OwnedLanes;
+use super::mode::unavailable;
+use super::settings::Settings;
+use super::shared::Publisher;
 use super::verdict::RejectionPolicy;
-use crate::gate::Gate;
 use crate::settings::misconfigured;
 
 /// What became of a batch.
@@ -201,10 +201,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             )),
             DeliveryMode::Lanes => self.publish_lanes(&mut owned, worker_id, batch_size, stop).await,
             DeliveryMode::Rows => self.publish_rows(worker_id, batch_size, filters, stop).await,
-            mode => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("delivery mode {mode} is not available in this version; use lanes or rows"),
-            )),
+            mode => Err(unavailable(mode)),
         }
     }
 
@@ -352,29 +349,4 @@ fn late() -> Error {
 
 fn cancelled() -> Error {
     Error::new(ErrorKind::Closed, "cancelled before the batch was acknowledged")
-}
-
-/// Asks for the delivery mode, waiting out an outage. `None`: cancelled meanwhile.
-pub(super) async fn delivery_mode<S: OutboxRepository>(
-    store: &S,
-    settings: &Settings,
-    shutdown: &CancellationToken,
-) -> Result<Option<DeliveryMode>> {
-    let mut gate = Gate::new("database", settings.outage_retry);
-    loop {
-        match within(settings.lease_ttl, store.delivery_mode()).await {
-            Ok(mode) => {
-                gate.open();
-                return Ok(Some(mode));
-            }
-            Err(error) if error.class() == FailureClass::Permanent => return Err(error),
-            Err(error) => {
-                let delay = gate.close(&error);
-                tokio::select! {
-                    () = sleep(delay) => {}
-                    () = shutdown.cancelled() => return Ok(None),
-                }
-            }
-        }
-    }
 }

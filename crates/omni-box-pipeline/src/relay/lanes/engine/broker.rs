@@ -3,9 +3,9 @@
 use omni_box_core::{DeliveryReport, Error, ErrorKind, Event as _, OutboxRepository, Reporter, Result};
 use tokio::time::Instant;
 
-use super::super::deadline::within;
-use super::super::verdict::ends_relay;
-use super::{Broker, Engine, FAREWELL};
+use super::{Broker, Engine};
+use crate::relay::deadline::{FAREWELL, within};
+use crate::relay::verdict::ends_relay;
 
 impl<S: OutboxRepository> Engine<S> {
     pub(super) fn start_broker(&mut self, now: Instant) -> Option<Instant> {
@@ -32,13 +32,13 @@ impl<S: OutboxRepository> Engine<S> {
     fn close_broker(&mut self, error: &Error, now: Instant) {
         if matches!(self.broker, Broker::Open) {
             let retry = now + self.broker_gate.close(error);
-            self.purge(Some(retry));
+            self.abandon(Some(retry));
         }
     }
 
     /// Gives up everything in flight: what was not acknowledged is read again, from the first, after `retry`.
-    pub(super) fn purge(&mut self, retry: Option<Instant>) {
-        self.broker = Broker::Purging(retry);
+    pub(super) fn abandon(&mut self, retry: Option<Instant>) {
+        self.broker = Broker::Abandoning(retry);
         self.submitting = None;
         let publisher = self.publisher.clone();
         self.recovering = Some(Box::pin(async move {
@@ -77,11 +77,11 @@ impl<S: OutboxRepository> Engine<S> {
 
     pub(super) fn take_broker(&mut self, result: Result<()>, now: Instant) {
         match (self.broker, result) {
-            (Broker::Purging(retry), _) => {
+            (Broker::Abandoning(retry), _) => {
                 self.take_last_reports();
                 self.forget_unreported();
                 self.broker = retry.map_or(Broker::Open, Broker::Closed);
-                self.pace.woken(now);
+                self.polling.woken(now);
             }
             (Broker::Stalled(since), answer) => {
                 self.take_last_reports();
@@ -100,7 +100,7 @@ impl<S: OutboxRepository> Engine<S> {
             // a trial: the gate opens when the broker takes something
             Ok(()) => {
                 self.broker = Broker::Open;
-                self.pace.woken(now);
+                self.polling.woken(now);
             }
             Err(error) if ends_relay(&error) => self.stop(FAREWELL, Err(error)),
             Err(error) => self.broker = Broker::Closed(now + self.broker_gate.close(&error)),
@@ -109,10 +109,10 @@ impl<S: OutboxRepository> Engine<S> {
 
     /// What was acknowledged before the purge counts; the reports of this generation end here.
     pub(super) fn take_last_reports(&mut self) {
-        let (reporter, reports) = Reporter::channel();
+        let (reporter, incoming) = Reporter::channel();
         self.reporter = reporter;
-        let mut old = std::mem::replace(&mut self.reports, reports);
-        let mut last = std::mem::take(&mut self.inbox);
+        let mut old = std::mem::replace(&mut self.incoming, incoming);
+        let mut last = std::mem::take(&mut self.reports);
         while let Ok(report) = old.try_recv() {
             last.push(report);
         }
@@ -124,14 +124,14 @@ impl<S: OutboxRepository> Engine<S> {
     /// Takes in every report that is there. What a submission has reported by its end counts before anything else is sent: a
     /// key that it stopped may have more that is ready.
     pub(super) fn take_reports(&mut self, now: Instant) {
-        while let Ok(report) = self.reports.try_recv() {
-            self.inbox.push(report);
+        while let Ok(report) = self.incoming.try_recv() {
+            self.reports.push(report);
         }
-        if self.inbox.is_empty() {
+        if self.reports.is_empty() {
             return;
         }
         self.last_progress = now;
-        for report in std::mem::take(&mut self.inbox) {
+        for report in std::mem::take(&mut self.reports) {
             if let Some(error) = self.note(report) {
                 self.close_broker(&error, now);
             }

@@ -14,7 +14,7 @@ const SETTLED_AFTER: Duration = Duration::from_millis(100);
 /// is found the interval doubles up to the longest; so events of transactions that were open when "idle" was announced, and
 /// those of foreign writers, are found soon.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Polling {
     shortest: Duration,
     longest: Duration,
     interval: Duration,
@@ -25,7 +25,7 @@ pub(super) struct Pace {
     announced: Activity,
 }
 
-impl Pace {
+impl Polling {
     pub(super) fn new(shortest: Duration, longest: Duration, now: Instant) -> Self {
         Self {
             shortest,

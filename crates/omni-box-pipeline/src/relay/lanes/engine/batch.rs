@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use omni_box_core::{Lease, OutboxRepository, Settled};
 use tokio::time::Instant;
 
-use super::super::deadline::within;
 use super::{BATCHES_IN_FLIGHT, Broker, Engine, Fetched, SETTLE_LINGER, Written, lanes};
+use crate::relay::deadline::within;
 
 impl<S: OutboxRepository> Engine<S> {
     pub(super) fn start_fetch(&mut self, now: Instant) -> Option<Instant> {
@@ -19,7 +19,7 @@ impl<S: OutboxRepository> Engine<S> {
         if !is_open || !has_room || self.owned.is_empty() || !self.owned.is_valid(now) {
             return None;
         }
-        let due = self.pace.next().max(self.database_retry);
+        let due = self.polling.next().max(self.database_retry);
         if now < due {
             return Some(due);
         }
@@ -46,7 +46,7 @@ impl<S: OutboxRepository> Engine<S> {
         };
         self.database_gate.open();
         let may_have_more = self.owned.fetched(&plan, &events);
-        self.pace.fetched(events.len(), may_have_more, now);
+        self.polling.fetched(events.len(), may_have_more, now);
         if !matches!(self.broker, Broker::Open) || self.stopping.is_some() {
             return;
         }
@@ -125,7 +125,7 @@ impl<S: OutboxRepository> Engine<S> {
                 self.flight.settled(&settlement, self.fetches);
                 self.lose(lost);
                 if self.flight.sent() == 0 {
-                    self.pace.freed(now);
+                    self.polling.freed(now);
                 }
             }
             Err(error) => {

@@ -17,23 +17,23 @@ struct Owned {
 
 /// Owned lanes. The local clock only ever shortens a lease: it is counted from before the request was sent.
 #[derive(Debug, Default)]
-pub(super) struct OwnedLanes {
+pub(crate) struct OwnedLanes {
     lanes: BTreeMap<LaneId, Owned>,
     valid_until: Option<Instant>,
 }
 
 /// What a lease call changed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
+pub(crate) struct Change {
     /// Lanes that are new here.
-    pub(super) gained: usize,
+    pub(crate) gained: usize,
     /// Lanes that somebody else took.
-    pub(super) lost: Vec<LaneId>,
+    pub(crate) lost: Vec<LaneId>,
 }
 
 impl OwnedLanes {
     /// Takes in the answer to a lease request sent at `asked`; lanes above the fair share begin to drain.
-    pub(super) fn renewed(&mut self, share: &LaneShare, asked: Instant, ttl: Duration) -> Change {
+    pub(crate) fn renewed(&mut self, share: &LaneShare, asked: Instant, ttl: Duration) -> Change {
         self.valid_until = Some(asked + ttl);
         let answer: HashMap<LaneId, i64> =
             share.leases.iter().map(|lease| (lease.lane, lease.epoch)).collect();
@@ -61,50 +61,50 @@ impl OwnedLanes {
     }
 
     /// Whether events of a lane may be sent now.
-    pub(super) fn may_send(&self, lane: LaneId, now: Instant) -> bool {
+    pub(crate) fn may_send(&self, lane: LaneId, now: Instant) -> bool {
         self.is_valid(now) && self.lanes.contains_key(&lane)
     }
 
     /// Whether the leases are valid by the local clock.
-    pub(super) fn is_valid(&self, now: Instant) -> bool {
+    pub(crate) fn is_valid(&self, now: Instant) -> bool {
         self.valid_until.is_some_and(|until| now < until)
     }
 
     /// Lets the leases be valid no longer, until they are renewed.
-    pub(super) fn expire(&mut self) {
+    pub(crate) fn expire(&mut self) {
         self.valid_until = None;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
     }
 
     /// All leases.
-    pub(super) fn leases(&self) -> Vec<Lease> {
+    pub(crate) fn leases(&self) -> Vec<Lease> {
         self.lanes.iter().map(|(lane, owned)| Lease { lane: *lane, epoch: owned.epoch }).collect()
     }
 
     /// The lease of one lane.
-    pub(super) fn lease(&self, lane: LaneId) -> Option<Lease> {
+    pub(crate) fn lease(&self, lane: LaneId) -> Option<Lease> {
         self.lanes.get(&lane).map(|owned| Lease { lane, epoch: owned.epoch })
     }
 
     /// Leases of lanes that drain and have nothing in flight.
-    pub(super) fn drained(&self, in_flight: impl Fn(LaneId) -> usize) -> Vec<Lease> {
+    pub(crate) fn drained(&self, in_flight: impl Fn(LaneId) -> usize) -> Vec<Lease> {
         let drained = self.lanes.iter().filter(|(lane, owned)| owned.draining && in_flight(**lane) == 0);
         drained.map(|(lane, owned)| Lease { lane: *lane, epoch: owned.epoch }).collect()
     }
 
-    pub(super) fn remove(&mut self, lane: LaneId) {
+    pub(crate) fn remove(&mut self, lane: LaneId) {
         self.lanes.remove(&lane);
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// How much to read of each lane: lanes that filled their last limit share what the others leave.
-    pub(super) fn plan(&self, limit: u32) -> Vec<LaneRead> {
+    pub(crate) fn plan(&self, limit: u32) -> Vec<LaneRead> {
         let open: Vec<(&LaneId, &Owned)> = self.lanes.iter().filter(|(_, owned)| !owned.draining).collect();
         if open.is_empty() || limit == 0 {
             return Vec::new();
@@ -124,7 +124,7 @@ impl OwnedLanes {
     }
 
     /// Notes what a fetch found. Returns whether some lane may have more.
-    pub(super) fn fetched(&mut self, plan: &[LaneRead], events: &[LaneEvent]) -> bool {
+    pub(crate) fn fetched(&mut self, plan: &[LaneRead], events: &[LaneEvent]) -> bool {
         let mut found: HashMap<LaneId, u32> = HashMap::new();
         for event in events {
             *found.entry(event.lane).or_default() += 1;

@@ -15,7 +15,7 @@ use omni_box_core::{
 };
 use tokio::time::Instant;
 
-use super::verdict::{Judge, Verdict};
+use crate::relay::verdict::{Judge, ReportVerdict};
 
 /// An event between its fetch and its mark.
 #[derive(Debug)]
@@ -47,14 +47,14 @@ struct Block {
 
 /// A report that matters to somebody outside the books.
 #[derive(Debug)]
-pub(super) struct Noted {
-    pub(super) event: Arc<OutboxEvent>,
-    pub(super) status: &'static str,
-    pub(super) sent_at: Instant,
+pub(crate) struct Noted {
+    pub(crate) event: Arc<OutboxEvent>,
+    pub(crate) status: &'static str,
+    pub(crate) sent_at: Instant,
 }
 
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(crate) struct Flight {
     judge: Judge,
     one_per_key: bool,
     entries: HashMap<EventId, Entry>,
@@ -76,7 +76,7 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    pub(super) fn new(judge: Judge, one_per_key: bool) -> Self {
+    pub(crate) fn new(judge: Judge, one_per_key: bool) -> Self {
         Self {
             judge,
             one_per_key,
@@ -96,43 +96,43 @@ impl Flight {
     }
 
     /// Events in flight, in any state.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Payload bytes in flight.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Events handed to the publisher and not reported.
-    pub(super) fn sent(&self) -> usize {
+    pub(crate) fn sent(&self) -> usize {
         self.sent
     }
 
     /// Those that were handed to the publisher by a time and are not reported.
-    pub(super) fn sent_by(&self, time: Instant) -> Vec<EventId> {
+    pub(crate) fn sent_by(&self, time: Instant) -> Vec<EventId> {
         let is_old = |entry: &Entry| matches!(entry.state, State::Sent(sent_at) if sent_at <= time);
         self.entries.iter().filter(|(_, entry)| is_old(entry)).map(|(id, _)| *id).collect()
     }
 
     /// Events of a lane in flight.
-    pub(super) fn of_lane(&self, lane: LaneId) -> usize {
+    pub(crate) fn of_lane(&self, lane: LaneId) -> usize {
         self.per_lane.get(&lane).copied().unwrap_or(0)
     }
 
     /// What a fetch must leave out.
-    pub(super) fn ids(&self) -> Vec<EventId> {
+    pub(crate) fn ids(&self) -> Vec<EventId> {
         self.entries.keys().copied().collect()
     }
 
     /// Whether fetch number `fetch` began before the last reset, and so left out what was forgotten then.
-    pub(super) fn is_stale(&self, fetch: u64) -> bool {
+    pub(crate) fn is_stale(&self, fetch: u64) -> bool {
         fetch <= self.stale_fetches
     }
 
     /// Takes in what fetch number `fetch` returned, in its order.
-    pub(super) fn admit(&mut self, fetch: u64, events: Vec<LaneEvent>) {
+    pub(crate) fn admit(&mut self, fetch: u64, events: Vec<LaneEvent>) {
         if self.is_stale(fetch) {
             return;
         }
@@ -170,7 +170,7 @@ impl Flight {
     }
 
     /// Hands out what may be sent now, in order. `owned` says whether a lane is still ours.
-    pub(super) fn take_ready(
+    pub(crate) fn take_ready(
         &mut self,
         now: Instant,
         owned: impl Fn(LaneId) -> bool,
@@ -189,7 +189,7 @@ impl Flight {
         events
     }
 
-    pub(super) fn has_ready(&self) -> bool {
+    pub(crate) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
@@ -197,11 +197,11 @@ impl Flight {
     ///
     /// # Errors
     /// When the broker cannot be used: the caller purges it and calls [`Flight::reset`].
-    pub(super) fn report(&mut self, report: DeliveryReport) -> Result<Option<Noted>, Error> {
+    pub(crate) fn report(&mut self, report: DeliveryReport) -> Result<Option<Noted>, Error> {
         let Some(entry) = self.entries.get_mut(&report.id) else { return Ok(None) };
         let State::Sent(sent_at) = entry.state else { return Ok(None) };
         let verdict = self.judge.judge(&entry.event, report.result);
-        if let Verdict::Unavailable(error) = verdict {
+        if let ReportVerdict::Unavailable(error) = verdict {
             // stays "sent": reset forgets it, and the next fetch brings it back
             return Err(error);
         }
@@ -212,7 +212,7 @@ impl Flight {
         let (lane, seq, was_head) = (entry.lane, entry.seq, entry.is_held_head);
         let key = key_of(lane, &event);
         let status = match verdict {
-            Verdict::Published => {
+            ReportVerdict::Published => {
                 if !self.closed_topics.is_empty() && self.closed_topics.remove(event.topic()) {
                     tracing::info!(topic = event.topic(), "topic available again");
                 }
@@ -220,7 +220,7 @@ impl Flight {
                 self.release_behind(key, was_head);
                 "published"
             }
-            Verdict::Failed(failure) => {
+            ReportVerdict::Failed(failure) => {
                 if failure.attempt == Attempt::Free && self.closed_topics.insert(event.topic().to_owned()) {
                     tracing::warn!(
                         topic = event.topic(),
@@ -230,7 +230,7 @@ impl Flight {
                 }
                 self.record_failure(&event, key, seq, was_head, failure)
             }
-            Verdict::Unavailable(_) => unreachable!("returned above"),
+            ReportVerdict::Unavailable(_) => unreachable!("returned above"),
         };
         Ok(Some(Noted { event, status, sent_at }))
     }
@@ -304,12 +304,12 @@ impl Flight {
     }
 
     /// When the oldest outcome that is not written yet came in.
-    pub(super) fn outgoing_since(&self) -> Option<Instant> {
+    pub(crate) fn outgoing_since(&self) -> Option<Instant> {
         self.outgoing_since
     }
 
     /// How many outcomes wait to be written.
-    pub(super) fn outgoing(&self) -> usize {
+    pub(crate) fn outgoing(&self) -> usize {
         self.outgoing.completed.len()
             + self.outgoing.followers.len()
             + self.outgoing.holds.len()
@@ -318,7 +318,7 @@ impl Flight {
 
     /// Takes what is to be written, with the lanes it concerns. A hold waits until nothing of its key is in the publisher's
     /// hands, so that its head is the first that did not arrive; its followers wait with it.
-    pub(super) fn take_settlement(&mut self) -> (LaneSettlement, HashSet<LaneId>) {
+    pub(crate) fn take_settlement(&mut self) -> (LaneSettlement, HashSet<LaneId>) {
         self.outgoing_since = None;
         let mut settlement = std::mem::take(&mut self.outgoing);
         if !self.failed.is_empty() {
@@ -354,7 +354,7 @@ impl Flight {
     }
 
     /// Forgets what was written; `fetch` is the number of the latest fetch that has begun.
-    pub(super) fn settled(&mut self, settlement: &LaneSettlement, fetch: u64) {
+    pub(crate) fn settled(&mut self, settlement: &LaneSettlement, fetch: u64) {
         let holds = settlement.holds.iter().map(|hold| &hold.id);
         for entry in settlement.followers.iter().chain(holds).filter_map(|id| self.entries.get(id)) {
             let block = key_of(entry.lane, &entry.event).and_then(|key| self.blocked.get_mut(&key));
@@ -376,7 +376,7 @@ impl Flight {
 
     /// Forgets everything that has no outcome yet, after the publisher was purged: the table brings it back. `fetch` is the
     /// number of the latest fetch that has begun; what it finds is not admitted any more.
-    pub(super) fn reset(&mut self, fetch: u64) {
+    pub(crate) fn reset(&mut self, fetch: u64) {
         self.stale_fetches = fetch;
         self.ready.clear();
         self.queues.clear();
@@ -393,7 +393,7 @@ impl Flight {
     }
 
     /// Forgets what was not handed to the publisher yet: somebody else will send it.
-    pub(super) fn forget_unsent(&mut self) {
+    pub(crate) fn forget_unsent(&mut self) {
         self.ready.clear();
         self.queues.clear();
         let unsent: Vec<EventId> = self
@@ -408,7 +408,7 @@ impl Flight {
     }
 
     /// Forgets a lane that is somebody else's now. Only after [`Flight::reset`].
-    pub(super) fn forget_lane(&mut self, lane: LaneId) {
+    pub(crate) fn forget_lane(&mut self, lane: LaneId) {
         let ids: Vec<EventId> =
             self.entries.iter().filter(|(_, entry)| entry.lane == lane).map(|(id, _)| *id).collect();
         for id in &ids {

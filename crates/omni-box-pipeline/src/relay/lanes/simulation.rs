@@ -11,7 +11,7 @@ use omni_box_core::{
 use tokio::time::Instant;
 
 use super::flight::Flight;
-use super::verdict::{Judge, RejectionPolicy};
+use crate::relay::verdict::{Judge, RejectionPolicy};
 
 const LANE: LaneId = LaneId::new(0);
 

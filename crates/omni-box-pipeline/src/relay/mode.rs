@@ -1,0 +1,42 @@
+//! The delivery mode that a table is in.
+
+use omni_box_core::{DeliveryMode, Error, ErrorKind, FailureClass, OutboxRepository, Result};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::deadline::within;
+use super::settings::Settings;
+use crate::gate::Gate;
+
+/// Asks for the delivery mode, waiting out an outage. `None`: cancelled meanwhile.
+pub(super) async fn delivery_mode<S: OutboxRepository>(
+    store: &S,
+    settings: &Settings,
+    shutdown: &CancellationToken,
+) -> Result<Option<DeliveryMode>> {
+    let mut gate = Gate::new("database", settings.outage_retry);
+    loop {
+        match within(settings.lease_ttl, store.delivery_mode()).await {
+            Ok(mode) => {
+                gate.open();
+                return Ok(Some(mode));
+            }
+            Err(error) if error.class() == FailureClass::Permanent => return Err(error),
+            Err(error) => {
+                let delay = gate.close(&error);
+                tokio::select! {
+                    () = sleep(delay) => {}
+                    () = shutdown.cancelled() => return Ok(None),
+                }
+            }
+        }
+    }
+}
+
+/// A mode that no engine serves.
+pub(super) fn unavailable(mode: DeliveryMode) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("delivery mode {mode} is not available in this version; use lanes or rows"),
+    )
+}
