@@ -4,6 +4,7 @@
 //! - [`MemoryStore`]: a store in memory, with transactions.
 //! - [`MemoryBroker`]: a broker in memory, with its publisher and consumers.
 //! - [`FaultPlan`]: faults in any store or broker, by [`Faulty`], [`FaultyPublisher`] and [`FaultyConsumer`].
+//! - [`TcpProxy`]: a network's faults between a program and its server.
 //! - [`assert_enqueued`] and [`assert_one_effect`]: what an application's tests say about it.
 //!
 //! A handler of `InboxContext<'_, PgStore>` is tested with [`MemoryBroker`] and a real database: the runner takes the broker's consumer
@@ -25,6 +26,7 @@ mod clock;
 mod enqueued;
 mod fault;
 mod memory;
+mod proxy;
 
 pub use assert::{ExpectedEvent, assert_enqueued, assert_one_effect};
 pub use broker::{MemoryBroker, MemoryConsumer, MemoryPublisher, MemoryTransaction, NewMessage};
@@ -32,3 +34,4 @@ pub use clock::TestClock;
 pub use enqueued::{EnqueuedEvents, OutboxById};
 pub use fault::{FaultPlan, FaultTrigger, Faulty, FaultyConsumer, FaultyPublisher, Operation};
 pub use memory::{MemoryConn, MemoryStore, MemoryStoreBuilder, MemoryTx};
+pub use proxy::TcpProxy;

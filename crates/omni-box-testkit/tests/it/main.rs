@@ -8,3 +8,4 @@ mod enqueue;
 mod events;
 mod faults;
 mod memory;
+mod proxy;
