@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::{Clock, SystemClock};
+use crate::error::Result;
+use crate::event::{Event, InboxEvent, NewInboxEvent, NewOutboxEvent, OutboxEvent};
+use crate::id::WorkerId;
 use crate::limits::EventLimits;
-use crate::{
-    Clock, Event, InboxEvent, NewInboxEvent, NewOutboxEvent, OutboxEvent, Result, SystemClock, WorkerId,
-};
 
 /// Builds events within limits, and is the one place that changes where an event is in its life.
 ///

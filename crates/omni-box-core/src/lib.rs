@@ -4,56 +4,48 @@
 //! must promise. It talks to no database and no broker: adapters (`omni-box-postgres`, `omni-box-kafka`, your own)
 //! implement its traits, and `omni-box-pipeline` runs on them.
 
-mod broker;
-mod clock;
-mod converter;
+pub mod broker;
+pub mod clock;
 mod domain;
 mod error;
-mod event;
-mod handler;
+pub mod event;
+pub mod handler;
 mod hidden;
-mod id;
-mod inbound;
+pub mod id;
 mod limits;
-mod metrics;
-mod retry;
-mod store;
-mod tracker;
-mod wake;
+pub mod message;
+pub mod metrics;
+pub mod retry;
+pub mod store;
 
 pub use broker::{
-    AckHandle, AssignedPartition, DeliveryReport, EventConsumer, EventPublisher, NullAckHandle, Reporter,
-    SendOrder,
+    AckHandle, AssignedPartition, DeliveryReport, EventConsumer, EventPublisher, NullAckHandle,
+    OffsetTracker, Reporter, SendOrder,
 };
 pub use clock::{Clock, SystemClock};
-pub use converter::{
-    Encoded, EnvelopeEventConverter, EventConverter, RawEventConverter, SchemaVersionedConverter,
-    message_headers,
-};
 pub use domain::OmniBoxDomainService;
 pub use error::{Error, ErrorKind, FailureClass, Result};
 pub use event::{
-    Event, EventContent, EventStatus, Headers, InboxEvent, InboxRecord, Lifecycle, LifecycleRecord, Lock,
-    NewInboxEvent, NewOutboxEvent, OutboxEvent, OutboxRecord, Payload, SourcePosition,
+    Attempt, ClaimToken, Event, EventContent, EventSchema, EventStatus, Failure, FetchFilters, Headers,
+    InboxEvent, InboxRecord, Lifecycle, LifecycleRecord, Lock, NewInboxEvent, NewOutboxEvent, OutboxEvent,
+    OutboxRecord, Payload, Retry, SchemaRegistry, SchemaRegistryBuilder, SourcePosition, Upcast,
 };
-pub use event::{EventSchema, SchemaRegistry, SchemaRegistryBuilder, Upcast};
 pub use handler::{
-    Attempt, EventFn, FromRef, HandlerError, HandlerOutcome, InboxContext, InboxHandler, IntoHandlerResult,
+    EventFn, FromRef, HandlerError, HandlerOutcome, InboxContext, InboxHandler, IntoHandlerResult,
     PermanentError, State, TransientError,
 };
 pub use id::{BatchSize, ConsumerGroup, EventId, LaneId, OwnerId, WorkerId};
-pub use inbound::{
-    DecodeError, DefaultMessageDecoder, InboundMessage, MessageDecoder, QuarantinedMessage, TopicPartition,
-};
 pub use limits::EventLimits;
+pub use message::{
+    ConverterFn, DecodeError, DecoderFn, DefaultMessageDecoder, Encoded, EnvelopeEventConverter,
+    EventConverter, InboundMessage, MessageDecoder, QuarantinedMessage, RawEventConverter,
+    SchemaVersionedConverter, TopicPartition, converter_fn, decoder_fn, message_headers,
+};
 pub use metrics::{InboxMetrics, NoMetrics, OutboxMetrics};
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use store::{
-    Activity, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, EventRepository,
-    Failure, FetchFilters, InboxRepository, InboxSettlement, KeyRef, LaneEvent, LaneHold, LaneRead,
-    LaneSettlement, LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxRepository, PartitionEnd, Received,
-    RetentionPolicies, Retry, Savepoints, Settled, Store, Wakeup,
+    Activity, BulkOperations, Created, DeliveryMode, DistributedLocking, EventRepository, EventView,
+    InboxExt, InboxRepository, InboxSettlement, IntoOutboxEvent, KeyRef, LaneEvent, LaneHold, LaneRead,
+    LaneSettlement, LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxExt, OutboxRepository, PartitionEnd,
+    Received, RetentionPolicies, Savepoints, Settled, Store, Waiter, Wake, Wakeup,
 };
-pub use store::{EventView, InboxExt, IntoOutboxEvent, OutboxExt};
-pub use tracker::OffsetTracker;
-pub use wake::{Waiter, Wake};

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// How randomness is mixed into a delay, so that many workers do not come back at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

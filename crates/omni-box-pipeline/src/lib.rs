@@ -5,7 +5,7 @@ mod inbox;
 mod layer;
 mod outcome;
 mod relay;
-mod router;
+pub mod router;
 mod settings;
 mod transact;
 mod workers;

@@ -23,8 +23,6 @@ pub(super) const KNOWN: &[Known] = &[
     Known { package: "custom-storage", modules: &["inbox", "store", "table"] },
     Known { package: "omni-box-conformance", modules: &["model::inbox::case", "model::inbox::transaction"] },
     Known { package: "omni-box-conformance", modules: &["model::lanes::case", "model::lanes::writer"] },
-    Known { package: "omni-box-core", modules: &["domain", "event", "handler", "inbound", "store"] },
-    Known { package: "omni-box-core", modules: &["store::capability", "store::repository"] },
     Known { package: "omni-box-harness", modules: &["judge::delivery", "judge::order"] },
     Known {
         package: "omni-box-harness",

@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Headers, Payload};
+use crate::error::{Error, Result};
 use crate::hidden::Hidden;
 use crate::limits::{EventLimits, check_optional, check_text, fits};
-use crate::{Error, Result};
 
 /// Version of an event that names none; what [`EnvelopeEventConverter`](crate::EnvelopeEventConverter) writes for it.
 pub(super) const DEFAULT_VERSION: &str = "1.0.0";

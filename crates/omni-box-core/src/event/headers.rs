@@ -7,8 +7,8 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::error::{Error, Result};
 use crate::limits::EventLimits;
-use crate::{Error, Result};
 
 /// Header names that omni-box sets itself from an event's fields.
 pub(crate) const RESERVED: [&str; 6] =

@@ -5,10 +5,11 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Event, EventContent, Lifecycle, sealed};
+use super::{Event, EventContent, FetchFilters, Lifecycle, sealed};
+use crate::error::{Error, Result};
 use crate::hidden::Hidden;
+use crate::id::{ConsumerGroup, EventId};
 use crate::limits::{EventLimits, check_max_attempts, check_text, fits};
-use crate::{ConsumerGroup, Error, EventId, FetchFilters, Result};
 
 /// A received message, stored once per `(message_id, consumer_group)`.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,8 +6,10 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::{ClaimToken, Failure, Retry};
+use crate::error::{Error, Result};
+use crate::id::WorkerId;
 use crate::limits::cut_error;
-use crate::{ClaimToken, Error, Failure, Result, Retry, WorkerId};
 
 /// Status of an event, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,6 +1,9 @@
 //! Events: what they carry, where they are in their life, and how they are built.
 
+mod claim;
 mod content;
+mod failure;
+mod filter;
 mod headers;
 mod inbox;
 mod lifecycle;
@@ -8,7 +11,10 @@ mod outbox;
 mod payload;
 mod schema;
 
+pub use claim::ClaimToken;
 pub use content::EventContent;
+pub use failure::{Attempt, Failure, Retry};
+pub use filter::FetchFilters;
 pub use headers::Headers;
 pub use inbox::{InboxEvent, InboxRecord, NewInboxEvent, SourcePosition};
 pub use lifecycle::{EventStatus, Lifecycle, LifecycleRecord, Lock};
@@ -19,7 +25,8 @@ pub use schema::{EventSchema, SchemaRegistry, SchemaRegistryBuilder, Upcast};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{EventId, FetchFilters, Result};
+use crate::error::Result;
+use crate::id::EventId;
 
 /// What outbox and inbox events have in common. Implemented by [`OutboxEvent`] and [`InboxEvent`] only.
 pub trait Event: sealed::LifecycleMut + Clone + Send + Sync + 'static {

@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Event, EventContent, Headers, InboxEvent, Lifecycle, Payload, sealed};
+use super::{Event, EventContent, FetchFilters, Headers, InboxEvent, Lifecycle, Payload, sealed};
+use crate::error::{Error, Result};
 use crate::hidden::Hidden;
+use crate::id::EventId;
 use crate::limits::{EventLimits, check_max_attempts, check_optional, check_text, fits};
-use crate::{Error, EventId, FetchFilters, Result};
 
 /// An event on its way to a topic. Made by [`OmniBoxDomainService`](crate::OmniBoxDomainService).
 #[derive(Debug, Clone, PartialEq)]

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 pub use context::InboxContext;
 pub use error::{HandlerError, PermanentError, TransientError};
 pub use function::{EventFn, FromRef, State};
-pub use outcome::{Attempt, HandlerOutcome, IntoHandlerResult};
+pub use outcome::{HandlerOutcome, IntoHandlerResult};
 
 use crate::error::Result;
 use crate::store::Store;

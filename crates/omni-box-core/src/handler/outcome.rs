@@ -4,35 +4,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use super::HandlerError;
-
-/// Whether a failure is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
-    /// It costs one of the attempts.
-    Counted,
-    /// It costs nothing: the fault lies elsewhere.
-    Free,
-    /// It gives back the attempt that was counted before the handler started.
-    Refunded,
-}
-
-impl Attempt {
-    /// What it adds to the attempts made: 1, 0 or -1. A store keeps the sum within 0 and the maximum.
-    ///
-    /// ```
-    /// use omni_box_core::Attempt;
-    ///
-    /// let charges = [Attempt::Counted, Attempt::Free, Attempt::Refunded].map(Attempt::charge);
-    /// assert_eq!(charges, [1, 0, -1]);
-    /// ```
-    pub fn charge(self) -> i32 {
-        match self {
-            Self::Counted => 1,
-            Self::Free => 0,
-            Self::Refunded => -1,
-        }
-    }
-}
+use crate::event::Attempt;
 
 /// What became of a message that was handled.
 #[derive(Debug, Clone, PartialEq, Eq)]

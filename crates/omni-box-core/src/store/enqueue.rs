@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::{EventSchema, InboxEvent, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, Result};
+use crate::domain::OmniBoxDomainService;
+use crate::error::Result;
+use crate::event::{EventSchema, InboxEvent, NewOutboxEvent, OutboxEvent};
 
 /// Becomes an outbox event: a reference to a value whose type is an [`EventSchema`], a [`NewOutboxEvent`], or an
 /// [`OutboxEvent`].

@@ -3,7 +3,8 @@
 use std::future::Future;
 
 use super::{Created, EventView, InboxRepository, IntoOutboxEvent, OutboxRepository};
-use crate::{Error, InboxEvent, OutboxEvent, Result};
+use crate::error::{Error, Result};
+use crate::event::{InboxEvent, OutboxEvent};
 
 /// Conveniences of every [`OutboxRepository`], which has them by itself.
 pub trait OutboxExt: OutboxRepository {

@@ -3,10 +3,11 @@
 use std::future::{Future, ready};
 use std::time::Duration;
 
-use super::{ClaimToken, EventRepository, Failure, Savepoints};
-use crate::{
-    ConsumerGroup, Event, EventId, EventStatus, InboxEvent, QuarantinedMessage, Result, TopicPartition,
-};
+use super::{EventRepository, Savepoints};
+use crate::error::Result;
+use crate::event::{ClaimToken, Event, EventStatus, Failure, InboxEvent};
+use crate::id::{ConsumerGroup, EventId};
+use crate::message::{QuarantinedMessage, TopicPartition};
 
 /// What the inbox knows of a message, once its row is locked.
 #[derive(Debug, Clone, PartialEq)]

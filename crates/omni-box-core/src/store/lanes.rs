@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Failure;
+use crate::error::Result;
+use crate::event::{Failure, OutboxEvent};
 use crate::hidden::Hidden;
-use crate::{EventId, LaneId, OutboxEvent, OwnerId, Result, WorkerId};
+use crate::id::{EventId, LaneId, OwnerId, WorkerId};
 
 /// The right to publish a lane's events, until it expires or the epoch moves on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -11,13 +11,14 @@ mod lanes;
 mod outbox;
 mod repository;
 mod view;
+mod wake;
 
 use std::error::Error as StdError;
 use std::future::Future;
 use std::ops::DerefMut;
 use std::time::Duration;
 
-pub use capability::{BulkOperations, ClaimToken, DistributedLocking, RetentionPolicies, Savepoints};
+pub use capability::{BulkOperations, DistributedLocking, RetentionPolicies, Savepoints};
 pub use enqueue::IntoOutboxEvent;
 pub use ext::{InboxExt, OutboxExt};
 pub use inbox::{InboxRepository, InboxSettlement, PartitionEnd, Received};
@@ -26,10 +27,11 @@ pub use lanes::{
     OrderedLanes, Settled,
 };
 pub use outbox::{DeliveryMode, OutboxRepository, Wakeup};
-pub use repository::{Created, EventRepository, Failure, FetchFilters, Retry};
+pub use repository::{Created, EventRepository};
 pub use view::EventView;
+pub use wake::{Waiter, Wake};
 
-use crate::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 
 /// Transactions of a database.
 pub trait Store: Clone + Send + Sync + 'static {

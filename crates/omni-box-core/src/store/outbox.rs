@@ -7,7 +7,8 @@ use std::str::FromStr;
 use async_trait::async_trait;
 
 use super::{EventRepository, OrderedLanes};
-use crate::{Error, OutboxEvent, Result};
+use crate::error::{Error, Result};
+use crate::event::OutboxEvent;
 
 /// How events leave a table. One mode per table: two at once would break order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,11 @@
 //! The guide's repository: create, look up, fetch and mark events, one at a time.
 
 use std::future::Future;
-use std::time::Duration;
 
-use uuid::Uuid;
-
-use super::{BulkOperations, ClaimToken, DistributedLocking, RetentionPolicies, Store};
-use crate::handler::Attempt;
-use crate::limits::cut_error;
-use crate::{BatchSize, Event, EventId, Result};
+use super::{BulkOperations, DistributedLocking, RetentionPolicies, Store};
+use crate::error::Result;
+use crate::event::{ClaimToken, Event, Failure, FetchFilters};
+use crate::id::{BatchSize, EventId};
 
 /// What became of a create.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,93 +27,6 @@ impl<E> Created<E> {
     /// Whether it was stored now.
     pub fn is_new(&self) -> bool {
         matches!(self, Self::New(_))
-    }
-}
-
-/// When a failed event is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// After this long, by the database's clock.
-    After(Duration),
-    /// When an operator says so.
-    OnRequest,
-    /// Never: its status becomes `failed`.
-    Never,
-}
-
-/// A failure to be recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    error: String,
-    /// Whether it costs an attempt.
-    pub attempt: Attempt,
-    /// When it is tried again.
-    pub retry: Retry,
-}
-
-impl Failure {
-    /// A failure with its text, cut to what `last_error` holds.
-    pub fn new(error: &str, attempt: Attempt, retry: Retry) -> Self {
-        Self { error: cut_error(error), attempt, retry }
-    }
-
-    /// The text for `last_error`.
-    pub fn error(&self) -> &str {
-        &self.error
-    }
-}
-
-/// Narrows a fetch. Conditions are combined by "and", the values of one by "or".
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FetchFilters {
-    /// `topic` of outbox events.
-    pub topics: Vec<String>,
-    /// `source` of inbox events.
-    pub sources: Vec<String>,
-    /// `aggregate_type` of outbox events.
-    pub aggregate_types: Vec<String>,
-    /// `aggregate_id` of outbox events.
-    pub aggregate_ids: Vec<Uuid>,
-}
-
-impl FetchFilters {
-    /// Everything.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Only this topic (or one of several, when called again).
-    #[must_use]
-    pub fn topic(mut self, topic: impl Into<String>) -> Self {
-        self.topics.push(topic.into());
-        self
-    }
-
-    /// Only this source (or one of several).
-    #[must_use]
-    pub fn source(mut self, source: impl Into<String>) -> Self {
-        self.sources.push(source.into());
-        self
-    }
-
-    /// Only this aggregate type (or one of several).
-    #[must_use]
-    pub fn aggregate_type(mut self, aggregate_type: impl Into<String>) -> Self {
-        self.aggregate_types.push(aggregate_type.into());
-        self
-    }
-
-    /// Only this aggregate (or one of several).
-    #[must_use]
-    pub fn aggregate_id(mut self, id: Uuid) -> Self {
-        self.aggregate_ids.push(id);
-        self
-    }
-
-    /// Whether it lets everything through.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 }
 
@@ -200,8 +110,8 @@ pub trait EventRepository<E: Event>: Store {
     /// Records the failure of a pending event that `token` has claimed, and gives the claim back. `false`: as in
     /// [`mark_completed`](Self::mark_completed).
     ///
-    /// - `attempts_made` changes as [`Attempt`] says, and stays within 0 and the maximum.
-    /// - The status becomes `failed` by [`Retry::Never`] only, whatever the attempts are.
+    /// - `attempts_made` changes as [`Attempt`](crate::event::Attempt) says, and stays within 0 and the maximum.
+    /// - The status becomes `failed` by [`Retry::Never`](crate::event::Retry::Never) only, whatever the attempts are.
     ///
     /// # Errors
     /// When the database fails.

@@ -4,11 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 
-use super::{
-    BulkOperations, ClaimToken, Created, DistributedLocking, EventRepository, Failure, FetchFilters,
-    RetentionPolicies,
-};
-use crate::{BatchSize, Event, EventId, Result};
+use super::{BulkOperations, Created, DistributedLocking, EventRepository, RetentionPolicies};
+use crate::error::Result;
+use crate::event::{ClaimToken, Event, Failure, FetchFilters};
+use crate::id::{BatchSize, EventId};
 
 /// The outbox or the inbox of a store that keeps both, so that a call need not say which is meant. Made by
 /// [`OutboxExt::outbox`](super::OutboxExt::outbox) and [`InboxExt::inbox`](super::InboxExt::inbox).

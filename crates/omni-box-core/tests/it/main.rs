@@ -10,6 +10,7 @@ mod hidden;
 mod lifecycle;
 mod limits;
 mod payload;
+mod pointers;
 mod public_types;
 mod record;
 mod registry;

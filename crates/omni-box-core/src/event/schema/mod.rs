@@ -14,7 +14,7 @@ pub use upcast::Upcast;
 
 use super::content::DEFAULT_VERSION;
 use super::{Event, NewOutboxEvent, Payload};
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A type whose values are the payloads of one type of event. Derived by `#[derive(EventSchema)]` (feature `macros` of
 /// `omni-box`), or written by hand:

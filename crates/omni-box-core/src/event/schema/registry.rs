@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::unknown_version;
 use super::version::longest_prefix;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::content::DEFAULT_VERSION;
-use crate::{Error, ErrorKind, Event, Payload, Result};
+use crate::event::{Event, Payload};
 
 type Migrate = dyn Fn(Value) -> Result<Value, Box<dyn StdError + Send + Sync>> + Send + Sync;
 

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 
 use super::EventSchema;
 use super::version::equal;
-use crate::{Payload, Result};
+use crate::error::Result;
+use crate::event::Payload;
 
 /// From which older type an event type is made when a message has an older version; see [`EventSchema::UPCAST`].
 pub struct Upcast<T> {

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::error::{Error, FailureClass, Result};
+use crate::event::{Event, OutboxEvent};
 use crate::hidden::Hidden;
-use crate::{Error, Event, FailureClass, OutboxEvent, Result};
 
 /// A message's body and what the converter adds to its headers. `Debug` shows no body and no header's value.
 pub struct Encoded<'a> {
@@ -56,6 +58,59 @@ pub trait EventConverter: Send + Sync + 'static {
     /// # Errors
     /// When this event can never be encoded.
     fn convert<'a>(&self, event: &'a OutboxEvent) -> Result<Encoded<'a>>;
+}
+
+macro_rules! converter_behind_pointer {
+    ($($pointer:ident),*) => {$(
+        impl<C: EventConverter + ?Sized> EventConverter for $pointer<C> {
+            fn convert<'a>(&self, event: &'a OutboxEvent) -> Result<Encoded<'a>> {
+                C::convert(self, event)
+            }
+        }
+    )*};
+}
+
+converter_behind_pointer!(Arc, Box);
+
+/// A converter from a function that makes the body's bytes.
+///
+/// ```
+/// use omni_box_core::{Encoded, Event, NewOutboxEvent, OmniBoxDomainService, converter_fn};
+///
+/// let lines = converter_fn(|event| Ok(format!("{} {}\n", event.event_type(), event.payload().as_str())));
+/// let event = NewOutboxEvent::new("user.created", "users", &serde_json::json!({"id": 42}));
+/// let event = OmniBoxDomainService::default().create_outbox_event(event)?;
+/// assert_eq!(*Encoded::of(&event, &lines)?.body, *b"user.created {\"id\":42}\n");
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
+pub fn converter_fn<F, B>(convert: F) -> ConverterFn<F>
+where
+    F: Fn(&OutboxEvent) -> Result<B> + Send + Sync + 'static,
+    B: Into<Vec<u8>>,
+{
+    ConverterFn { convert }
+}
+
+/// What [`converter_fn`] returns.
+#[derive(Clone, Copy)]
+pub struct ConverterFn<F> {
+    convert: F,
+}
+
+impl<F, B> EventConverter for ConverterFn<F>
+where
+    F: Fn(&OutboxEvent) -> Result<B> + Send + Sync + 'static,
+    B: Into<Vec<u8>>,
+{
+    fn convert<'a>(&self, event: &'a OutboxEvent) -> Result<Encoded<'a>> {
+        Ok(Encoded::new((self.convert)(event)?.into()))
+    }
+}
+
+impl<F> fmt::Debug for ConverterFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConverterFn")
+    }
 }
 
 /// Headers that every message carries: the event's fields, then its own headers. One of its own that says again what a field says (only a

@@ -3,107 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::{
-    ConsumerGroup, EventContent, Headers, InboxEvent, NewInboxEvent, OmniBoxDomainService, Payload,
-    SourcePosition,
-};
-
-/// A topic and one of its partitions.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TopicPartition {
-    /// The topic.
-    pub topic: String,
-    /// The partition's number.
-    pub partition: i32,
-}
-
-impl fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.topic, self.partition)
-    }
-}
-
-/// A message as the broker delivered it. `Debug` shows where it is, not what it holds.
-#[derive(Clone)]
-pub struct InboundMessage {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-    /// The offset.
-    pub offset: i64,
-    /// The key's bytes.
-    pub key: Option<Bytes>,
-    /// The value's bytes; `None` is a tombstone.
-    pub value: Option<Bytes>,
-    /// Headers in order; a value may be null and need not be text.
-    pub headers: Vec<(String, Option<Bytes>)>,
-    /// The broker's timestamp.
-    pub timestamp: Option<DateTime<Utc>>,
-}
-
-impl InboundMessage {
-    /// The text of a header, found without regard to case; of one that is repeated, the last.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.headers.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(value.as_deref()?).ok()
-    }
-
-    /// Its headers as a store keeps them in quarantine: a JSON list of `[name, base64 of the value, or null]`, as names may repeat and
-    /// values need not be text. A NUL in a name, which no database stores, becomes U+FFFD.
-    ///
-    /// ```
-    /// use omni_box_core::InboundMessage;
-    ///
-    /// let message = InboundMessage {
-    ///     topic: "orders".into(),
-    ///     partition: 3,
-    ///     offset: 17,
-    ///     key: None,
-    ///     value: None,
-    ///     headers: vec![("trace".into(), Some(vec![0xff, 0].into())), ("trace".into(), None)],
-    ///     timestamp: None,
-    /// };
-    /// assert_eq!(message.raw_headers().to_string(), r#"[["trace","/wA="],["trace",null]]"#);
-    /// ```
-    pub fn raw_headers(&self) -> serde_json::Value {
-        let pair = |(name, value): &(String, Option<Bytes>)| {
-            let value = value.as_ref().map(|bytes| BASE64.encode(bytes));
-            serde_json::json!([name.replace('\0', "\u{fffd}"), value])
-        };
-        self.headers.iter().map(pair).collect()
-    }
-
-    /// `topic:partition:offset`, the message id of last resort.
-    pub fn coordinates(&self) -> String {
-        format!("{}:{}:{}", self.topic, self.partition, self.offset)
-    }
-
-    /// Where it came from.
-    pub fn position(&self) -> SourcePosition {
-        SourcePosition { topic: self.topic.clone(), partition: self.partition, offset: self.offset }
-    }
-}
-
-impl fmt::Debug for InboundMessage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "InboundMessage({}, {} bytes, {} headers)",
-            self.coordinates(),
-            self.value.as_ref().map_or(0, Bytes::len),
-            self.headers.len()
-        )
-    }
-}
+use super::InboundMessage;
+use crate::domain::OmniBoxDomainService;
+use crate::event::{EventContent, Headers, InboxEvent, NewInboxEvent, Payload};
+use crate::id::ConsumerGroup;
 
 /// Why a message could not become an event; it is stored with this text, and its offset moves on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,17 +31,6 @@ impl fmt::Display for DecodeError {
 }
 
 impl std::error::Error for DecodeError {}
-
-/// A message that is kept as raw bytes because it could not be decoded, or because its id belongs to another message.
-#[derive(Debug, Clone)]
-pub struct QuarantinedMessage {
-    /// The group that received it.
-    pub consumer_group: ConsumerGroup,
-    /// The message itself.
-    pub message: InboundMessage,
-    /// Why it is here.
-    pub error: String,
-}
 
 /// Decides what a message means: id, type, source, headers and payload.
 ///
@@ -157,6 +54,50 @@ impl<D: MessageDecoder + ?Sized> MessageDecoder for Arc<D> {
 impl<D: MessageDecoder + ?Sized> MessageDecoder for Box<D> {
     fn decode(&self, message: &InboundMessage, group: &ConsumerGroup) -> Result<InboxEvent, DecodeError> {
         self.as_ref().decode(message, group)
+    }
+}
+
+/// A decoder from a function.
+///
+/// ```
+/// use omni_box_core::{
+///     ConsumerGroup, DecodeError, EventContent, InboundMessage, NewInboxEvent, OmniBoxDomainService, Payload,
+///     decoder_fn,
+/// };
+///
+/// let decoder = decoder_fn(|message, group| {
+///     let count = message.value.as_deref().map_or(0, <[u8]>::len);
+///     let payload = Payload::from_text(&format!("{{\"bytes\": {count}}}"));
+///     let content = EventContent::new("photo.taken", payload.map_err(|e| DecodeError::new(e.chain()))?);
+///     let event = NewInboxEvent::new(message.coordinates(), group.clone(), "camera", content);
+///     OmniBoxDomainService::default().create_inbox_event(event).map_err(|e| DecodeError::new(e.chain()))
+/// });
+/// ```
+pub fn decoder_fn<F>(decode: F) -> DecoderFn<F>
+where
+    F: Fn(&InboundMessage, &ConsumerGroup) -> Result<InboxEvent, DecodeError> + Send + Sync + 'static,
+{
+    DecoderFn { decode }
+}
+
+/// What [`decoder_fn`] returns.
+#[derive(Clone, Copy)]
+pub struct DecoderFn<F> {
+    decode: F,
+}
+
+impl<F> MessageDecoder for DecoderFn<F>
+where
+    F: Fn(&InboundMessage, &ConsumerGroup) -> Result<InboxEvent, DecodeError> + Send + Sync + 'static,
+{
+    fn decode(&self, message: &InboundMessage, group: &ConsumerGroup) -> Result<InboxEvent, DecodeError> {
+        (self.decode)(message, group)
+    }
+}
+
+impl<F> fmt::Debug for DecoderFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DecoderFn")
     }
 }
 

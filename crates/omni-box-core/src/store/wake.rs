@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use crate::Wakeup;
+use super::Wakeup;
 
 /// Wakes every [`Waiter`] that it has given out. Cloning shares it.
 ///

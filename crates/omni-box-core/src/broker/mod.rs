@@ -1,0 +1,11 @@
+//! What a broker must promise: a publisher, a consumer, and acknowledgement.
+
+mod ack;
+mod consumer;
+mod publisher;
+mod tracker;
+
+pub use ack::{AckHandle, NullAckHandle};
+pub use consumer::{AssignedPartition, EventConsumer};
+pub use publisher::{DeliveryReport, EventPublisher, Reporter, SendOrder};
+pub use tracker::OffsetTracker;

@@ -1,0 +1,114 @@
+//! How events are sent.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::error::Result;
+use crate::event::OutboxEvent;
+use crate::id::EventId;
+
+/// What a publisher keeps in order while several sends are in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendOrder {
+    /// Events submitted in order arrive in order, however many are in flight: a failure that is not one event's own fails
+    /// everything behind it too.
+    Ordered,
+    /// Nothing: the engine keeps at most one event per `(topic, partition_key)` in flight.
+    OnePerKey,
+}
+
+/// The fate of one submitted event.
+#[derive(Debug)]
+pub struct DeliveryReport {
+    /// Which event.
+    pub id: EventId,
+    /// `Ok`: the broker has it durably. `Err`: the error's [`class`](crate::Error::class) says what is done about it.
+    pub result: Result<()>,
+}
+
+/// Where a publisher reports the fate of events. Cloning is cheap.
+#[derive(Clone)]
+pub struct Reporter(mpsc::UnboundedSender<DeliveryReport>);
+
+impl Reporter {
+    /// A reporter and the end where its reports come out.
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<DeliveryReport>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Reports one event. A report that nobody waits for any more is dropped.
+    pub fn report(&self, id: EventId, result: Result<()>) {
+        // the receiver is gone once the engine has stopped: the event is published again by whoever comes next
+        let _ = self.0.send(DeliveryReport { id, result });
+    }
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reporter")
+    }
+}
+
+/// Sends events to a broker.
+#[async_trait]
+pub trait EventPublisher: Send + Sync + 'static {
+    /// Says what order it keeps.
+    fn send_order(&self) -> SendOrder {
+        SendOrder::OnePerKey
+    }
+
+    /// Takes events in order and reports each exactly once.
+    ///
+    /// - Returns when all are taken, not when they are delivered; calls are made one after the other.
+    /// - A full queue is waited for, it is no error.
+    /// - Success is reported only for what the broker has durably.
+    /// - After an error that is not one event's own ([`FailureClass::Infrastructure`](crate::FailureClass::Infrastructure) and not
+    ///   [`TopicUnavailable`](crate::ErrorKind::TopicUnavailable)), everything not yet delivered is reported with that class too, and nothing of
+    ///   it is sent later.
+    /// - Waiting for a broker that is down is no error: the engine decides how long, and calls [`purge`](Self::purge).
+    ///
+    /// # Cancel safety
+    /// When the future is dropped, some of the events may be sent without a report.
+    async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter);
+
+    /// Gives up everything in flight: reports it as [`Unavailable`](crate::ErrorKind::Unavailable) or, if the answer came in
+    /// time, with its result; afterwards nothing of it is sent. Ready for new events when it returns.
+    async fn purge(&self);
+
+    /// Asks the broker whether it can be used.
+    ///
+    /// # Errors
+    /// While it cannot. The relay waits and asks again, unless waiting cannot help: [`Fatal`](crate::ErrorKind::Fatal) and errors of
+    /// permanent class end it.
+    async fn check(&self) -> Result<()>;
+}
+
+/// A publisher behind a pointer, so that a program can choose one when it runs.
+macro_rules! publisher_behind_pointer {
+    ($($pointer:ident),*) => {$(
+        #[async_trait]
+        impl<P: EventPublisher + ?Sized> EventPublisher for $pointer<P> {
+            fn send_order(&self) -> SendOrder {
+                P::send_order(self)
+            }
+
+            async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {
+                P::submit(self, events, reporter).await;
+            }
+
+            async fn purge(&self) {
+                P::purge(self).await;
+            }
+
+            async fn check(&self) -> Result<()> {
+                P::check(self).await
+            }
+        }
+    )*};
+}
+
+publisher_behind_pointer!(Arc, Box);

@@ -1,0 +1,111 @@
+//! A message as a broker delivers it.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use crate::event::SourcePosition;
+use crate::id::ConsumerGroup;
+
+/// A topic and one of its partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// A message as the broker delivered it. `Debug` shows where it is, not what it holds.
+#[derive(Clone)]
+pub struct InboundMessage {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// The key's bytes.
+    pub key: Option<Bytes>,
+    /// The value's bytes; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// Headers in order; a value may be null and need not be text.
+    pub headers: Vec<(String, Option<Bytes>)>,
+    /// The broker's timestamp.
+    pub timestamp: Option<DateTime<Utc>>,
+}
+
+impl InboundMessage {
+    /// The text of a header, found without regard to case; of one that is repeated, the last.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(value.as_deref()?).ok()
+    }
+
+    /// Its headers as a store keeps them in quarantine: a JSON list of `[name, base64 of the value, or null]`, as names may repeat and
+    /// values need not be text. A NUL in a name, which no database stores, becomes U+FFFD.
+    ///
+    /// ```
+    /// use omni_box_core::InboundMessage;
+    ///
+    /// let message = InboundMessage {
+    ///     topic: "orders".into(),
+    ///     partition: 3,
+    ///     offset: 17,
+    ///     key: None,
+    ///     value: None,
+    ///     headers: vec![("trace".into(), Some(vec![0xff, 0].into())), ("trace".into(), None)],
+    ///     timestamp: None,
+    /// };
+    /// assert_eq!(message.raw_headers().to_string(), r#"[["trace","/wA="],["trace",null]]"#);
+    /// ```
+    pub fn raw_headers(&self) -> serde_json::Value {
+        let pair = |(name, value): &(String, Option<Bytes>)| {
+            let value = value.as_ref().map(|bytes| BASE64.encode(bytes));
+            serde_json::json!([name.replace('\0', "\u{fffd}"), value])
+        };
+        self.headers.iter().map(pair).collect()
+    }
+
+    /// `topic:partition:offset`, the message id of last resort.
+    pub fn coordinates(&self) -> String {
+        format!("{}:{}:{}", self.topic, self.partition, self.offset)
+    }
+
+    /// Where it came from.
+    pub fn position(&self) -> SourcePosition {
+        SourcePosition { topic: self.topic.clone(), partition: self.partition, offset: self.offset }
+    }
+}
+
+impl fmt::Debug for InboundMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "InboundMessage({}, {} bytes, {} headers)",
+            self.coordinates(),
+            self.value.as_ref().map_or(0, Bytes::len),
+            self.headers.len()
+        )
+    }
+}
+
+/// A message that is kept as raw bytes because it could not be decoded, or because its id belongs to another message.
+#[derive(Debug, Clone)]
+pub struct QuarantinedMessage {
+    /// The group that received it.
+    pub consumer_group: ConsumerGroup,
+    /// The message itself.
+    pub message: InboundMessage,
+    /// Why it is here.
+    pub error: String,
+}

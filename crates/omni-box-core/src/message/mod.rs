@@ -1,0 +1,12 @@
+//! What goes over the wire: what a broker delivers and its way to an event, and an event's way to what a broker is given.
+
+mod converter;
+mod decoder;
+mod inbound;
+
+pub use converter::{
+    ConverterFn, Encoded, EnvelopeEventConverter, EventConverter, RawEventConverter,
+    SchemaVersionedConverter, converter_fn, message_headers,
+};
+pub use decoder::{DecodeError, DecoderFn, DefaultMessageDecoder, MessageDecoder, decoder_fn};
+pub use inbound::{InboundMessage, QuarantinedMessage, TopicPartition};
