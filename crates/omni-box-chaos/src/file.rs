@@ -6,10 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use omni_box::sqlite::{SqliteConfig, SqliteStore};
-use omni_box::{
-    Event as _, EventRepository as _, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxRelay,
-    Store as _,
-};
+use omni_box::store::EventRepository as _;
+use omni_box::{Event as _, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxRelay, Store as _};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

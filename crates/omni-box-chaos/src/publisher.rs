@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use omni_box::{BatchSize, FetchFilters, OutboxPublisher};
+use omni_box::event::FetchFilters;
+use omni_box::{BatchSize, OutboxPublisher};
 
 use crate::servers::{Servers, shutdown};
 

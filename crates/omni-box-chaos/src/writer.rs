@@ -5,11 +5,10 @@ use std::time::Duration;
 use anyhow::Result;
 use chrono::TimeDelta;
 use clap::Args;
+use omni_box::event::{LifecycleRecord, OutboxRecord};
 use omni_box::postgres::{PgConfig, PgStore};
-use omni_box::{
-    Event as _, EventRepository as _, LifecycleRecord, NewOutboxEvent, OmniBoxDomainService, OutboxEvent,
-    OutboxRecord,
-};
+use omni_box::store::EventRepository as _;
+use omni_box::{Event as _, NewOutboxEvent, OmniBoxDomainService, OutboxEvent};
 use omni_box_harness::judge::journal::{self, Intent};
 use sqlx::PgPool;
 use tokio::task::JoinSet;

@@ -73,8 +73,8 @@ pub(crate) fn expand(settings: &Settings, mut block: ItemImpl) -> Result<TokenSt
     Ok(quote! {
         #block
 
-        impl #impl_generics #router::EventHandlers<#store> for #target #where_clause {
-            fn register(self: ::std::sync::Arc<Self>, routes: &mut #router::Routes<#store>) {
+        impl #impl_generics #router::router::EventHandlers<#store> for #target #where_clause {
+            fn register(self: ::std::sync::Arc<Self>, routes: &mut #router::router::Routes<#store>) {
                 #(#routes)*
             }
         }
@@ -127,7 +127,7 @@ impl Handler {
         };
         quote! {
             routes.method::<Self>(#source, #event_type, #version, &self, |this, cx| {
-                ::std::boxed::Box::pin(async move { #contracts::IntoHandlerResult::into_handler_result(#call) })
+                ::std::boxed::Box::pin(async move { #contracts::handler::IntoHandlerResult::into_handler_result(#call) })
             });
         }
     }

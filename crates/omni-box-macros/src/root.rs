@@ -5,9 +5,9 @@ use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{Error, Ident, Result};
 
-/// Packages that have the contracts at their root, the one that applications depend on first.
+/// Packages that have the contracts in `event` and `handler`, the one that applications depend on first.
 pub(crate) const CONTRACTS: [&str; 2] = ["omni-box", "omni-box-core"];
-/// Packages that have the router at their root.
+/// Packages that have a `router`.
 pub(crate) const ROUTER: [&str; 2] = ["omni-box", "omni-box-pipeline"];
 
 /// The path of the first of the packages that the calling one depends on.

@@ -38,7 +38,7 @@
 //! A type says its event type, version, topic and key once; see [`EventSchema`].
 //! ```
 //! # #[cfg(feature = "macros")]
-//! # async fn run<S: omni_box::OutboxRepository>(outbox: S) -> omni_box::Result<()> {
+//! # async fn run<S: omni_box::store::OutboxRepository>(outbox: S) -> omni_box::Result<()> {
 //! use omni_box::prelude::*;
 //!
 //! #[derive(serde::Serialize, EventSchema)]
@@ -122,43 +122,55 @@ pub mod sqlite {
     };
 }
 
+pub use omni_box_core::{broker, clock, event, handler, id, message, metrics, retry, store};
+
 pub use omni_box_core::{
-    AckHandle, Activity, AssignedPartition, Attempt, Backoff, BatchSize, BulkOperations, ClaimToken, Clock,
-    ConsumerGroup, Created, DecodeError, DefaultMessageDecoder, DeliveryMode, DeliveryReport,
-    DistributedLocking, Encoded, EnvelopeEventConverter, Error, ErrorKind, Event, EventConsumer,
-    EventContent, EventConverter, EventFn, EventId, EventLimits, EventPublisher, EventRepository,
-    EventStatus, Failure, FailureClass, FetchFilters, FromRef, HandlerError, HandlerOutcome, Headers,
-    InboundMessage, InboxContext, InboxEvent, InboxHandler, InboxMetrics, InboxRecord, InboxRepository,
-    InboxSettlement, IntoHandlerResult, Jitter, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead,
-    LaneSettlement, LaneShare, Lease, LeaseRequest, Lifecycle, LifecycleRecord, Lock, MessageDecoder,
-    NewInboxEvent, NewOutboxEvent, NoMetrics, NullAckHandle, OffsetTracker, OmniBoxDomainService,
-    OrderedLanes, OutboxEvent, OutboxMetrics, OutboxRecord, OutboxRepository, OwnerId, PartitionEnd, Payload,
-    PermanentError, QuarantinedMessage, RawEventConverter, Received, Reporter, Result, RetentionPolicies,
-    Retry, RetryPolicy, Savepoints, SchemaVersionedConverter, SendOrder, Settled, SourcePosition, State,
-    Store, SystemClock, TopicPartition, TransientError, Waiter, Wake, Wakeup, WorkerId, message_headers,
-};
-pub use omni_box_core::{
-    EventSchema, EventView, InboxExt, IntoOutboxEvent, OutboxExt, SchemaRegistry, SchemaRegistryBuilder,
-    Upcast,
+    BatchSize, ConsumerGroup, Created, EnvelopeEventConverter, Error, ErrorKind, Event, EventId, EventLimits,
+    EventSchema, FailureClass, HandlerError, HandlerOutcome, InboxContext, InboxEvent, InboxExt,
+    InboxHandler, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxExt, PermanentError,
+    RawEventConverter, Result, RetryPolicy, State, Store, TransientError, WorkerId,
 };
 #[cfg(feature = "macros")]
 pub use omni_box_macros::{EventSchema, event_handlers};
 pub use omni_box_pipeline::{
-    ANY_SOURCE, AckStrategy, BatchProcessingResult, CommitOffsetPolicy, EventHandlers, EventRouter,
-    GateStatus, HandlerLayer, InboxConfig, InboxConsumeResult, InboxConsumerRunner,
-    InboxConsumerRunnerBuilder, MethodFuture, Next, OnFailed, OutboxPublisher, OutboxPublisherBuilder,
-    OutboxRelay, OutboxRelayBuilder, Outcome, RejectionPolicy, Routes, Unhandled, Workers, on,
-    shutdown_signal,
+    AckStrategy, CommitOffsetPolicy, EventRouter, InboxConsumerRunner, OnFailed, OutboxPublisher,
+    OutboxRelay, Unhandled, Workers, on, shutdown_signal,
 };
+#[doc(no_inline)]
+pub use tokio_util::sync::CancellationToken;
+
+pub mod relay {
+    //! Publishing: the relay, a publisher for one batch, and what they say of themselves.
+    pub use omni_box_pipeline::{
+        BatchProcessingResult, GateStatus, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay,
+        OutboxRelayBuilder, Outcome, RejectionPolicy,
+    };
+}
+
+pub mod inbox {
+    //! Consuming: the runner, its settings, and what became of messages.
+    pub use omni_box_pipeline::{
+        AckStrategy, CommitOffsetPolicy, InboxConfig, InboxConsumeResult, InboxConsumerRunner,
+        InboxConsumerRunnerBuilder, OnFailed, Outcome,
+    };
+}
+
+pub mod router {
+    //! Handlers bound to the events that they are for.
+    pub use omni_box_pipeline::{
+        ANY_SOURCE, EventHandlers, EventRouter, HandlerLayer, MethodFuture, Next, Routes, Unhandled, on,
+    };
+}
 
 pub mod prelude {
     //! What most programs need.
+    pub use crate::event::FetchFilters;
+    pub use crate::store::{EventRepository, IntoOutboxEvent, OutboxRepository};
     pub use crate::{
         AckStrategy, BatchSize, CommitOffsetPolicy, ConsumerGroup, Created, EnvelopeEventConverter, Event,
-        EventRepository, EventRouter, FetchFilters, HandlerError, HandlerOutcome, InboxConsumerRunner,
-        InboxContext, InboxEvent, InboxHandler, NewOutboxEvent, OmniBoxDomainService, OutboxEvent,
-        OutboxPublisher, OutboxRelay, OutboxRepository, RawEventConverter, State, Store, TransientError,
-        Unhandled, WorkerId, Workers, on, shutdown_signal,
+        EventRouter, EventSchema, HandlerError, HandlerOutcome, InboxConsumerRunner, InboxContext,
+        InboxEvent, InboxExt, InboxHandler, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxExt,
+        OutboxPublisher, OutboxRelay, RawEventConverter, State, Store, TransientError, Unhandled, WorkerId,
+        Workers, on, shutdown_signal,
     };
-    pub use crate::{EventSchema, InboxExt, IntoOutboxEvent, OutboxExt};
 }

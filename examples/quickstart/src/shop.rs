@@ -1,7 +1,7 @@
 //! What an application writes: its own tables, the transaction that places an order, and the handler that ships it.
 
-use omni_box::InboxRepository;
 use omni_box::prelude::*;
+use omni_box::store::InboxRepository;
 use serde::{Deserialize, Serialize};
 
 /// What is ordered, and the event that says so.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use omni_box::EventStatus;
+use omni_box::event::EventStatus;
 use omni_box::prelude::*;
 use rdkafka::Message;
 use rdkafka::consumer::StreamConsumer;

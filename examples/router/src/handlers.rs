@@ -2,8 +2,9 @@
 
 use std::marker::PhantomData;
 
+use omni_box::event_handlers;
+use omni_box::handler::FromRef;
 use omni_box::prelude::*;
-use omni_box::{FromRef, event_handlers};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::events::{OrderCancelled, OrderPlaced, OrderShipped};

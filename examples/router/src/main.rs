@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use omni_box::InboxRepository;
 use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
 use omni_box::postgres::{PgConfig, PgStore};
 use omni_box::prelude::*;
 use omni_box::sqlite::{SqliteConfig, SqliteStore};
+use omni_box::store::InboxRepository;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;

@@ -26,7 +26,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     });
     let upcast = attributes.upcast_from.as_ref().map(|older| {
         quote_spanned! { older.span() =>
-            const UPCAST: #root::Upcast<Self> = #root::Upcast::from_older::<#older>();
+            const UPCAST: #root::event::Upcast<Self> = #root::event::Upcast::from_older::<#older>();
         }
     });
     let key = attributes.key.as_ref().map(|key| key::method(key, &input.data)).transpose()?;
@@ -35,12 +35,12 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     // a constant that nothing uses is not evaluated, and its chain would not be checked
     let check = attributes.upcast_from.as_ref().filter(|_| input.generics.params.is_empty()).map(|older| {
         quote_spanned! { older.span() =>
-            const _: #root::Upcast<#name> = <#name as #root::EventSchema>::UPCAST;
+            const _: #root::event::Upcast<#name> = <#name as #root::event::EventSchema>::UPCAST;
         }
     });
     Ok(quote! {
         #[automatically_derived]
-        impl #impl_generics #root::EventSchema for #name #type_generics #where_clause {
+        impl #impl_generics #root::event::EventSchema for #name #type_generics #where_clause {
             const EVENT_TYPE: &'static str = #event_type;
             #version
             #topic

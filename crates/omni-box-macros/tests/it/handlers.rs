@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use omni_box::event::{EventContent, NewInboxEvent, Payload};
 use omni_box::{
-    ConsumerGroup, Error, ErrorKind, EventContent, EventRouter, HandlerError, HandlerOutcome, InboxContext,
-    InboxEvent, InboxHandler, NewInboxEvent, OmniBoxDomainService, Payload, Store, WorkerId,
+    ConsumerGroup, Error, ErrorKind, EventRouter, HandlerError, HandlerOutcome, InboxContext, InboxEvent,
+    InboxHandler, OmniBoxDomainService, Store, WorkerId,
 };
 use omni_box_macros::event_handlers;
 use omni_box_testkit::MemoryStore;

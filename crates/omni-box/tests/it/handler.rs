@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use omni_box::event::{EventContent, NewInboxEvent, Payload};
 use omni_box::postgres::{PgConfig, PgStore};
 use omni_box::prelude::*;
-use omni_box::{EventContent, NewInboxEvent, Payload};
 use omni_box_harness::{TestDatabase, eventually};
 use omni_box_testkit::{
     ExpectedEvent, MemoryBroker, NewMessage, OutboxById, assert_enqueued, assert_one_effect,

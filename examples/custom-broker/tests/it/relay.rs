@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use omni_box::event::EventStatus;
 use omni_box::prelude::*;
-use omni_box::{EventId, EventStatus, Jitter, RetryPolicy};
+use omni_box::retry::Jitter;
+use omni_box::{EventId, RetryPolicy};
 use omni_box_testkit::MemoryStore;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use custom_storage::RedbStore;
+use omni_box::RetryPolicy;
+use omni_box::message::InboundMessage;
 use omni_box::prelude::*;
-use omni_box::{InboundMessage, RetryPolicy};
 use omni_box_testkit::{MemoryBroker, NewMessage};
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};

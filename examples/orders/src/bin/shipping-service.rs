@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::Parser;
-use omni_box::ANY_SOURCE;
 use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
 use omni_box::postgres::{PgConfig, PgStore};
 use omni_box::prelude::*;
+use omni_box::router::ANY_SOURCE;
 use orders::{OrderPlaced, OrderShipped};
 use sqlx::PgPool;
 use uuid::Uuid;
