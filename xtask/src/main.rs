@@ -5,6 +5,7 @@ mod cargo;
 mod ci;
 mod demo;
 mod features;
+mod readme;
 mod services;
 mod test;
 mod tidy;
@@ -28,6 +29,8 @@ enum Command {
     Bench(bench::Command),
     /// Checks what the compiler does not: dependencies between crates, SQL, packaging, long files.
     Tidy,
+    /// Writes the README of each published crate from its documentation.
+    Readme,
     /// Runs all that a change must pass.
     Ci,
 }
@@ -40,6 +43,7 @@ async fn main() -> ExitCode {
         Command::Demo(command) => demo::run(command).await,
         Command::Bench(command) => bench::run_workloads(command).await,
         Command::Tidy => tidy::run_checks(),
+        Command::Readme => readme::write_all(),
         Command::Ci => ci::run_steps().await,
     };
     match outcome {

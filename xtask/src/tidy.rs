@@ -4,6 +4,7 @@ mod circles;
 mod dependencies;
 mod length;
 mod package;
+mod sharing;
 mod sql;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use anyhow::Result;
 use cargo_metadata::{CargoOpt, Metadata, MetadataCommand};
 
 use crate::cargo::{cargo, root};
+use crate::readme;
 
 /// What a check found; only errors fail the run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,13 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
     }
     length::check(&root(), &mut findings)?;
     circles::check(&crates(&metadata), circles::KNOWN, &mut findings)?;
+    sharing::check(&mut findings)?;
+    for (path, _) in readme::stale(&metadata)? {
+        let path = shown(&path, &root());
+        findings
+            .errors
+            .push(format!("{path}: differs from its crate's documentation, run `cargo xtask readme`"));
+    }
 
     for warning in &findings.warnings {
         println!("warning: {warning}");
