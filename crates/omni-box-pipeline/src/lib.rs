@@ -3,6 +3,7 @@
 mod gate;
 mod inbox;
 mod layer;
+mod maintenance;
 mod outcome;
 mod relay;
 pub mod router;
@@ -13,6 +14,7 @@ mod workers;
 pub use gate::GateStatus;
 pub use inbox::{InboxConfig, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder};
 pub use layer::{HandlerLayer, Next};
+pub use maintenance::OmniBoxMaintenanceService;
 pub use outcome::Outcome;
 pub use relay::{
     BatchProcessingResult, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,

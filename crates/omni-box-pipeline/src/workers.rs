@@ -10,7 +10,7 @@ use omni_box_core::{Error, ErrorKind, InboxRepository, OutboxRepository, Result}
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{InboxConsumerRunner, OutboxRelay};
+use crate::{InboxConsumerRunner, OmniBoxMaintenanceService, OutboxRelay};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 type Start = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), BoxError>> + Send>;
@@ -22,7 +22,7 @@ type Start = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), 
 ///
 /// ```
 /// use omni_box_core::{ConsumerGroup, EnvelopeEventConverter, InboxContext};
-/// use omni_box_pipeline::{InboxConsumerRunner, OutboxRelay, Workers, on};
+/// use omni_box_pipeline::{InboxConsumerRunner, OmniBoxMaintenanceService, OutboxRelay, Workers, on};
 /// use omni_box_testkit::{MemoryBroker, MemoryStore};
 ///
 /// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
@@ -32,11 +32,13 @@ type Start = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), 
 /// let (store, broker) = (MemoryStore::new(), MemoryBroker::new());
 /// let relay = OutboxRelay::builder(store.clone(), broker.publisher(EnvelopeEventConverter)).build()?;
 /// let consumer = broker.consumer(&ConsumerGroup::new("shipping")?, ["orders"]);
-/// let shipping = InboxConsumerRunner::builder(consumer, store).handler(on("order.placed", ship)).build()?;
+/// let shipping =
+///     InboxConsumerRunner::builder(consumer, store.clone()).handler(on("order.placed", ship)).build()?;
 ///
 /// Workers::new()
 ///     .relay(relay)
 ///     .inbox(shipping)
+///     .maintenance(OmniBoxMaintenanceService::new().outbox(store.clone()).inbox(store))
 ///     .task("http", |stop| async move {
 ///         stop.cancelled().await; // serve until then
 ///         Ok::<_, std::io::Error>(())
@@ -63,6 +65,11 @@ impl Workers {
     /// Adds an inbox, named `inbox`.
     pub fn inbox<S: InboxRepository>(self, runner: InboxConsumerRunner<S>) -> Self {
         self.task("inbox", |stop| runner.run(stop))
+    }
+
+    /// Adds upkeep of the tables, named `maintenance`.
+    pub fn maintenance(self, maintenance: OmniBoxMaintenanceService) -> Self {
+        self.task("maintenance", |stop| maintenance.run(stop))
     }
 
     /// Adds a task of the application. It ends soon after its token is cancelled; nothing else ends it.

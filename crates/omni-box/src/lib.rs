@@ -133,8 +133,8 @@ pub use omni_box_core::{
 #[cfg(feature = "macros")]
 pub use omni_box_macros::{EventSchema, event_handlers};
 pub use omni_box_pipeline::{
-    AckStrategy, CommitOffsetPolicy, EventRouter, InboxConsumerRunner, OnFailed, OutboxPublisher,
-    OutboxRelay, Unhandled, Workers, on, shutdown_signal,
+    AckStrategy, CommitOffsetPolicy, EventRouter, InboxConsumerRunner, OmniBoxMaintenanceService, OnFailed,
+    OutboxPublisher, OutboxRelay, Unhandled, Workers, on, shutdown_signal,
 };
 #[doc(no_inline)]
 pub use tokio_util::sync::CancellationToken;

@@ -3,6 +3,7 @@
 mod by_hand;
 mod gate_log;
 mod inbox;
+mod maintenance;
 mod relay;
 mod router;
 mod settings;

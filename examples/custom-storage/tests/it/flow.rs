@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use custom_storage::RedbStore;
-use omni_box::RetryPolicy;
 use omni_box::message::InboundMessage;
 use omni_box::prelude::*;
+use omni_box::{ErrorKind, OmniBoxMaintenanceService, RetryPolicy};
 use omni_box_testkit::{MemoryBroker, NewMessage};
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -126,5 +126,16 @@ async fn run(path: &Path) -> anyhow::Result<()> {
     let shipments = shipments(&store).await?;
     assert_eq!(shipments, (0..20).map(|number| (number, 1)).collect::<Vec<_>>(), "each once");
     assert_eq!(store.begin().await?.open_table(ORDERS)?.len()?, 20, "orders that were committed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_offer_is_refused_by_name() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let store = RedbStore::open(&folder.path().join("shop.redb")).await?;
+    let upkeep = OmniBoxMaintenanceService::new().outbox(store);
+    let error = upkeep.run(CancellationToken::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(error.to_string(), "the store of the outbox offers no retention, which upkeep needs");
     Ok(())
 }

@@ -1,0 +1,108 @@
+//! Upkeep of the tables.
+
+#![allow(clippy::unwrap_used, reason = "helpers outside of test functions may fail a test too")]
+
+use std::time::Duration;
+
+use omni_box_core::{
+    BatchSize, ClaimToken, ErrorKind, Event, EventId, FetchFilters, NewOutboxEvent, OutboxExt, OwnerId,
+    Store, WorkerId,
+};
+use omni_box_pipeline::{OmniBoxMaintenanceService, Workers};
+use omni_box_testkit::{FaultPlan, Faulty, MemoryStore, Operation};
+use tokio_util::sync::CancellationToken;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn token() -> ClaimToken {
+    ClaimToken::new(&WorkerId::new("worker").unwrap(), OwnerId::generate())
+}
+
+async fn enqueued(store: &MemoryStore, events: usize) -> Vec<EventId> {
+    let mut tx = store.begin().await.unwrap();
+    let new = || NewOutboxEvent::new("order.placed", "orders", &serde_json::json!({"order": 1}));
+    let created = store.enqueue_many(&mut tx, (0..events).map(|_| new())).await.unwrap();
+    store.commit(tx).await.unwrap();
+    created.into_iter().map(|created| created.into_event().id()).collect()
+}
+
+async fn completed(store: &MemoryStore, ids: &[EventId]) {
+    let token = token();
+    for id in ids {
+        assert!(store.outbox().mark_processing(*id, &token).await.unwrap());
+        assert!(store.outbox().mark_completed(*id, &token).await.unwrap());
+    }
+}
+
+/// 2,500 events completed 15 days ago, one completed yesterday, one pending, one claimed by a worker that is gone.
+async fn aged() -> (MemoryStore, EventId) {
+    let store = MemoryStore::builder().rows().build();
+    let old = enqueued(&store, 2_502).await;
+    completed(&store, &old[2..]).await;
+    assert!(store.outbox().mark_processing(old[0], &token()).await.unwrap());
+    store.clock().advance(14 * DAY);
+    completed(&store, &enqueued(&store, 1).await).await;
+    store.clock().advance(DAY);
+    (store, old[0])
+}
+
+async fn claimable(store: &MemoryStore) -> Vec<EventId> {
+    let due = store.outbox().fetch_pending(BatchSize::new(10).unwrap(), &FetchFilters::new()).await.unwrap();
+    due.iter().map(Event::id).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_old_is_deleted_in_batches_and_what_is_pending_stays() {
+    let (store, claimed) = aged().await;
+    let plan = FaultPlan::new();
+    let maintenance = OmniBoxMaintenanceService::new().outbox(Faulty::new(store.clone(), &plan));
+    assert_eq!(maintenance.cleanup_old_events(14 * DAY).await.unwrap(), 2_500);
+    assert_eq!(store.outbox_events().len(), 3);
+    assert_eq!(plan.calls(Operation::CleanUp), 3, "a thousand at a time");
+    assert!(!claimable(&store).await.contains(&claimed));
+    assert_eq!(maintenance.release_stale_locks(16 * DAY).await.unwrap(), 0);
+    assert_eq!(maintenance.release_stale_locks(MINUTE).await.unwrap(), 1);
+    assert!(claimable(&store).await.contains(&claimed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn upkeep_goes_on_after_a_failure_and_ends_with_the_others() {
+    let (store, claimed) = aged().await;
+    let plan = FaultPlan::new();
+    plan.on(Operation::CleanUp).times(3).fail_before(ErrorKind::Unavailable);
+    plan.on(Operation::ReleaseStaleLocks).nth(5).freeze_before();
+    let faulty = Faulty::new(store.clone(), &plan);
+    let maintenance = OmniBoxMaintenanceService::new().outbox(faulty.clone()).inbox(faulty).interval(MINUTE);
+    let seen = {
+        let (store, plan) = (store.clone(), plan.clone());
+        async move {
+            // five passes without an end would take five minutes, the frozen call one more
+            for _ in 0..60 * 60 {
+                if store.outbox_events().len() == 3 && plan.calls(Operation::ReleaseStaleLocks) > 12 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            panic!("{} events, {plan:?}", store.outbox_events().len());
+        }
+    };
+    Workers::new().maintenance(maintenance).run_until(seen).await.unwrap();
+    assert!(claimable(&store).await.contains(&claimed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn upkeep_of_nothing_or_without_a_rest_is_refused() {
+    let refused = async |maintenance: OmniBoxMaintenanceService| {
+        let error = maintenance.run(CancellationToken::new()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        error.to_string()
+    };
+    let service = || OmniBoxMaintenanceService::new().inbox(MemoryStore::new());
+    let none = refused(OmniBoxMaintenanceService::new()).await;
+    assert_eq!(none, "upkeep has no table: call `outbox` or `inbox`");
+    let restless = refused(service().interval(Duration::ZERO)).await;
+    assert_eq!(restless, "interval is zero: it is how long upkeep rests");
+    let long = refused(service().retention(400 * DAY)).await;
+    assert!(long.starts_with("retention 34560000s is longer than a year"), "{long}");
+}
