@@ -1,6 +1,8 @@
 //! [`Savepoints`]: one message of a group fails alone.
 
-use omni_box_core::{Event, EventId, EventRepository, InboxEvent, InboxRepository, Savepoints, Store};
+use omni_box_core::{
+    ErrorKind, Event, EventId, EventRepository, InboxEvent, InboxRepository, Savepoints, Store,
+};
 
 use super::table::Table;
 use super::transaction::{begin, commit, rollback};
@@ -197,4 +199,28 @@ where
     group.commit().await;
     assert_left(&table, &[(kept, "what was written since a savepoint that is still set at the commit")], &[])
         .await;
+}
+
+/// `advance`, `rollback`: a savepoint that is gone is missed, since its transaction was ended by others.
+pub async fn a_savepoint_that_is_gone_is_missed<F>(fixture: F)
+where
+    F: StoreFixture<Store: InboxRepository>,
+{
+    let table = Table::<_, InboxEvent>::first(&fixture).await;
+    let mut group = Group::begin(&table).await;
+    let written = group.write("a").await;
+    let advanced = group.savepoints().advance(&mut group.tx).await;
+    rollback(&table.store, group.tx).await;
+    let mut group = Group::begin(&table).await;
+    let undone = group.savepoints().rollback(&mut group.tx).await;
+    rollback(&table.store, group.tx).await;
+    for (call, answer) in [("advance", advanced), ("rollback", undone)] {
+        let kind = answer.err().map(|error| error.kind());
+        assert_eq!(
+            kind,
+            Some(ErrorKind::NoTransaction),
+            "{call} without a savepoint fails with NoTransaction, so that the engine knows who has ended its transaction"
+        );
+    }
+    assert_left(&table, &[], &[(written, "what was written before a savepoint was missed")]).await;
 }

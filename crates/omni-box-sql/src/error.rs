@@ -59,3 +59,9 @@ pub fn no_transaction() -> Error {
     let message = "the connection has no open transaction: begin one, and pass `&mut *tx`";
     Error::new(ErrorKind::NoTransaction, message)
 }
+
+/// What the engine is told when the savepoint that it has set is gone: a statement on the handler's connection has ended the transaction.
+pub fn no_savepoint() -> Error {
+    let message = "the savepoint is gone: a statement on this connection has ended the transaction, or released the savepoint";
+    Error::new(ErrorKind::NoTransaction, message)
+}

@@ -10,7 +10,7 @@
 //!   goes the other way.
 //! - [`Migrations`] and their ledger; [`ExpectedTable`] and [`SchemaDifference`]: whether a schema is what a program needs.
 //! - [`delivery_mode`], [`by_mode`], [`check_drained`], [`check_lanes`]: the control row.
-//! - [`kind`], [`cause`] and [`KeptError`]: native errors, classified, and without what may repeat a payload; [`no_transaction`].
+//! - [`kind`], [`cause`] and [`KeptError`]: native errors, classified, and without what may repeat a payload; [`no_transaction`], [`no_savepoint`].
 //!
 //! A store's settings implement [`Dialect`]: what its SQL looks like.
 //!
@@ -56,7 +56,7 @@ mod table;
 
 pub use control::{by_mode, check_drained, check_lanes, delivery_mode};
 pub use dialect::{Dialect, render, render_for};
-pub use error::{KeptError, cause, kind, no_transaction};
+pub use error::{KeptError, cause, kind, no_savepoint, no_transaction};
 pub use event::StoredEvent;
 pub use migration::{Migration, Migrations};
 pub use parameter::{Outcome, fair_share, micros, moment, stored};

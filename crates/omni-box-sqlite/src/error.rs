@@ -107,6 +107,12 @@ pub(crate) fn is_nested_begin(error: &sqlx::Error) -> bool {
         if code_of(error.as_ref()) == code::ERROR && error.message().contains("within a transaction"))
 }
 
+/// Whether a savepoint that was set is there no more.
+pub(crate) fn is_no_savepoint(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error)
+        if code_of(error.as_ref()) == code::ERROR && error.message().starts_with("no such savepoint"))
+}
+
 /// Whether the lock was held by somebody else for too long.
 pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if matches!(code_of(error.as_ref()) & 0xff, code::BUSY | code::LOCKED))

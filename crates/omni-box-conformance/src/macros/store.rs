@@ -212,6 +212,7 @@ macro_rules! savepoint_conformance {
             a_savepoint_stays_set_after_a_rollback
             a_rollback_works_after_a_failed_statement
             the_transaction_undoes_what_a_savepoint_kept
+            a_savepoint_that_is_gone_is_missed
         }
     };
 }

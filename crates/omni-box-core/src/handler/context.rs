@@ -11,8 +11,17 @@ use crate::store::{Created, IntoOutboxEvent, OutboxRepository, Store};
 
 /// What a handler is given: the event, and the connection on which the message's transaction is open.
 ///
-/// Everything written through [`conn`](Self::conn) commits together with the inbox row, or not at all. The transaction is the
-/// engine's: do not commit it or roll it back. Other messages may share it, each in a savepoint of its own.
+/// Everything written through [`conn`](Self::conn) commits together with the inbox row, or not at all.
+///
+/// - The transaction is the engine's. A handler whose statements end it (`COMMIT`, `ROLLBACK`, `BEGIN`) fails its message for good; the
+///   messages that share the transaction are neither lost nor handled twice. For a part that may fail alone, open a savepoint
+///   (with sqlx: `cx.conn().begin()`).
+/// - Up to 60 messages share one transaction, each in a savepoint of its own, so that what ends with the transaction reaches the handlers
+///   behind this one: `set local`, `on commit drop`, deferred constraints, advisory locks of the transaction, `now()`.
+/// - A handler that fails behind others is not charged for it. Its message is handled again in a transaction of its own, and what fails
+///   there counts. A timeout, a [`PermanentError`](crate::PermanentError), a payload that does not fit and
+///   [`HandlerOutcome::Retry`](crate::HandlerOutcome::Retry) count at once.
+/// - A runner with a `group_size` of 1 gives each message a transaction of its own.
 #[non_exhaustive]
 pub struct InboxContext<'a, S: Store> {
     /// The message.

@@ -40,6 +40,9 @@ pub trait DistributedLocking<E>: Send + Sync {
 }
 
 /// Savepoints inside a transaction, so that one message of a group can fail alone. One is set at a time.
+///
+/// - [`advance`](Self::advance) and [`rollback`](Self::rollback) fail with [`NoTransaction`](crate::ErrorKind::NoTransaction) when the
+///   savepoint is gone: a handler has ended the transaction by a statement of its own. The engine charges that handler's message for good.
 #[async_trait]
 pub trait Savepoints<C>: Send + Sync {
     /// Sets the savepoint.

@@ -57,6 +57,9 @@ pub struct InboxConfig {
     pub concurrency_limit: usize,
     /// Most messages in one transaction, 1 to 60; 60 by default. A store without savepoints always takes one. Slow handlers share a
     /// transaction for one second: no further handler starts in it after that.
+    ///
+    /// Set it to 1 if handlers change what lasts until the end of the transaction, such as `set local` or `create temp table .. on commit
+    /// drop`: see [`InboxContext`](omni_box_core::InboxContext).
     pub group_size: usize,
     /// How many messages of a partition may be in memory, including those that wait for a retry; `group_size` to 1,000,000, 1000 by default.
     pub window: usize,

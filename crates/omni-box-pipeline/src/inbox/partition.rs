@@ -19,7 +19,7 @@ use super::outcome::InboxConsumeResult;
 use super::shared::Shared;
 use super::window::Window;
 use crate::outcome::Outcome;
-use crate::transact::{Body, Charge, Doing, Fate, Item, Stay, Task, attempt};
+use crate::transact::{Body, Doing, Fate, Item, Recorded, Stay, Task, attempt};
 
 /// Rows read at once of those that were stored before.
 const BACKLOG_PAGE: usize = 500;
@@ -310,10 +310,10 @@ impl<S: InboxRepository> Partition<S> {
         if self.shared.context.acks_first() && !self.acknowledge_first(&group).await {
             return Vec::new();
         }
-        let mut charged: Option<(usize, Charge)> = None;
+        let mut recorded: Option<Recorded> = None;
         loop {
-            let (task, doing) = match &charged {
-                Some((_, charge)) => (Task::Record(charge), Doing::Recording),
+            let (task, doing) = match &recorded {
+                Some(recorded) => (Task::Record(recorded), Doing::Recording),
                 None => (task, Doing::Working),
             };
             let items: Vec<&Item> = group.iter().map(|&at| self.window.get(at)).collect();
@@ -325,20 +325,13 @@ impl<S: InboxRepository> Partition<S> {
                 Err(cause) => cause,
             };
             let concerned = if doing == Doing::Recording { group.split_off(group.len() - 1) } else { group };
-            charged = self.set_back(&concerned, cause, doing).await;
-            match charged {
-                Some((at, _)) if doing == Doing::Working => group = self.with_those_before(at, concerned),
+            match self.set_back(&concerned, cause, doing).await {
+                Some((to_record, failure)) if doing == Doing::Working => {
+                    (group, recorded) = (to_record, Some(failure));
+                }
                 _ => return Vec::new(),
             }
         }
-    }
-
-    /// The message at `at`, preceded by the group's earlier messages with the same key.
-    fn with_those_before(&self, at: usize, mut group: Vec<usize>) -> Vec<usize> {
-        let key = &self.window.get(at).key;
-        group.retain(|&other| other < at && self.window.get(other).key == *key);
-        group.push(at);
-        group
     }
 
     /// Resolves when work must be dropped at once.
@@ -397,6 +390,7 @@ impl<S: InboxRepository> Partition<S> {
                     acknowledged.extend(item.offset.take());
                     self.tell(at, outcome);
                 }
+                Fate::Alone => item.is_alone = true,
                 Fate::Wait(delay, stay) => {
                     item.due = Some(Instant::now() + delay);
                     item.is_started = false;

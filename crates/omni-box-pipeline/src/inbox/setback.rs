@@ -6,16 +6,16 @@ use omni_box_core::{Error, InboxRepository};
 use tokio::time::Instant;
 
 use super::partition::Partition;
-use crate::transact::{Blame, Body, Cause, Charge, Doing, Evidence, Item, Patience, blame};
+use crate::transact::{Blame, Body, Cause, Doing, Evidence, Item, Left, Patience, Recorded, blame};
 
 impl<S: InboxRepository> Partition<S> {
-    /// Does what [`blame`] decides. Returns the message's place in the window and its charge if a failure is to be recorded.
+    /// Does what [`blame`] decides. If a failure is to be recorded, returns it with the group for its transaction, the message at the end.
     pub(super) async fn set_back(
         &mut self,
         group: &[usize],
         cause: Cause,
         doing: Doing,
-    ) -> Option<(usize, Charge)> {
+    ) -> Option<(Vec<usize>, Recorded)> {
         let items: Vec<&Item> = group.iter().map(|&at| self.window.get(at)).collect();
         match blame(cause, &items, doing, Patience::default()) {
             Blame::Stop => self.is_stopped = true,
@@ -29,8 +29,11 @@ impl<S: InboxRepository> Partition<S> {
             }
             Blame::Split => self.group_size.split(group.len()),
             Blame::Message { position, charge, evidence } => {
-                let at = *group.get(position)?;
-                return self.is_proven(at, evidence).await.then_some((at, charge));
+                let left = self.proven(*group.get(position)?, evidence).await?;
+                let key = &self.window.get(group[position]).key;
+                let precedes = |at| at < position && self.window.get(group[at]).key == *key;
+                let (group, left) = left.for_record(group, position, precedes);
+                return Some((group, Recorded { charge, left }));
             }
             Blame::Contention { failures } => {
                 let delay = self.shared.context.outage_retry.delay(failures);
@@ -52,23 +55,26 @@ impl<S: InboxRepository> Partition<S> {
         group.first().map(|&at| self.window.get_mut(at))
     }
 
-    /// Whether a message is charged on this evidence; it starts afresh then.
-    async fn is_proven(&mut self, at: usize, evidence: Evidence) -> bool {
+    /// What the transaction may have left behind, if a message is charged on this evidence; the message starts afresh then.
+    async fn proven(&mut self, at: usize, evidence: Evidence) -> Option<Left> {
         match evidence {
-            Evidence::Itself => tracing::debug!(
-                message_id = self.window.get(at).message_id(), partition = %self.partition,
-                worker_id = %self.shared.context.worker, "message ended its transaction, recording its failure",
-            ),
+            Evidence::Itself(left) => {
+                tracing::debug!(
+                    message_id = self.window.get(at).message_id(), partition = %self.partition,
+                    worker_id = %self.shared.context.worker, "message ended its transaction, recording its failure",
+                );
+                return Some(left);
+            }
             Evidence::Contention => self.window.get_mut(at).tries.contention = 0,
             Evidence::Infrastructure(_) if self.database_answers().await => {
                 self.window.get_mut(at).tries.infrastructure = 0;
             }
             Evidence::Infrastructure(error) => {
                 self.count_outage(&[at], &error);
-                return false;
+                return None;
             }
         }
-        true
+        Some(Left::default())
     }
 
     fn count_outage(&mut self, group: &[usize], error: &Error) {

@@ -76,7 +76,7 @@ impl Window {
     }
 
     /// The first messages that are due and whose keys wait for nothing, in order; no id twice. Of a runner that stores first, only
-    /// stored ones.
+    /// stored ones. One that goes alone is a group of its own as soon as it is the first.
     pub(super) fn due(&self, limit: usize, only_stored: bool) -> Vec<usize> {
         let mut blocked = HashSet::new();
         let mut ids = HashSet::new();
@@ -96,7 +96,7 @@ impl Window {
             if blocked.contains(&item.key) {
                 continue;
             }
-            if is_held_back {
+            if is_held_back || (item.is_alone && !group.is_empty()) {
                 blocked.insert(&item.key);
                 continue;
             }
@@ -104,6 +104,9 @@ impl Window {
                 break;
             }
             group.push(at);
+            if item.is_alone {
+                break;
+            }
         }
         group
     }

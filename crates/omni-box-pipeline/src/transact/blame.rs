@@ -4,6 +4,7 @@ use omni_box_core::{Error, FailureClass};
 
 use super::cause::{Cause, Stage, is_contention, is_environment};
 use super::judgement::Charge;
+use super::left::Left;
 use super::message::Item;
 
 /// How often a message may be in the way before the failure counts as its own.
@@ -38,8 +39,8 @@ pub(crate) enum Doing {
 /// What shows that a message caused a failure.
 #[derive(Debug)]
 pub(crate) enum Evidence {
-    /// The transaction ended because of it.
-    Itself,
+    /// The transaction ended because of it, and may have left this behind.
+    Itself(Left),
     /// It met contention too often while it was alone.
     Contention,
     /// Infrastructure failures followed it too often. It is charged only if the database answers another transaction; otherwise this
@@ -80,8 +81,8 @@ pub(crate) fn blame(cause: Cause, group: &[&Item], doing: Doing, patience: Patie
         Cause::Stopped => Blame::Stop,
         Cause::Unreachable(error) => Blame::Unreachable(error),
         Cause::Culprit { position, .. } if position >= group.len() => Blame::NoMessage,
-        Cause::Culprit { position, charge } => {
-            Blame::Message { position, charge, evidence: Evidence::Itself }
+        Cause::Culprit { position, charge, left } => {
+            Blame::Message { position, charge, evidence: Evidence::Itself(left) }
         }
         Cause::Refused { error, stage } if is_contention(&error, stage) => {
             contention(&error, group, doing, patience)
@@ -89,7 +90,7 @@ pub(crate) fn blame(cause: Cause, group: &[&Item], doing: Doing, patience: Patie
         Cause::Refused { error, .. } if is_environment(&error) => outage(error, group, doing, patience),
         Cause::Refused { error, stage } => match group {
             [item] if stage == Stage::Effect && can_be_charged(item, doing) => {
-                alone(&error, Evidence::Itself)
+                alone(&error, Evidence::Itself(Left::default()))
             }
             [item] => unstored(error, item, patience),
             _ => Blame::Split,

@@ -176,7 +176,7 @@ fn observed(cause: Cause, of: Of, doing: Doing, patience: Patience) -> Blame {
         blame::Blame::Unreachable(_) | blame::Blame::Outage { is_suspicious: false, .. } => Pause,
         blame::Blame::Outage { is_suspicious: true, .. } => PauseOneByOne,
         blame::Blame::Split => Split,
-        blame::Blame::Message { position, evidence: Evidence::Itself, .. } => Charge(position),
+        blame::Blame::Message { position, evidence: Evidence::Itself(_), .. } => Charge(position),
         blame::Blame::Message { position: 0, evidence: Evidence::Contention, .. } => ChargeContention,
         blame::Blame::Message { position: 0, evidence: Evidence::Infrastructure(_), .. } => Suspect,
         blame::Blame::Contention { failures } => Contended(failures),

@@ -3,6 +3,7 @@
 use omni_box_core::{Error, ErrorKind, FailureClass};
 
 use super::judgement::Charge;
+use super::left::Left;
 
 /// What the database was doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(crate) enum Cause {
     /// The database refused.
     Refused { error: Error, stage: Stage },
     /// The message at this place of the group ended the transaction; the others had no part in it.
-    Culprit { position: usize, charge: Charge },
+    Culprit { position: usize, charge: Charge, left: Left },
     /// The partition is lost, or the time to drain is over.
     Stopped,
 }
@@ -32,7 +33,15 @@ impl Cause {
     }
 
     pub(crate) fn culprit(position: usize, charge: Charge) -> Self {
-        Self::Culprit { position, charge }
+        Self::Culprit { position, charge, left: Left::default() }
+    }
+
+    /// Adds what the transaction may have left behind.
+    pub(crate) fn leaving(self, left: Left) -> Self {
+        match self {
+            Self::Culprit { position, charge, .. } => Self::Culprit { position, charge, left },
+            other => other,
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::cause::{Cause, Stage};
 use super::context::Context;
-use super::handling::{Handled, Mark, handle, set_mark};
+use super::handling::{Course, Handled, check_mark, handle};
 use super::judgement::{Charge, Fate, LOOK_AGAIN, Stay, exhausted, given_up, judge};
+use super::left::Left;
 use super::message::{Body, Item, Key};
 use super::policy::AckStrategy;
 use crate::outcome::Outcome;
@@ -34,7 +35,15 @@ pub(crate) enum Task<'a> {
     Handle,
     /// The failure of the group's last message is written down. Those before it are stored: a row that is pending says that all before it
     /// with its key have rows, so that its partition's next worker, who begins with such rows, finds them in order.
-    Record(&'a Charge),
+    Record(&'a Recorded),
+}
+
+/// The failure of a group's last message, which ended the transaction before.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    pub(crate) charge: Charge,
+    /// What that transaction may have left behind, by places in this group.
+    pub(crate) left: Left,
 }
 
 /// Takes a group through one transaction; says what becomes of each message, or why nothing was changed.
@@ -93,7 +102,11 @@ struct Group<'a, S: InboxRepository> {
     quarantine: Vec<QuarantinedMessage>,
     /// Keys of which a message of this group has to wait.
     blocked: HashSet<&'a Key>,
-    mark: Mark,
+    course: Course,
+    /// What is left behind if a handler commits.
+    left: Left,
+    /// The transaction before this one was committed by a handler.
+    was_committed: bool,
     /// When the first handler began.
     begun: Option<Instant>,
 }
@@ -108,7 +121,9 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             settlement: InboxSettlement::default(),
             quarantine: Vec::new(),
             blocked: HashSet::new(),
-            mark: Mark::Unset,
+            course: Course::new(),
+            left: Left::default(),
+            was_committed: false,
             begun: None,
         }
     }
@@ -121,15 +136,13 @@ impl<'a, S: InboxRepository> Group<'a, S> {
     async fn run(mut self, conn: &mut S::Conn) -> Result<Vec<Fate>, Cause> {
         let events = self.sort_out_refused();
         if !events.is_empty() {
-            self.run_events(conn, &events).await?;
+            let ran = self.run_events(conn, &events).await;
+            ran.map_err(|cause| cause.leaving(std::mem::take(&mut self.left)))?;
         }
         let store = &self.context.store;
         if !self.settlement.is_empty() {
             let settled = store.settle(conn, &self.settlement).await;
             settled.map_err(|error| Cause::refused(error, Stage::Effect))?;
-        } else if self.mark == Mark::Passed {
-            // nothing to settle would tell that the last handler broke the transaction
-            set_mark(self.context, conn, &mut self.mark).await?;
         }
         if !self.quarantine.is_empty() {
             let kept = store.quarantine(conn, &self.quarantine).await;
@@ -159,8 +172,11 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             return Err(Cause::refused(error, Stage::Store));
         }
         let items = self.items;
-        let with_event = items.iter().enumerate().filter(|(_, item)| item.event().is_some());
-        for ((position, item), (event, known)) in with_event.zip(events.iter().zip(&received)) {
+        let with_event = || items.iter().enumerate().filter(|(_, item)| item.event().is_some());
+        for ((position, _), (event, known)) in with_event().zip(events.iter().zip(&received)) {
+            self.witness(position, event, known);
+        }
+        for ((position, item), (event, known)) in with_event().zip(events.iter().zip(&received)) {
             if self.is_over() {
                 break;
             }
@@ -169,12 +185,37 @@ impl<'a, S: InboxRepository> Group<'a, S> {
                 continue;
             }
             let fate = self.one(conn, position, event, known).await?;
-            if matches!(fate, Fate::Wait(..)) {
+            if matches!(fate, Fate::Wait(..) | Fate::Alone) {
                 self.blocked.insert(&item.key);
             }
             self.fates[position] = fate;
         }
-        Ok(())
+        check_mark(self.context, conn, &mut self.course).await
+    }
+
+    /// Looks for a row that tells whether a transaction was committed: its own id is there only if its own insert was kept.
+    fn witness(&mut self, position: usize, event: &InboxEvent, known: &Received) {
+        match (self.task, known) {
+            (Task::Record(recorded), Received::Pending { event: row, .. }) => {
+                self.was_committed |= recorded.left.witness == Some(position) && row.id() == event.id();
+            }
+            (_, Received::New) => {
+                self.left.witness.get_or_insert(position);
+            }
+            _ => {}
+        }
+    }
+
+    /// What becomes of a message that is not the one whose failure is recorded.
+    fn bystander(&mut self, recorded: &Recorded, position: usize, known: &Received) -> Fate {
+        let mut done = recorded.left.done.iter().filter(|(done, _)| *done == position);
+        match (done.next(), known) {
+            (Some(&(_, outcome)), Received::Pending { event: row, .. }) if self.was_committed => {
+                self.settlement.completed.push(row.id());
+                Fate::Done(outcome)
+            }
+            _ => Fate::Later,
+        }
     }
 
     async fn one(
@@ -185,8 +226,10 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         known: &Received,
     ) -> Result<Fate, Cause> {
         let item = self.items[position];
-        if matches!(self.task, Task::Record(_)) && position + 1 < self.items.len() {
-            return Ok(Fate::Later);
+        if let Task::Record(recorded) = self.task
+            && position + 1 < self.items.len()
+        {
+            return Ok(self.bystander(recorded, position, known));
         }
         let row = match known {
             Received::New => event,
@@ -217,12 +260,17 @@ impl<'a, S: InboxRepository> Group<'a, S> {
                 let text = "the process ended while this message was handled";
                 (Failure::new(text, Attempt::Counted, Retry::After(Duration::ZERO)), Fate::Started)
             }
-            Task::Record(charge) => judge(self.context, item, row, charge),
+            Task::Record(Recorded { charge, .. }) if charge.is_in_company && !self.was_committed => {
+                return Ok(Fate::Alone);
+            }
+            Task::Record(Recorded { charge, .. }) => judge(self.context, item, row, charge),
             Task::Handle => match self.handle(conn, position, row).await? {
                 Handled::Done(outcome) => {
+                    self.left.done.push((position, outcome));
                     self.settlement.completed.push(row.id());
                     return Ok(Fate::Done(outcome));
                 }
+                Handled::Undone(charge) if charge.is_in_company => return Ok(Fate::Alone),
                 Handled::Undone(charge) => judge(self.context, item, row, &charge),
             },
         };
@@ -270,7 +318,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             return Err(Cause::refused(error, Stage::Effect));
         };
         self.begun.get_or_insert_with(Instant::now);
-        handle(self.context, handler, conn, &mut self.mark, position, row).await
+        handle(self.context, handler, conn, &mut self.course, position, row).await
     }
 
     fn keep_raw(&mut self, position: usize, error: String) {

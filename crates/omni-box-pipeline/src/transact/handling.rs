@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use omni_box_core::{
-    Attempt, Error, Event, FailureClass, HandlerError, HandlerOutcome, InboxContext, InboxEvent,
+    Attempt, Error, ErrorKind, Event, FailureClass, HandlerError, HandlerOutcome, InboxContext, InboxEvent,
     InboxHandler, InboxRepository, TransientError,
 };
 use tokio::time::{Instant, timeout};
@@ -25,8 +25,27 @@ pub(crate) enum Mark {
     Unset,
     /// Behind everything that was written.
     Fresh,
-    /// Before the last handler's writes.
-    Passed,
+    /// Before what the handler of the message at this place wrote.
+    Passed(usize),
+}
+
+/// How far the handlers of a transaction have come.
+#[derive(Debug)]
+pub(crate) struct Course {
+    mark: Mark,
+    /// How many have succeeded.
+    kept: usize,
+}
+
+impl Course {
+    pub(crate) fn new() -> Self {
+        Self { mark: Mark::Unset, kept: 0 }
+    }
+
+    fn pass(&mut self, position: usize) {
+        self.mark = Mark::Passed(position);
+        self.kept += 1;
+    }
 }
 
 /// How a handler ended while its transaction can go on.
@@ -35,16 +54,25 @@ pub(crate) enum Handled {
     Undone(Charge),
 }
 
+/// How a handler that returned did not succeed.
+enum Failed {
+    /// The message's own failure.
+    Charged(Charge),
+    /// The database's.
+    Refused(Error),
+}
+
 /// Runs the handler of the group's message at `position`. What it wrote is undone unless it succeeded.
 pub(crate) async fn handle<S: InboxRepository>(
     context: &Context<S>,
     handler: &dyn InboxHandler<S>,
     conn: &mut S::Conn,
-    mark: &mut Mark,
+    course: &mut Course,
     position: usize,
     row: &InboxEvent,
 ) -> Result<Handled, Cause> {
-    set_mark(context, conn, mark).await?;
+    set_mark(context, conn, course).await?;
+    let is_in_company = course.kept > 0 && !context.acks_first();
     let cx = InboxContext::new(row, &mut *conn, &context.store, &context.worker);
     let begun = Instant::now();
     // `handle` itself may panic before there is a future
@@ -53,20 +81,22 @@ pub(crate) async fn handle<S: InboxRepository>(
     let ended = timeout(context.process_timeout, run).await;
     context.metrics.handler_duration(row.event_type(), begun.elapsed());
 
-    let charge = match ended {
+    let failed = match ended {
         Err(_) => return Err(Cause::culprit(position, timed_out(context.process_timeout))),
-        Ok(Err(panic)) => return Err(Cause::culprit(position, panicked(panic.as_ref()))),
+        Ok(Err(panic)) => {
+            let charge = panicked(panic.as_ref()).in_company(is_in_company);
+            return Err(Cause::culprit(position, charge));
+        }
         Ok(Ok(Ok(outcome))) => match settled(outcome) {
             Ok(outcome) => {
-                *mark = Mark::Passed;
+                course.pass(position);
                 return Ok(Handled::Done(outcome));
             }
-            Err(charge) => charge,
+            Err(charge) => Failed::Charged(charge),
         },
-        Ok(Ok(Err(error))) => judge_error(context, error)?,
+        Ok(Ok(Err(error))) => judge_error(context, error, is_in_company),
     };
-    undo(context, conn, mark, position, &charge).await?;
-    Ok(Handled::Undone(charge))
+    undo(context, conn, course, position, failed).await.map(Handled::Undone)
 }
 
 /// What a handler logs says which message it was.
@@ -77,40 +107,70 @@ fn span<S: InboxRepository>(context: &Context<S>, row: &InboxEvent) -> Span {
     )
 }
 
-/// Puts the savepoint behind what earlier messages wrote. A transaction that one of them broke is found here.
-pub(crate) async fn set_mark<S: InboxRepository>(
+/// Puts the savepoint behind what earlier messages wrote, before the first handler if there is none yet.
+async fn set_mark<S: InboxRepository>(
     context: &Context<S>,
     conn: &mut S::Conn,
-    mark: &mut Mark,
+    course: &mut Course,
 ) -> Result<(), Cause> {
-    let Some(savepoints) = context.store.savepoints() else { return Ok(()) };
-    match mark {
-        Mark::Unset => savepoints.start(conn).await,
-        Mark::Passed => savepoints.advance(conn).await,
-        Mark::Fresh => Ok(()),
+    if course.mark == Mark::Unset {
+        let Some(savepoints) = context.store.savepoints() else { return Ok(()) };
+        let started = savepoints.start(conn).await;
+        started.map_err(|error| Cause::refused(error, Stage::Effect))?;
+        course.mark = Mark::Fresh;
     }
-    .map_err(|error| Cause::refused(error, Stage::Effect))?;
-    *mark = Mark::Fresh;
+    check_mark(context, conn, course).await
+}
+
+/// Makes sure that the last handler left the transaction open and able to go on: nothing may be written behind it otherwise, neither the next
+/// handler's effect nor an outcome.
+pub(crate) async fn check_mark<S: InboxRepository>(
+    context: &Context<S>,
+    conn: &mut S::Conn,
+    course: &mut Course,
+) -> Result<(), Cause> {
+    let (Some(savepoints), Mark::Passed(position)) = (context.store.savepoints(), course.mark) else {
+        return Ok(());
+    };
+    match savepoints.advance(conn).await {
+        Ok(()) => course.mark = Mark::Fresh,
+        Err(error) if error.kind() == ErrorKind::NoTransaction => {
+            let is_in_company = course.kept > 1 && !context.acks_first();
+            return Err(Cause::culprit(position, Charge::ended(None).in_company(is_in_company)));
+        }
+        Err(error) => return Err(Cause::refused(error, Stage::Effect)),
+    }
     Ok(())
 }
 
+/// Undoes what a handler wrote that did not succeed, and returns its charge. A failure of the database ends the group.
 async fn undo<S: InboxRepository>(
     context: &Context<S>,
     conn: &mut S::Conn,
-    mark: &mut Mark,
+    course: &mut Course,
     position: usize,
-    charge: &Charge,
-) -> Result<(), Cause> {
+    failed: Failed,
+) -> Result<Charge, Cause> {
     let undone = match context.store.savepoints() {
-        Some(savepoints) => savepoints.rollback(conn).await.is_ok(),
-        None => false,
+        Some(savepoints) => Some(savepoints.rollback(conn).await),
+        None => None,
     };
-    if !undone {
+    match (undone, failed) {
+        (Some(Ok(())), Failed::Charged(charge)) => {
+            course.mark = Mark::Fresh;
+            Ok(charge)
+        }
+        (Some(Err(error)), failed) if error.kind() == ErrorKind::NoTransaction => {
+            let (failure, is_in_company) = match failed {
+                Failed::Charged(charge) => (charge.error, charge.is_in_company),
+                Failed::Refused(error) => (error.chain(), false),
+            };
+            Err(Cause::culprit(position, Charge::ended(Some(&failure)).in_company(is_in_company)))
+        }
+        (_, Failed::Refused(error)) => Err(Cause::refused(error, Stage::Effect)),
         // the transaction goes as a whole; what is recorded is the handler's failure, not that of the rollback
-        return Err(Cause::culprit(position, charge.clone()));
+        (_, Failed::Charged(charge)) => Err(Cause::culprit(position, charge)),
     }
-    *mark = Mark::Fresh;
-    Ok(())
 }
 
 fn settled(outcome: HandlerOutcome) -> Result<Outcome, Charge> {
@@ -120,13 +180,13 @@ fn settled(outcome: HandlerOutcome) -> Result<Outcome, Charge> {
         HandlerOutcome::Stale => Ok(Outcome::Stale),
         HandlerOutcome::Retry { reason, attempt, after, .. } => {
             let cost = if attempt == Attempt::Counted { Cost::Counted } else { Cost::Free };
-            Err(Charge { error: reason, cost, after })
+            Err(Charge { cost, after, ..Charge::counted(reason) })
         }
     }
 }
 
-/// What a handler's error costs; a failure of the database underneath is not the message's and ends the group.
-fn judge_error<S: InboxRepository>(context: &Context<S>, error: HandlerError) -> Result<Charge, Cause> {
+/// What a handler's error costs; a failure of the database underneath is not the message's.
+fn judge_error<S: InboxRepository>(context: &Context<S>, error: HandlerError, is_in_company: bool) -> Failed {
     let is_native = Cell::new(false);
     let error = error.into_error(|native| {
         let kind = context.store.classify(native);
@@ -135,13 +195,16 @@ fn judge_error<S: InboxRepository>(context: &Context<S>, error: HandlerError) ->
     });
     let cost = match error.class() {
         FailureClass::Infrastructure if is_native.get() || is_stores(&error) => {
-            return Err(Cause::refused(error, Stage::Effect));
+            return Failed::Refused(error);
         }
         FailureClass::Infrastructure => Cost::Free,
         FailureClass::Event => Cost::Counted,
         FailureClass::Permanent => Cost::Permanent,
     };
-    Ok(Charge { error: error.chain(), cost, after: None })
+    // the message says so itself, whoever shares its transaction
+    let is_certain = cost == Cost::Free || matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Decode);
+    let charge = Charge { cost, ..Charge::counted(error.chain()) };
+    Failed::Charged(charge.in_company(is_in_company && !is_certain))
 }
 
 /// Whether an error of omni-box caused it: it can only have come from the store that the handler was given.

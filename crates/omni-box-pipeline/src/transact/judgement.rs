@@ -30,11 +30,27 @@ pub(crate) struct Charge {
     pub(crate) cost: Cost,
     /// When the handler wants to see it again.
     pub(crate) after: Option<Duration>,
+    /// The handler ran behind others in its transaction, which may be why it failed: it is charged once it failed alone as well.
+    pub(crate) is_in_company: bool,
 }
 
 impl Charge {
     pub(crate) fn counted(error: impl Into<String>) -> Self {
-        Self { error: error.into(), cost: Cost::Counted, after: None }
+        Self { error: error.into(), cost: Cost::Counted, after: None, is_in_company: false }
+    }
+
+    /// The handler ended the transaction that it shares with the engine. `failure` is what it said afterwards, if that was no success.
+    pub(crate) fn ended(failure: Option<&str>) -> Self {
+        let ended = "the handler ended its transaction: COMMIT, ROLLBACK and BEGIN are the engine's";
+        let error = match failure {
+            Some(failure) => format!("{ended} (and then: {failure})"),
+            None => ended.to_owned(),
+        };
+        Self { cost: Cost::Permanent, ..Self::counted(error) }
+    }
+
+    pub(crate) fn in_company(self, is_in_company: bool) -> Self {
+        Self { is_in_company, ..self }
     }
 }
 
@@ -58,6 +74,8 @@ pub(crate) enum Fate {
     Done(Outcome),
     /// It stays, and its key waits this long.
     Wait(Duration, Stay),
+    /// It failed behind others, which may be why: it stays, at no cost, and is handled again in a transaction of its own.
+    Alone,
     /// Its row is stored.
     Stored,
     /// Its attempt is counted: it may be handled.

@@ -59,6 +59,8 @@ pub(crate) struct Item {
     pub(crate) is_stored: bool,
     /// The attempt under way is counted in its row already.
     pub(crate) is_started: bool,
+    /// It failed behind others in one transaction. It has a transaction of its own from then on.
+    pub(crate) is_alone: bool,
     /// It leaves the window.
     pub(crate) is_done: bool,
     pub(crate) tries: Tries,
@@ -88,6 +90,7 @@ impl Item {
             due: None,
             is_stored: true,
             is_started: false,
+            is_alone: false,
             is_done: false,
             tries: Tries::default(),
         }

@@ -15,13 +15,15 @@ mod context;
 mod group;
 mod handling;
 mod judgement;
+mod left;
 mod message;
 mod policy;
 
 pub(crate) use blame::{Blame, Doing, Evidence, Patience, blame};
 pub(crate) use cause::Cause;
 pub(crate) use context::Context;
-pub(crate) use group::{GROUP_TIME, Task, attempt};
-pub(crate) use judgement::{Charge, Fate, Stay};
+pub(crate) use group::{GROUP_TIME, Recorded, Task, attempt};
+pub(crate) use judgement::{Fate, Stay};
+pub(crate) use left::Left;
 pub(crate) use message::{Body, Item};
 pub use policy::{AckStrategy, CommitOffsetPolicy, OnFailed};

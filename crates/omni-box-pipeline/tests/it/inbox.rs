@@ -4,7 +4,9 @@
 
 mod broker;
 mod cancel;
+mod company;
 mod contention;
+mod ended;
 mod failures;
 mod faults;
 mod gates;

@@ -21,7 +21,7 @@ impl MemoryConn {
     }
 
     fn no_savepoint() -> Error {
-        Error::new(ErrorKind::Internal, "no savepoint is set in this transaction")
+        Error::new(ErrorKind::NoTransaction, "no savepoint is set in this transaction")
     }
 }
 

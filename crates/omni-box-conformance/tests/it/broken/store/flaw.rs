@@ -168,4 +168,6 @@ flaws! { Fixture:
     ASavepointUndoesTheTransaction => savepoint::a_rollback_undoes_what_was_written_since;
     ASavepointUndoesNothing => savepoint::a_rollback_undoes_what_was_written_since;
     ASavepointDoesNotAdvance => savepoint::an_advanced_savepoint_keeps_what_was_written;
+    /// One that is gone is an error like any other.
+    ASavepointIsNotMissed => savepoint::a_savepoint_that_is_gone_is_missed;
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    ClaimToken, ConsumerGroup, Event, EventId, InboxEvent, InboxRecord, InboxRepository, InboxSettlement,
-    PartitionEnd, QuarantinedMessage, Received, Result, Savepoints, TopicPartition,
+    ClaimToken, ConsumerGroup, Error, ErrorKind, Event, EventId, InboxEvent, InboxRecord, InboxRepository,
+    InboxSettlement, PartitionEnd, QuarantinedMessage, Received, Result, Savepoints, TopicPartition,
 };
 
 use super::Broken;
@@ -138,7 +138,11 @@ impl<S: InboxRepository> Savepoints<S::Conn> for Broken<S> {
         if self.has(Flaw::ASavepointDoesNotAdvance) {
             return Ok(());
         }
-        self.inner.savepoints().unwrap().advance(conn).await
+        let advanced = self.inner.savepoints().unwrap().advance(conn).await;
+        if self.has(Flaw::ASavepointIsNotMissed) {
+            return advanced.map_err(|_| Error::new(ErrorKind::Internal, "something failed"));
+        }
+        advanced
     }
 
     async fn rollback(&self, conn: &mut S::Conn) -> Result<()> {
