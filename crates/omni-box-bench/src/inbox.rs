@@ -63,11 +63,9 @@ pub(crate) async fn inline(servers: &Servers, events: usize) -> Result<Report> {
     let database = TestDatabase::create_on(&servers.database_url).await?;
     let store = table::store(&database).await?;
     effects_table(database.pool()).await?;
-    let group = ConsumerGroup::new(format!("bench-{}", uuid::Uuid::now_v7()))?;
-    let consumer =
-        KafkaEventConsumer::from_config(KafkaConsumerConfig::new(brokers, group.clone(), [topic]))?;
+    let group = format!("bench-{}", uuid::Uuid::now_v7());
+    let consumer = KafkaEventConsumer::from_config(KafkaConsumerConfig::new(brokers, group, [topic]))?;
     let mut runner = InboxConsumerRunner::builder(consumer, store)
-        .consumer_group(group)
         .handler(on(EVENT_TYPE, insert))
         .concurrency_limit(AT_ONCE)
         .group_size(GROUP)

@@ -13,7 +13,7 @@ use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer};
 use omni_box::postgres::PgStore;
 use omni_box::store::EventRepository as _;
 use omni_box::{
-    AckStrategy, CommitOffsetPolicy, ConsumerGroup, Event as _, HandlerError, HandlerOutcome,
+    AckStrategy, CommitOffsetPolicy, Event as _, HandlerError, HandlerOutcome,
     InboxConsumerRunner, InboxContext, InboxHandler, NewOutboxEvent, OmniBoxDomainService, RetryPolicy,
 };
 use omni_box_harness::judge::journal::{self, Intent};
@@ -86,8 +86,7 @@ fn named<T: Debug, const N: usize>(name: &str, choices: [T; N]) -> Result<T, Str
 
 pub(crate) async fn run(servers: &Servers, args: ConsumerArgs) -> Result<()> {
     let shutdown = shutdown()?;
-    let group = ConsumerGroup::new(&args.group)?;
-    let mut config = KafkaConsumerConfig::new(&servers.brokers, group.clone(), &args.topic);
+    let mut config = KafkaConsumerConfig::new(&servers.brokers, &args.group, &args.topic);
     for property in &args.property {
         let (name, value) = property.split_once('=').unwrap_or((property, ""));
         config = config.property(name, value);
@@ -101,7 +100,6 @@ pub(crate) async fn run(servers: &Servers, args: ConsumerArgs) -> Result<()> {
         plan.on(Operation::Commit).nth(number).freeze_after();
     }
     let mut runner = InboxConsumerRunner::builder(consumer, Faulty::new(servers.store(5)?, &plan))
-        .consumer_group(group)
         .worker_id(servers.worker_id()?)
         .ack_strategy(args.strategy)
         .commit_offset_policy(args.policy)

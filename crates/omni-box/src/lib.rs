@@ -86,12 +86,9 @@
 //!     Ok(())
 //! }
 //!
-//! let group = ConsumerGroup::new("mailer")?;
-//! let consumer = KafkaEventConsumer::from_config(KafkaConsumerConfig::new("127.0.0.1:9092", group.clone(), ["users"]))?;
-//! let mut runner = InboxConsumerRunner::builder(consumer, inbox)
-//!     .consumer_group(group)
-//!     .handler(on("user.created", on_user_created))
-//!     .build()?;
+//! let consumer = KafkaEventConsumer::from_config(KafkaConsumerConfig::new("127.0.0.1:9092", "mailer", ["users"]))?;
+//! let mut runner =
+//!     InboxConsumerRunner::builder(consumer, inbox).handler(on("user.created", on_user_created)).build()?;
 //! runner.run_forever(&CancellationToken::new()).await?;
 //! # Ok(())
 //! # }

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use omni_box_core::{
-    ConsumerGroup, EnvelopeEventConverter, HandlerError, InboxContext, NewOutboxEvent, OutboxExt,
-};
+use omni_box_core::{EnvelopeEventConverter, HandlerError, InboxContext, NewOutboxEvent, OutboxExt};
 use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
 use omni_box_pipeline::{InboxConsumerRunner, OutboxRelay, on};
 use omni_box_postgres::{PgConfig, PgStore};
@@ -97,16 +95,13 @@ async fn main() -> anyhow::Result<()> {
     )?;
     let relay = OutboxRelay::builder(store.clone(), publisher).build()?;
 
-    let group = ConsumerGroup::new(args.group)?;
     let consumer = KafkaEventConsumer::from_config(KafkaConsumerConfig::new(
         args.brokers,
-        group.clone(),
+        args.group,
         [args.topic.clone()],
     ))?;
-    let mut runner = InboxConsumerRunner::builder(consumer, store.clone())
-        .consumer_group(group)
-        .handler(on("order.placed", ship))
-        .build()?;
+    let mut runner =
+        InboxConsumerRunner::builder(consumer, store.clone()).handler(on("order.placed", ship)).build()?;
 
     let shutdown = CancellationToken::new();
     let shop = async {

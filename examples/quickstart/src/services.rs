@@ -30,16 +30,13 @@ impl<S: Shop> Services<S> {
             .lease_ttl(Duration::from_secs(60))
             .build()?;
 
-        let group = ConsumerGroup::new(kafka.group())?;
         let consumer = KafkaEventConsumer::from_config(KafkaConsumerConfig::new(
             kafka.brokers(),
-            group.clone(),
+            kafka.group(),
             [kafka.topic()],
         ))?;
-        let shipping = InboxConsumerRunner::builder(consumer, store)
-            .consumer_group(group)
-            .handler(on("order.placed", ship::<S>))
-            .build()?;
+        let shipping =
+            InboxConsumerRunner::builder(consumer, store).handler(on("order.placed", ship::<S>)).build()?;
         Ok(Self {
             relay: Some(relay),
             shipping: Some(shipping),

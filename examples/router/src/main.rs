@@ -122,11 +122,7 @@ async fn run<S: OutboxRepository + InboxRepository>(
         // a handler may hold the only write lock of a SQLite file for as long as it may take: leases must live longer
         .lease_ttl(Duration::from_secs(60))
         .build()?;
-    let consumer = KafkaEventConsumer::from_config(KafkaConsumerConfig::new(
-        brokers,
-        ConsumerGroup::new(topic)?,
-        [topic],
-    ))?;
+    let consumer = KafkaEventConsumer::from_config(KafkaConsumerConfig::new(brokers, topic, [topic]))?;
     let inbox = InboxConsumerRunner::builder(consumer, store).handler(router(app)).build()?;
 
     let mut done = BTreeSet::new();

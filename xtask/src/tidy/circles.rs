@@ -28,7 +28,6 @@ pub(super) const KNOWN: &[Known] = &[
         package: "omni-box-harness",
         modules: &["services::docker", "services::local", "services::ready", "services::record"],
     },
-    Known { package: "omni-box-kafka", modules: &["publisher::context", "publisher::topics"] },
     Known { package: "omni-box-pipeline", modules: &["inbox::builder", "inbox::runner"] },
     Known { package: "omni-box-postgres", modules: &["config", "migrate", "notify", "store"] },
     Known { package: "omni-box-sql", modules: &["dialect", "event", "row"] },

@@ -1,5 +1,6 @@
 //! Settings of the consumer.
 
+use std::fmt;
 use std::time::Duration;
 
 use omni_box_core::{ConsumerGroup, Error, ErrorKind, Result};
@@ -49,11 +50,29 @@ const GUARDED: [Guarded; 8] = [
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// Settings of a [`KafkaEventConsumer`](super::KafkaEventConsumer). `Debug` hides the values of properties.
+///
+/// Settings are plain text and numbers; [`KafkaEventConsumer::from_config`](super::KafkaEventConsumer::from_config) checks them and
+/// names the setting that is wrong.
+///
+/// ```
+/// use omni_box_core::ErrorKind;
+/// use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer};
+///
+/// let config = KafkaConsumerConfig::new("kafka-1:9092,kafka-2:9092", "shipping", ["orders", "^returns[.].*"])
+///     .drain_deadline(std::time::Duration::from_secs(60))
+///     .property("security.protocol", "ssl");
+/// assert!(KafkaEventConsumer::from_config(config).is_ok());
+///
+/// let skips = KafkaConsumerConfig::new("kafka-1:9092", "shipping", ["orders"]).property("enable.auto.commit", "true");
+/// let refused = KafkaEventConsumer::from_config(skips).unwrap_err();
+/// assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+/// assert!(refused.to_string().starts_with("property enable.auto.commit must be false"));
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct KafkaConsumerConfig {
     servers: String,
-    pub(super) group: ConsumerGroup,
+    group: String,
     pub(super) topics: Vec<String>,
     pub(super) drain_deadline: Duration,
     pub(super) window: usize,
@@ -61,15 +80,15 @@ pub struct KafkaConsumerConfig {
 }
 
 impl KafkaConsumerConfig {
-    /// Servers as `host:port`, separated by commas; the group; its topics.
+    /// Servers as `host:port`, separated by commas; the group; its topics. A topic that begins with `^` is a regular expression for names.
     pub fn new<T: Into<String>>(
         bootstrap_servers: impl Into<String>,
-        group: ConsumerGroup,
+        group: impl fmt::Display,
         topics: impl IntoIterator<Item = T>,
     ) -> Self {
         Self {
             servers: bootstrap_servers.into(),
-            group,
+            group: group.to_string(),
             topics: topics.into_iter().map(Into::into).collect(),
             drain_deadline: Duration::from_secs(45),
             window: 1000,
@@ -101,8 +120,8 @@ impl KafkaConsumerConfig {
     /// # Errors
     /// [`Misconfigured`](ErrorKind::Misconfigured) naming what breaks a promise.
     pub fn client_config(&self) -> Result<ClientConfig> {
-        let wrong = |message: String| Err(Error::new(ErrorKind::Misconfigured, message));
         check_servers(&self.servers)?;
+        self.consumer_group()?;
         if self.topics.is_empty() {
             return wrong("topics need at least one name".to_owned());
         }
@@ -116,7 +135,7 @@ impl KafkaConsumerConfig {
                 None => check_topic(topic),
             };
             if let Err(error) = checked {
-                return wrong(error.to_string());
+                return wrong(format!("topics: {topic:?}: {error}"));
             }
         }
         // a channel of more panics
@@ -128,7 +147,7 @@ impl KafkaConsumerConfig {
             ));
         }
         let mut config = self.properties.over(&DEFAULTS, &GUARDED)?;
-        config.set("bootstrap.servers", &self.servers).set("group.id", self.group.as_str());
+        config.set("bootstrap.servers", &self.servers).set("group.id", &self.group);
         if self.drain_deadline.saturating_add(MARGIN) > self.max_poll_interval() {
             return wrong(format!(
                 "drain deadline must be at least {MARGIN:?} shorter than max.poll.interval.ms"
@@ -137,10 +156,19 @@ impl KafkaConsumerConfig {
         Ok(config)
     }
 
+    /// The group, parsed.
+    pub(super) fn consumer_group(&self) -> Result<ConsumerGroup> {
+        ConsumerGroup::new(&self.group).or_else(|error| wrong(format!("group {:?}: {error}", self.group)))
+    }
+
     pub(super) fn max_poll_interval(&self) -> Duration {
         let set = self.properties.get("max.poll.interval.ms").and_then(|millis| millis.trim().parse().ok());
         Duration::from_millis(set.unwrap_or(300_000))
     }
+}
+
+fn wrong<T>(message: String) -> Result<T> {
+    Err(Error::new(ErrorKind::Misconfigured, message))
 }
 
 #[cfg(test)]
@@ -151,7 +179,7 @@ mod tests {
     use crate::KafkaEventConsumer;
 
     fn config() -> KafkaConsumerConfig {
-        KafkaConsumerConfig::new("localhost:9092", ConsumerGroup::new("g").unwrap(), ["t"])
+        KafkaConsumerConfig::new("localhost:9092", "g", ["t"])
     }
 
     fn refused(config: KafkaConsumerConfig, name: &str) {
@@ -204,14 +232,33 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_text_and_its_rule_is_named() {
+        let group = |group: &str| KafkaConsumerConfig::new("localhost:9092", group, ["t"]);
+        refused(group(""), "group \"\": consumer group has 0 characters, needs 1 to 255");
+        refused(group("a\nb"), "group \"a\\nb\": consumer group has a control character");
+        let parsed = KafkaConsumerConfig::new(
+            "localhost:9092",
+            ConsumerGroup::new("g").unwrap(),
+            vec!["t".to_owned()],
+        );
+        assert_eq!(KafkaEventConsumer::from_config(parsed).unwrap().consumer_group().unwrap().as_str(), "g");
+    }
+
+    #[test]
     fn topics_are_names_of_kafkas_or_patterns() {
         let topics = |topics: &[&str]| KafkaConsumerConfig {
             topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
             ..config()
         };
-        refused(topics(&[]), "topics");
-        for wrong in ["", "a\0b", "a b", "..", "^a\0"] {
-            refused(topics(&["fine", wrong]), "topic");
+        refused(topics(&[]), "topics need at least one");
+        for (wrong, rule) in [
+            ("", "topic name is empty"),
+            ("a\0b", "topic name is not one of Kafka's: at most 249"),
+            ("a b", "topic name is not one of Kafka's: at most 249"),
+            ("..", "topic name is not one of Kafka's: at most 249"),
+            ("^a\0", "topic pattern contains a NUL"),
+        ] {
+            refused(topics(&["fine", wrong]), &format!("topics: {wrong:?}: {rule}"));
         }
         assert!(topics(&["a.b-c_D9", "^orders[.].*"]).client_config().is_ok());
     }

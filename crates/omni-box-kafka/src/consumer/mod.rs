@@ -47,8 +47,28 @@ use crate::error::classified;
 /// - A header whose name is no UTF-8 is left out. rdkafka 0.39 panics on it; the panic is caught, and told by the panic hook. A program
 ///   that is built with `panic = "abort"` ends at such a message instead.
 /// - Kafka is polled on a thread of its own. Dropping the consumer without closing it leaves the group without waiting.
+///
+/// ```no_run
+/// use omni_box_core::EventConsumer;
+/// use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer};
+///
+/// # async fn run() -> omni_box_core::Result<()> {
+/// let config = KafkaConsumerConfig::new("localhost:9092", "shipping", ["orders"]);
+/// let mut consumer = KafkaEventConsumer::from_config(config)?;
+/// // an inbox runner takes the consumer and does this for each partition, side by side
+/// consumer.start().await?;
+/// while let Some(mut assigned) = consumer.next_partition().await? {
+///     while let Some(message) = assigned.messages.recv().await {
+///         println!("{}: {message:?}", assigned.partition);
+///         assigned.ack.commit(&[message.offset]).await?;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct KafkaEventConsumer {
     config: KafkaConsumerConfig,
+    group: ConsumerGroup,
     state: State,
 }
 
@@ -64,16 +84,16 @@ impl KafkaEventConsumer {
     /// # Errors
     /// [`Misconfigured`](ErrorKind::Misconfigured) naming what is wrong.
     pub fn from_config(config: KafkaConsumerConfig) -> Result<Self> {
-        let client = config.client_config()?;
+        let (client, group) = (config.client_config()?, config.consumer_group()?);
         client.create_native_config().map_err(|error| classified("consumer cannot be created", error))?;
-        Ok(Self { config, state: State::New })
+        Ok(Self { config, group, state: State::New })
     }
 }
 
 #[async_trait]
 impl EventConsumer for KafkaEventConsumer {
     fn consumer_group(&self) -> Option<&ConsumerGroup> {
-        Some(&self.config.group)
+        Some(&self.group)
     }
 
     fn drain_deadline(&self) -> Option<Duration> {

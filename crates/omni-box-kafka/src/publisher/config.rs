@@ -69,6 +69,22 @@ const GUARDED: [Guarded; 14] = [
 ];
 
 /// Settings of a [`KafkaEventPublisher`](super::KafkaEventPublisher). `Debug` hides the values of properties.
+///
+/// Settings are plain text; [`KafkaEventPublisher::from_config`](super::KafkaEventPublisher::from_config) checks them and names the
+/// setting that is wrong.
+///
+/// ```
+/// use omni_box_core::{ErrorKind, RawEventConverter};
+/// use omni_box_kafka::{KafkaEventPublisher, KafkaPublisherConfig};
+///
+/// let config = KafkaPublisherConfig::new("kafka-1:9092,kafka-2:9092").property("compression.type", "zstd");
+/// assert!(KafkaEventPublisher::from_config(config, RawEventConverter).is_ok());
+///
+/// let loses = KafkaPublisherConfig::new("kafka-1:9092").property("acks", "1");
+/// let refused = KafkaEventPublisher::from_config(loses, RawEventConverter).unwrap_err();
+/// assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+/// assert_eq!(refused.to_string(), "property acks must be all: an acknowledged event could be lost");
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct KafkaPublisherConfig {

@@ -12,13 +12,35 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
 
-use super::topics::Topic;
+use super::topic::Topic;
 use crate::error::kind;
 
 /// The producer that a [`KafkaEventPublisher`](super::KafkaEventPublisher) sends with.
+///
+/// ```no_run
+/// use omni_box_core::RawEventConverter;
+/// use omni_box_kafka::{KafkaEventPublisher, KafkaProducer, KafkaPublisherConfig};
+///
+/// # fn run() -> omni_box_core::Result<()> {
+/// let producer: KafkaProducer = KafkaPublisherConfig::new("localhost:9092").producer()?;
+/// let publisher = KafkaEventPublisher::new(producer, RawEventConverter);
+/// # Ok(())
+/// # }
+/// ```
 pub type KafkaProducer = ThreadedProducer<DeliveryContext>;
 
-/// Carries delivery reports from librdkafka to whoever waits for them. A producer made by the caller needs one of its own.
+/// Carries delivery reports from librdkafka to the publisher. A producer that the caller makes needs a context of its own.
+///
+/// ```no_run
+/// use omni_box_kafka::{DeliveryContext, KafkaProducer, KafkaPublisherConfig};
+/// use rdkafka::config::FromClientConfigAndContext;
+///
+/// # fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = KafkaPublisherConfig::new("localhost:9092").client_config()?;
+/// let producer = KafkaProducer::from_config_and_context(&config, DeliveryContext::new())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Default)]
 pub struct DeliveryContext {
     /// Messages handed to librdkafka and not yet reported.

@@ -3,6 +3,7 @@
 mod config;
 mod context;
 mod record;
+mod topic;
 mod topics;
 
 use std::collections::BTreeSet;
@@ -22,7 +23,8 @@ use tokio::time::{Instant, timeout};
 pub use config::KafkaPublisherConfig;
 use context::Delivery;
 pub use context::{DeliveryContext, KafkaProducer};
-use topics::{ASK_TIMEOUT, Topic, Topics};
+use topic::Topic;
+use topics::{ASK_TIMEOUT, Topics};
 
 use crate::config::check_topic;
 use crate::error::classified;
@@ -45,7 +47,19 @@ type Factory = Box<dyn Fn() -> Result<KafkaProducer> + Send + Sync>;
 /// - After a failure that is not one event's own nothing more is sent, and [`submit`](EventPublisher::submit) reports
 ///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called: whoever
 ///   sends again must begin at the first event that was not delivered.
-/// - Dropping it gives up what is in flight. Its connections end on a thread of their own, which nobody waits for.
+/// - Dropping it gives up what is in flight. Its connections end on a thread of their own; the drop does not wait for it.
+///
+/// ```no_run
+/// use omni_box_core::{EnvelopeEventConverter, EventPublisher};
+/// use omni_box_kafka::{KafkaEventPublisher, KafkaPublisherConfig};
+///
+/// # async fn run() -> omni_box_core::Result<()> {
+/// let publisher = KafkaEventPublisher::from_config(KafkaPublisherConfig::new("localhost:9092"), EnvelopeEventConverter)?;
+/// publisher.check().await?;
+/// // a relay takes the publisher, and submits what the outbox holds
+/// # Ok(())
+/// # }
+/// ```
 pub struct KafkaEventPublisher {
     converter: Arc<dyn EventConverter>,
     factory: Option<Arc<Factory>>,

@@ -1,7 +1,7 @@
 //! What is known about topics, asked before anything is sent to them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer;
 
 use super::context::KafkaProducer;
+use super::topic::{Facts, Topic};
 use crate::error::{classified, kind};
 
 /// How long one question may take.
@@ -22,76 +23,6 @@ pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_secs(60);
 /// A topic that is missing is asked for again after this time.
 const MISSING: Duration = Duration::from_secs(1);
-/// How long messages go one at a time after a batch was refused.
-const CAUTIOUS: Duration = Duration::from_secs(30);
-
-/// A topic that exists.
-#[derive(Debug)]
-pub(super) struct Topic {
-    facts: Facts,
-    /// Bytes handed to librdkafka and not yet reported.
-    in_flight: AtomicUsize,
-    expired: AtomicBool,
-    /// Until when messages go one at a time.
-    cautious: Mutex<Option<Instant>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Facts {
-    /// `max.message.bytes`, where we may know it.
-    limit: Option<usize>,
-    compacted: bool,
-}
-
-impl Topic {
-    pub(super) fn limit(&self) -> Option<usize> {
-        self.facts.limit
-    }
-
-    pub(super) fn is_compacted(&self) -> bool {
-        self.facts.compacted
-    }
-
-    /// Makes the next send ask again.
-    pub(super) fn expire(&self) {
-        self.expired.store(true, Ordering::Release);
-    }
-
-    /// Makes messages go one at a time for a while: the broker refused a batch, and only a batch of one says whose fault it was.
-    pub(super) fn be_cautious(&self) {
-        *self.cautious.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + CAUTIOUS);
-    }
-
-    pub(super) fn is_cautious(&self) -> bool {
-        let mut until = self.cautious.lock().unwrap_or_else(PoisonError::into_inner);
-        if until.is_some_and(|until| until < Instant::now()) {
-            *until = None;
-        }
-        until.is_some()
-    }
-
-    /// Whether a message can join what is in flight. librdkafka batches without regard to a topic's limit, and a batch above it
-    /// fails whole; so where batches can be larger than the limit, no more is in flight than fits one batch.
-    pub(super) fn has_room(&self, bytes: usize, batch_bytes: usize) -> bool {
-        let in_flight = self.in_flight.load(Ordering::Acquire);
-        if in_flight == 0 {
-            return true;
-        }
-        match self.facts.limit {
-            _ if self.is_cautious() => false,
-            Some(limit) if limit < batch_bytes => in_flight + bytes <= limit,
-            _ => true,
-        }
-    }
-
-    pub(super) fn taken(&self, bytes: usize) {
-        self.in_flight.fetch_add(bytes, Ordering::AcqRel);
-    }
-
-    pub(super) fn settled(&self, bytes: usize) {
-        self.in_flight.fetch_sub(bytes, Ordering::AcqRel);
-    }
-}
 
 enum Entry {
     Known { topic: Arc<Topic>, asked: Instant },
@@ -173,7 +104,7 @@ impl Topics {
             None => Standing::Unknown,
             Some(Entry::Missing { asked, .. }) if asked.elapsed() < MISSING => Standing::Fresh,
             Some(Entry::Missing { .. }) => Standing::Unknown,
-            Some(Entry::Known { topic, .. }) if topic.expired.load(Ordering::Acquire) => Standing::Unknown,
+            Some(Entry::Known { topic, .. }) if topic.is_expired() => Standing::Unknown,
             Some(Entry::Known { asked, .. }) if asked.elapsed() < FRESH => Standing::Fresh,
             Some(Entry::Known { asked, .. }) => {
                 *asked = Instant::now();
@@ -184,15 +115,7 @@ impl Topics {
 
     async fn ask(&self, producer: Arc<KafkaProducer>, name: &str) -> Result<()> {
         let entry = match self.facts(producer, name).await {
-            Ok(facts) => Entry::Known {
-                topic: Arc::new(Topic {
-                    facts,
-                    in_flight: AtomicUsize::new(0),
-                    expired: AtomicBool::new(false),
-                    cautious: Mutex::new(None),
-                }),
-                asked: Instant::now(),
-            },
+            Ok(facts) => Entry::Known { topic: Arc::new(Topic::new(facts)), asked: Instant::now() },
             Err(error) if error.kind() == ErrorKind::TopicUnavailable => {
                 Entry::Missing { message: error.chain(), asked: Instant::now() }
             }
@@ -203,8 +126,8 @@ impl Topics {
             (&entry, entries.get(name))
         {
             // what is in flight goes on counting
-            if old.facts == new.facts {
-                old.expired.store(false, Ordering::Release);
+            if old.facts() == new.facts() {
+                old.refresh();
                 let topic = Arc::clone(old);
                 entries.insert(name.to_owned(), Entry::Known { topic, asked: Instant::now() });
                 return Ok(());

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use omni_box_core::{
-    AssignedPartition, ConsumerGroup, ErrorKind, EventConsumer, InboundMessage, RawEventConverter,
-};
+use omni_box_core::{AssignedPartition, ErrorKind, EventConsumer, InboundMessage, RawEventConverter};
 use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
 use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -22,7 +20,7 @@ use crate::cluster::{SOON, admin, brokers, committed, event, publish, read, topi
 use crate::wire;
 
 pub(crate) fn config(brokers: &str, group: &str, topic: &str) -> KafkaConsumerConfig {
-    KafkaConsumerConfig::new(brokers, ConsumerGroup::new(group).unwrap(), [topic])
+    KafkaConsumerConfig::new(brokers, group, [topic])
         .property("heartbeat.interval.ms", "200")
         .property("session.timeout.ms", "6000")
         .property("fetch.wait.max.ms", "50")

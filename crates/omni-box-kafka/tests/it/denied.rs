@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use omni_box_core::{AssignedPartition, ConsumerGroup, ErrorKind, EventConsumer};
+use omni_box_core::{AssignedPartition, ErrorKind, EventConsumer};
 use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaApiKey::{Fetch, Heartbeat, JoinGroup, OffsetFetch};
@@ -28,7 +28,7 @@ async fn cluster(topics: &[&str]) -> Denier {
 }
 
 fn config(denier: &Denier, topics: &[&str]) -> KafkaConsumerConfig {
-    KafkaConsumerConfig::new(denier.address(), ConsumerGroup::new("g").unwrap(), topics.iter().copied())
+    KafkaConsumerConfig::new(denier.address(), "g", topics.iter().copied())
         // a second less than this is what a rebalance of the mock takes
         .property("session.timeout.ms", "4000")
         .property("heartbeat.interval.ms", "200")

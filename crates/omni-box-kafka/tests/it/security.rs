@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use omni_box_core::{
-    ConsumerGroup, ErrorKind, EventConsumer, EventPublisher, FailureClass, RawEventConverter,
-};
+use omni_box_core::{ErrorKind, EventConsumer, EventPublisher, FailureClass, RawEventConverter};
 use omni_box_kafka::{KafkaConsumerConfig, KafkaEventPublisher, KafkaPublisherConfig};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaRespErr::{
@@ -26,7 +24,7 @@ fn publisher(brokers: &str, properties: &[(&str, &str)]) -> KafkaEventPublisher 
 }
 
 fn consumer(brokers: &str, topic: &str, properties: &[(&str, &str)]) -> KafkaConsumerConfig {
-    let config = KafkaConsumerConfig::new(brokers, ConsumerGroup::new("g").unwrap(), [topic]);
+    let config = KafkaConsumerConfig::new(brokers, "g", [topic]);
     properties.iter().fold(config, |config, (name, value)| config.property(*name, *value))
 }
 
@@ -141,7 +139,7 @@ async fn wrong_passwords_and_missing_rights_are_told_apart_and_cost_no_attempt()
 }
 
 fn of_two_topics(servers: &str) -> KafkaConsumerConfig {
-    KafkaConsumerConfig::new(servers, ConsumerGroup::new("g").unwrap(), ["open", "barred"])
+    KafkaConsumerConfig::new(servers, "g", ["open", "barred"])
         .property("topic.metadata.refresh.interval.ms", "200")
         // a second less than this is what a rebalance of the mock takes
         .property("session.timeout.ms", "4000")

@@ -73,7 +73,6 @@ async fn main() -> anyhow::Result<()> {
     sqlx::raw_sql(include_str!("../../migrations/shipping.sql")).execute(&pool).await?;
     let store = PgStore::new(pool, PgConfig::default());
     store.migrate().await?;
-    let worker_id = WorkerId::new(args.worker_id)?;
 
     // this service publishes its own outbox in its own process
     let publisher = KafkaEventPublisher::from_config(
@@ -81,16 +80,16 @@ async fn main() -> anyhow::Result<()> {
         EnvelopeEventConverter,
     )?;
     let relay = OutboxRelay::builder(store.clone(), publisher)
-        .worker_id(worker_id.clone())
+        .worker_id(WorkerId::new(&args.worker_id)?)
         .lease_ttl(Duration::from_secs(args.lease_seconds))
         .build()?;
 
     let consumer = KafkaEventConsumer::from_config(
-        KafkaConsumerConfig::new(args.brokers, ConsumerGroup::new(args.group)?, [args.orders_topic])
+        KafkaConsumerConfig::new(args.brokers, args.group, [args.orders_topic])
             .property("session.timeout.ms", (args.session_seconds * 1000).to_string()),
     )?;
     let inbox = InboxConsumerRunner::builder(consumer, store)
-        .worker_id(worker_id)
+        .worker_id(args.worker_id)
         .handler(on_orders(Topic(args.topic)))
         .build()?;
     println!("shipping");
