@@ -13,8 +13,8 @@ use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer};
 use omni_box::postgres::PgStore;
 use omni_box::store::EventRepository as _;
 use omni_box::{
-    AckStrategy, CommitOffsetPolicy, Event as _, HandlerError, HandlerOutcome,
-    InboxConsumerRunner, InboxContext, InboxHandler, NewOutboxEvent, OmniBoxDomainService, RetryPolicy,
+    AckStrategy, CommitOffsetPolicy, Event as _, HandlerError, HandlerOutcome, InboxConsumerRunner,
+    InboxContext, InboxHandler, NewOutboxEvent, OmniBoxDomainService, RetryPolicy,
 };
 use omni_box_harness::judge::journal::{self, Intent};
 use omni_box_testkit::{FaultPlan, Faulty, Operation};

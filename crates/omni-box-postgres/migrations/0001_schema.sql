@@ -157,8 +157,10 @@ create table {{inbox_quarantine}} (
     produced_at timestamptz,
     error text not null,
     created_at timestamptz not null default now(),
+    -- SHA-256 of key, headers, value and time: a topic that was made again has other messages at the same offsets
+    fingerprint bytea not null default '',
     constraint {{inbox_quarantine_pkey}} primary key (id),
-    constraint {{inbox_quarantine_position}} unique (consumer_group, topic, partition, "offset")
+    constraint {{inbox_quarantine_position}} unique (consumer_group, topic, partition, "offset", fingerprint)
 );
 
 create table {{omni_box_control}} (

@@ -29,6 +29,14 @@ impl InboxRepository for PgStore {
         let new = self.insert_messages(conn, events).await?;
         let known: Vec<&InboxEvent> = events.iter().filter(|event| !new.contains(&event.id())).collect();
         let mut rows = self.lock_rows(conn, &known).await?;
+        let is_sent_again = |event: &&&InboxEvent| {
+            rows.get(&key_of(event)).is_some_and(|(row, _)| row.is_sent_again_by(event))
+        };
+        let again: Vec<&InboxEvent> = known.iter().filter(is_sent_again).copied().collect();
+        if !again.is_empty() {
+            self.reopen(conn, &again).await?;
+            rows.extend(self.lock_rows(conn, &again).await?);
+        }
         events
             .iter()
             .map(|event| {
@@ -89,6 +97,7 @@ impl InboxRepository for PgStore {
             .bind(column(messages, |m| m.message.value.as_deref()))
             .bind(column(messages, |m| m.message.timestamp))
             .bind(column(messages, |m| m.error.replace('\0', "\u{fffd}")))
+            .bind(column(messages, |m| m.message.fingerprint().to_vec()))
             .execute(conn)
             .await
             .map_err(failed("quarantine messages"))?;
@@ -293,6 +302,21 @@ impl PgStore {
             .await
             .map_err(failed("store messages"))?;
         Ok(ids.into_iter().map(EventId::from).collect())
+    }
+
+    /// Makes messages pending again that were given up and were sent again.
+    async fn reopen(&self, conn: &mut PgConnection, events: &[&InboxEvent]) -> Result<()> {
+        let positions = || events.iter().map(|event| event.position());
+        sqlx::query(self.queries.inbox_reopen.sql())
+            .bind(events.iter().map(|event| event.message_id()).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.consumer_group().as_str()).collect::<Vec<_>>())
+            .bind(positions().map(|at| at.map(|at| at.topic.as_str())).collect::<Vec<_>>())
+            .bind(positions().map(|at| at.map(|at| at.partition)).collect::<Vec<_>>())
+            .bind(positions().map(|at| at.map(|at| at.offset)).collect::<Vec<_>>())
+            .execute(conn)
+            .await
+            .map_err(failed("reopen messages that were sent again"))?;
+        Ok(())
     }
 
     async fn lock_rows(

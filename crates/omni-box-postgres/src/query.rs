@@ -27,6 +27,7 @@ omni_box_sql::queries! {
     inbox_pending_of = "inbox/pending_of.sql",
     inbox_quarantine = "inbox/quarantine.sql",
     inbox_receive = "inbox/receive.sql",
+    inbox_reopen = "inbox/reopen.sql",
     inbox_settle_completed = "inbox/settle_completed.sql",
     inbox_settle_failed = "inbox/settle_failed.sql",
     lanes_alive = "lanes/alive.sql",

@@ -163,10 +163,13 @@ create table {{inbox_quarantine}} (
     value blob,
     produced_at integer,
     error text not null,
-    created_at integer not null default {{machine_clock}}
+    created_at integer not null default {{machine_clock}},
+    -- SHA-256 of key, headers, value and time: a topic that was made again has other messages at the same offsets
+    fingerprint blob not null default x''
 ) strict;
 create unique index {{inbox_quarantine_id}} on {{inbox_quarantine}} (id);
-create unique index {{inbox_quarantine_position}} on {{inbox_quarantine}} (consumer_group, topic, "partition", "offset");
+create unique index {{inbox_quarantine_position}}
+    on {{inbox_quarantine}} (consumer_group, topic, "partition", "offset", fingerprint);
 
 create table {{omni_box_control}} (
     singleton integer not null primary key default 1,

@@ -25,6 +25,11 @@ impl InboxRepository for SqliteStore {
         for event in events {
             received.push(match self.store_message(conn, event).await? {
                 None => Received::New,
+                Some((row, _)) if row.is_sent_again_by(event) => {
+                    self.reopen(conn, event).await?;
+                    let (row, wait) = self.stored(conn, event).await?;
+                    Received::of(row, event, wait)
+                }
                 Some((row, wait)) => Received::of(row, event, wait),
             });
         }
@@ -61,6 +66,7 @@ impl InboxRepository for SqliteStore {
                 .bind(message.value.as_deref())
                 .bind(message.timestamp.map(|at| at.timestamp_micros()))
                 .bind(error.replace('\0', "\u{fffd}"))
+                .bind(message.fingerprint().to_vec())
                 .execute(&mut *conn)
                 .await
                 .map_err(failed("quarantine a message"))?;
@@ -262,6 +268,21 @@ impl SqliteStore {
             return Ok(None);
         }
         self.stored(conn, event).await.map(Some)
+    }
+
+    /// Makes a message pending again that was given up and was sent again.
+    async fn reopen(&self, conn: &mut SqliteConnection, event: &InboxEvent) -> Result<()> {
+        let position = event.position();
+        sqlx::query(self.queries.inbox_reopen.sql())
+            .bind(event.message_id())
+            .bind(event.consumer_group().as_str())
+            .bind(position.map(|position| position.topic.as_str()))
+            .bind(position.map(|position| position.partition))
+            .bind(position.map(|position| position.offset))
+            .execute(conn)
+            .await
+            .map_err(failed("reopen a message that was sent again"))?;
+        Ok(())
     }
 
     /// The row of a message that is there, and how long until its next attempt.

@@ -10,8 +10,10 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use crate::store::{RedbStore, failed};
 use crate::table::{Tables, get};
 
-/// Group, topic, partition and offset; the rest as JSON.
-const QUARANTINE: TableDefinition<(&str, &str, i32, i64), &[u8]> = TableDefinition::new("inbox_quarantine");
+/// Group, topic, partition, offset and fingerprint.
+type Place = (&'static str, &'static str, i32, i64, [u8; 32]);
+/// The rest as JSON.
+const QUARANTINE: TableDefinition<Place, &[u8]> = TableDefinition::new("inbox_quarantine");
 /// Owners of partitions that have not detached, by group, topic and number.
 const PARTITIONS: TableDefinition<(&str, &str, i32), &str> = TableDefinition::new("inbox_partitions");
 
@@ -33,6 +35,8 @@ impl InboxRepository for RedbStore {
                 Ok(match tables.create(event, now)? {
                     Created::New(_) => Received::New,
                     Created::Existing(row) => {
+                        let again = row.is_sent_again_by(event);
+                        let row = if again { tables.reopen(&row, event, now)? } else { row };
                         let due = row.lifecycle().scheduled_at().unwrap_or(now);
                         Received::of(row, event, (due - now).to_std().unwrap_or_default())
                     }
@@ -55,7 +59,8 @@ impl InboxRepository for RedbStore {
     async fn quarantine(&self, conn: &mut WriteTransaction, messages: &[QuarantinedMessage]) -> Result<()> {
         let mut quarantine = conn.open_table(QUARANTINE).map_err(failed)?;
         for QuarantinedMessage { consumer_group, message, error } in messages {
-            let place = (consumer_group.as_str(), message.topic.as_str(), message.partition, message.offset);
+            let (group, topic) = (consumer_group.as_str(), message.topic.as_str());
+            let place = (group, topic, message.partition, message.offset, message.fingerprint());
             if quarantine.get(place).map_err(failed)?.is_none() {
                 let headers: Vec<_> = message.headers.iter().map(|(k, v)| (k, v.as_deref())).collect();
                 let (key, value) = (message.key.as_deref(), message.value.as_deref());
@@ -147,7 +152,7 @@ impl RedbStore {
             let mut messages = Vec::new();
             for entry in quarantine.iter().map_err(failed)? {
                 let (place, json) = entry.map_err(failed)?;
-                let (group, topic, partition, offset) = place.value();
+                let (group, topic, partition, offset, _) = place.value();
                 let kept: Kept = serde_json::from_slice(json.value())
                     .map_err(|_| Error::new(ErrorKind::Decode, "a message in quarantine cannot be read"))?;
                 let (key, value, headers, timestamp, error) = kept;

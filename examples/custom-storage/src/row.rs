@@ -62,6 +62,15 @@ pub(crate) struct Row<E: Kind> {
     deferred: bool,
 }
 
+impl Row<InboxEvent> {
+    /// Makes it pending again, at the place of the message that was sent again.
+    pub(crate) fn reopen(&mut self, again: &InboxEvent, now: DateTime<Utc>) {
+        self.record.position = again.position().cloned();
+        self.offset = again.offset();
+        self.life.reopen(now);
+    }
+}
+
 impl<E: Kind> Row<E> {
     pub(crate) fn new(event: &E, seq: u64, now: DateTime<Utc>) -> Self {
         let life = LifecycleRecord::stored(event.lifecycle(), now);

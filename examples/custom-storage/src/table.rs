@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 
 use chrono::{DateTime, Utc};
 use omni_box_core::{
-    BatchSize, Created, Error, ErrorKind, EventId, EventStatus, FetchFilters, LifecycleRecord, Result,
+    BatchSize, Created, Error, ErrorKind, Event, EventId, EventStatus, FetchFilters, InboxEvent,
+    LifecycleRecord, Result,
 };
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
@@ -122,6 +123,21 @@ impl<'tx, E: Kind> Tables<'tx, E> {
             *event = self.get(event.id())?.map_or_else(|| event.clone(), |row| row.event());
         }
         Ok(claimed)
+    }
+}
+
+impl Tables<'_, InboxEvent> {
+    /// Puts a message that was given up in line again, where it was sent again.
+    pub(crate) fn reopen(
+        &mut self,
+        given_up: &InboxEvent,
+        again: &InboxEvent,
+        now: DateTime<Utc>,
+    ) -> Result<InboxEvent> {
+        let Some(mut row) = self.get(given_up.id())? else { return Ok(given_up.clone()) };
+        row.reopen(again, now);
+        self.put(&row)?;
+        Ok(row.event())
     }
 }
 

@@ -56,7 +56,7 @@ where
         .await;
 }
 
-/// `quarantine`: the same message again changes nothing. What makes it the same is its group, topic, partition and offset.
+/// `quarantine`: the same message again changes nothing. What makes it the same is its group, its place and its bytes.
 pub async fn a_message_is_kept_once<F>(fixture: F)
 where
     F: InboxFixture<Store: InboxRepository>,
@@ -77,13 +77,25 @@ where
         [(7, "value is not UTF-8 from byte 0"), (8, "value is not UTF-8 from byte 0")],
         "a message is kept once, as it came first, however often it is delivered; others of its batch are kept all the same"
     );
+    let replaced = [kept(7, Some(b"another")), kept(7, Some(b""))];
+    for _ in 0..2 {
+        committed(&table.store, "quarantine messages", async |conn| {
+            table.store.quarantine(conn, &replaced).await
+        })
+        .await;
+    }
+    assert_eq!(
+        fixture.quarantined().await.len(),
+        4,
+        "another message at the same place, as after a topic was made again, is kept too: its offset moves on"
+    );
     let mut others = [kept(7, None), kept(7, None), kept(7, None)];
     others[0].message.partition = 4;
     others[1].message.topic = "users".into();
     others[2].consumer_group = omni_box_core::ConsumerGroup::new("billing").expect("a valid name");
     committed(&table.store, "quarantine messages", async |conn| table.store.quarantine(conn, &others).await)
         .await;
-    assert_eq!(fixture.quarantined().await.len(), 5, "another group, topic or partition is another message");
+    assert_eq!(fixture.quarantined().await.len(), 7, "another group, topic or partition is another message");
 }
 
 /// `quarantine`: commits and rolls back with its transaction.

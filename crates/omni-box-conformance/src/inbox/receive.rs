@@ -186,6 +186,66 @@ where
     );
 }
 
+/// `conflicts_with`: a source that is the message's topic tells nothing.
+pub async fn a_message_is_the_same_in_a_retry_topic<F>(fixture: F)
+where
+    F: StoreFixture<Store: InboxRepository>,
+{
+    let table = Inbox::open(&fixture).await;
+    let at = |topic, offset, value| {
+        inbox(
+            new_message("same", &group(), topic, "order.placed", value).position(position(topic, 0, offset)),
+        )
+    };
+    let first = at("orders", 7, "1");
+    table.receive_one(&first).await;
+    let received = table.receive_one(&at("orders-retry", 3, "1")).await;
+    assert!(
+        matches!(&received, Received::Pending { event, .. } if event.id() == first.id()),
+        "the same message by a retry topic is a repeat, though its source is named after another topic: {received:?}"
+    );
+    let received = table.receive_one(&at("orders-retry", 3, "2")).await;
+    assert!(matches!(received, Received::Conflict(_)), "another value is another message: {received:?}");
+    table.settle_completed(&first).await;
+    let received = table.receive_one(&at("mirror.orders", 9, "1")).await;
+    assert!(
+        matches!(received, Received::Completed(_)),
+        "what took effect does not take effect again by a mirror: {received:?}"
+    );
+}
+
+/// `receive`: a message that was given up and is sent again is pending, with all its attempts and its new position.
+pub async fn a_message_that_is_sent_again_is_tried_again<F>(fixture: F)
+where
+    F: StoreFixture<Store: InboxRepository>,
+{
+    let (table, partition) = (Inbox::open(&fixture).await, super::partition("orders", 1));
+    let first = message("a", 7, "1");
+    table.receive_one(&first).await;
+    table.settle_failure(&first, failure(Attempt::Counted, Retry::Never)).await;
+    let received = table.receive_one(&message("a", 7, "1")).await;
+    assert!(
+        matches!(received, Received::Failed(_)),
+        "a message that is delivered again is not sent again, and stays given up: {received:?}"
+    );
+    let again =
+        inbox(new_message("a", &group(), "shop", "order.placed", "1").position(position("orders", 1, 12)));
+    let received = table.receive_one(&again).await;
+    assert!(
+        matches!(&received, Received::Pending { event, wait } if event.id() == first.id() && wait.is_zero()
+            && event.lifecycle().attempts_made() == 0 && event.position() == again.position()),
+        "a message that was given up and is sent again is due at once, with all its attempts and its new position: {received:?}"
+    );
+    assert_eq!(
+        table.pending_of(&partition, None, 10).await,
+        [first.id()],
+        "and it is of the partition where it is now"
+    );
+    table.settle_completed(&first).await;
+    let received = table.receive_one(&message("a", 7, "1")).await;
+    assert!(matches!(received, Received::Completed(_)), "once it took effect, it is done: {received:?}");
+}
+
 /// `Received::Pending`: how long until its next attempt is due, by the database's clock.
 pub async fn a_pending_message_says_how_long_it_waits<F>(fixture: F)
 where

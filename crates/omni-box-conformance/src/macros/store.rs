@@ -291,6 +291,8 @@ macro_rules! inbox_conformance {
                 what_was_received_is_undone_by_a_rollback
                 each_group_has_its_own_messages
                 another_message_with_the_same_id_is_a_conflict
+                a_message_is_the_same_in_a_retry_topic
+                a_message_that_is_sent_again_is_tried_again
                 a_pending_message_says_how_long_it_waits
                 of_two_owners_of_a_partition_one_waits
                 who_waited_for_a_rollback_receives_anew

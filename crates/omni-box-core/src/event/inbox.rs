@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Event, EventContent, FetchFilters, Lifecycle, sealed};
+use super::{Event, EventContent, EventStatus, FetchFilters, Lifecycle, sealed};
 use crate::error::{Error, Result};
 use crate::hidden::Hidden;
 use crate::id::{ConsumerGroup, EventId};
@@ -130,11 +130,26 @@ impl InboxEvent {
         self.record.digest.as_deref()
     }
 
-    /// Whether `other`, which has the same message id, is another message: its source, type or value differs. Where either has no digest
-    /// (a foreign writer stores none, and may name source and type in its own way), nothing tells the two apart.
+    /// Whether `other`, which has the same message id, is another message: its source, type or value differs.
+    ///
+    /// - A source that is the name of the message's own topic tells nothing: the same message has another one in a retry topic or a mirror.
+    /// - Where either has no digest (a foreign writer stores none, and may name source and type in its own way), nothing tells the two apart.
     pub fn conflicts_with(&self, other: &Self) -> bool {
         let (Some(ours), Some(theirs)) = (self.digest(), other.digest()) else { return false };
-        ours != theirs || self.source() != other.source() || self.event_type() != other.event_type()
+        let is_another_source =
+            self.source() != other.source() && !self.is_source_its_topic() && !other.is_source_its_topic();
+        ours != theirs || is_another_source || self.event_type() != other.event_type()
+    }
+
+    fn is_source_its_topic(&self) -> bool {
+        self.position().is_some_and(|position| position.topic == self.source())
+    }
+
+    /// Whether this message was given up, and `other`, which has the same message id, was sent after that: it is somewhere else in the broker,
+    /// such as in a retry topic. The same message at the same place is delivered again, and stays given up.
+    pub fn is_sent_again_by(&self, other: &Self) -> bool {
+        let is_elsewhere = other.position().is_some() && self.position() != other.position();
+        self.status() == EventStatus::Failed && is_elsewhere && !self.conflicts_with(other)
     }
 }
 

@@ -146,6 +146,15 @@ impl LifecycleRecord {
         self.release(now);
     }
 
+    /// Makes it pending again, due at once and with all its attempts.
+    pub fn reopen(&mut self, now: DateTime<Utc>) {
+        self.status = EventStatus::Pending;
+        self.attempts_made = 0;
+        self.scheduled_at = Some(now);
+        self.completed_at = None;
+        self.release(now);
+    }
+
     /// Records a failure: counts the attempt as [`Attempt`](crate::Attempt) says, and sets the next one's time; for one that is made on
     /// request, a time that no clock reaches.
     pub fn fail(&mut self, failure: &Failure, now: DateTime<Utc>) {

@@ -69,7 +69,7 @@ impl<D: MessageDecoder + ?Sized> MessageDecoder for Box<D> {
 ///     let count = message.value.as_deref().map_or(0, <[u8]>::len);
 ///     let payload = Payload::from_text(&format!("{{\"bytes\": {count}}}"));
 ///     let content = EventContent::new("photo.taken", payload.map_err(|e| DecodeError::new(e.chain()))?);
-///     let event = NewInboxEvent::new(message.coordinates(), group.clone(), "camera", content);
+///     let event = NewInboxEvent::new(message.last_resort_id(), group.clone(), "camera", content);
 ///     OmniBoxDomainService::default().create_inbox_event(event).map_err(|e| DecodeError::new(e.chain()))
 /// });
 /// ```
@@ -103,11 +103,11 @@ impl<F> fmt::Debug for DecoderFn<F> {
 
 type Getter = Box<dyn Fn(&InboundMessage) -> Option<String> + Send + Sync>;
 
-/// Decodes JSON as the guide has it.
+/// Decodes JSON, compatible with the Python library omni-box.
 ///
 /// | what | from |
 /// |---|---|
-/// | message id | header `message_id`, `event_id`, the envelope's `event_id`, else `topic:partition:offset` |
+/// | message id | header `message_id`, `event_id`, the envelope's `event_id`, else [`last_resort_id`](InboundMessage::last_resort_id) |
 /// | event type | header `event_type`, the member `event_type` of the envelope or of a bare payload, else the topic |
 /// | source | header `source`, `source_service`, else the topic |
 /// | payload | the envelope's `payload`, else the whole value |
@@ -117,7 +117,7 @@ type Getter = Box<dyn Fn(&InboundMessage) -> Option<String> + Send + Sync>;
 /// as absent. A message without a value (a tombstone) has the payload `null`. The getters for message id, event type and source
 /// can be replaced; for anything else implement [`MessageDecoder`].
 ///
-/// What is no UTF-8 or no JSON is a [`DecodeError`], and so is a message id, event type or source that does not fit its
+/// A value that is not UTF-8, or not JSON, is a [`DecodeError`], and so is a message id, event type or source that does not fit its
 /// column. Tracing identifiers, a schema version, headers and a key that do not fit are left out instead.
 ///
 /// ```
@@ -146,7 +146,7 @@ pub struct DefaultMessageDecoder {
 }
 
 impl DefaultMessageDecoder {
-    /// The guide's defaults.
+    /// Takes each meaning from where the table says.
     pub fn new() -> Self {
         Self::default()
     }
@@ -261,7 +261,7 @@ impl MessageDecoder for DefaultMessageDecoder {
             .or_else(|| header("message_id"))
             .or_else(|| header("event_id"))
             .or_else(|| inside(outline.event_id))
-            .unwrap_or_else(|| message.coordinates());
+            .unwrap_or_else(|| message.last_resort_id());
         let event_type = custom(&self.event_type)
             .or_else(|| header("event_type"))
             .or_else(|| text_of(outline.event_type))

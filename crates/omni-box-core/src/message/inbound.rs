@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
 
 use crate::event::SourcePosition;
 use crate::id::ConsumerGroup;
@@ -76,9 +77,50 @@ impl InboundMessage {
         self.headers.iter().map(pair).collect()
     }
 
-    /// `topic:partition:offset`, the message id of last resort.
+    /// `topic:partition:offset`.
     pub fn coordinates(&self) -> String {
         format!("{}:{}:{}", self.topic, self.partition, self.offset)
+    }
+
+    /// The message id of last resort: `topic:partition:offset:time`, the time in milliseconds where the broker tells one.
+    ///
+    /// Offsets begin again when a topic is deleted and created, and in another cluster; the time does not. The SHA-256 of a topic's
+    /// name stands for a name with which the id would be longer than the 255 characters that a store takes.
+    pub fn last_resort_id(&self) -> String {
+        let time = self.timestamp.map(|at| format!(":{}", at.timestamp_millis())).unwrap_or_default();
+        let id = format!("{}{time}", self.coordinates());
+        if id.chars().count() <= 255 {
+            return id;
+        }
+        let topic: String = Sha256::digest(&self.topic).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{topic}:{}:{}{time}", self.partition, self.offset)
+    }
+
+    /// SHA-256 of its key, headers, value and time: tells it from another message that was at its place in the broker.
+    ///
+    /// ```
+    /// # let message = omni_box_core::InboundMessage {
+    /// #     topic: "orders".into(), partition: 3, offset: 17, key: None, value: None, headers: vec![], timestamp: None,
+    /// # };
+    /// let empty = omni_box_core::InboundMessage { value: Some("".into()), ..message.clone() };
+    /// assert_eq!(message.fingerprint(), message.clone().fingerprint());
+    /// assert_ne!(message.fingerprint(), empty.fingerprint());
+    /// ```
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        let mut add = |bytes: Option<&[u8]>| {
+            // each length first: no two messages read the same
+            digest.update(bytes.map_or(-1, |bytes| bytes.len() as i64).to_be_bytes());
+            digest.update(bytes.unwrap_or_default());
+        };
+        add(self.key.as_deref());
+        add(self.value.as_deref());
+        for (name, value) in &self.headers {
+            add(Some(name.as_bytes()));
+            add(value.as_deref());
+        }
+        digest.update(self.timestamp.map_or(i64::MIN, |at| at.timestamp_millis()).to_be_bytes());
+        digest.finalize().into()
     }
 
     /// Where it came from.

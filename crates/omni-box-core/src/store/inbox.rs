@@ -99,6 +99,8 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
     /// - The rows stay locked until the transaction ends: of two owners of one partition, one waits.
     /// - `events` holds no message id twice.
     /// - A message is stored as it was given, the payload's text to the byte, once in its group.
+    /// - A message that was given up and [is sent again](InboxEvent::is_sent_again_by) is [`Pending`](Received::Pending): due at once, with all its
+    ///   attempts, and the row has its new position.
     ///
     /// # Errors
     /// [`NoTransaction`](crate::ErrorKind::NoTransaction) outside a transaction. When the database fails;
@@ -123,7 +125,10 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
         settlement: &InboxSettlement,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Keeps messages as raw bytes with the reason; the same message again (its group, topic, partition and offset) changes nothing.
+    /// Keeps messages as raw bytes with the reason.
+    ///
+    /// - The same message again (its group, topic, partition, offset, key, headers, value and time) changes nothing.
+    /// - Another message at the same place, as after a topic was deleted and created, is kept too.
     ///
     /// # Errors
     /// [`NoTransaction`](crate::ErrorKind::NoTransaction) outside a transaction. When the database fails.

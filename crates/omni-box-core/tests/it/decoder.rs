@@ -298,3 +298,20 @@ proptest! {
         round_trip(new.headers(headers.into_iter().collect()));
     }
 }
+
+#[test]
+fn an_id_of_last_resort_is_of_one_topic_and_fits_its_column() {
+    let mut first = message(Some(b"{}"));
+    first.timestamp = Some(Utc.timestamp_millis_opt(1_700_000_000_123).unwrap());
+    assert_eq!(decode(&first).unwrap().message_id(), "orders:3:17:1700000000123");
+    // the topic was deleted and created: the same offset, a later time
+    let mut later = first.clone();
+    later.timestamp = Some(Utc.timestamp_millis_opt(1_700_000_000_124).unwrap());
+    assert_ne!(decode(&first).unwrap().message_id(), decode(&later).unwrap().message_id());
+    first.topic = "x".repeat(249);
+    first.offset = i64::MAX;
+    // nothing of it but the topic's name is too long, which is a source and a type too
+    let decoder = DefaultMessageDecoder::new().event_type(|_| Some("t".into())).source(|_| Some("s".into()));
+    let id = decoder.decode(&first, &group()).unwrap().message_id().to_owned();
+    assert!(id.ends_with(":3:9223372036854775807:1700000000123") && id.len() < 255, "{id}");
+}

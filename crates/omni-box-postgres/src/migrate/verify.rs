@@ -51,7 +51,7 @@ const EXPECTED: [ExpectedTable; 8] = [
     ExpectedTable {
         table: Table::Quarantine,
         columns: "id uuid, consumer_group varchar, topic varchar, partition int4, offset int8, key bytea, headers jsonb, \
-                  value bytea, produced_at timestamptz, error text, created_at timestamptz",
+                  value bytea, produced_at timestamptz, error text, created_at timestamptz, fingerprint bytea",
         indexes: &["_pkey", "_position"],
     },
     ExpectedTable {

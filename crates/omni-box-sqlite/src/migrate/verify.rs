@@ -52,7 +52,8 @@ const EXPECTED: [ExpectedTable; 8] = [
     ExpectedTable {
         table: Table::Quarantine,
         columns: "id text, consumer_group text, topic text, headers text, error text, partition integer, \
-                  offset integer, produced_at integer, created_at integer, key blob, value blob",
+                  offset integer, produced_at integer, created_at integer, key blob, value blob, \
+                  fingerprint blob",
         indexes: &["_id", "_position"],
     },
     ExpectedTable {

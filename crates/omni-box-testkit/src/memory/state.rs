@@ -42,13 +42,16 @@ pub(super) struct State {
     seq: i64,
 }
 
+/// A message in quarantine: its group, topic, partition, offset and fingerprint.
+pub(super) type QuarantineKey = (String, String, i32, i64, [u8; 32]);
+
 /// What transactions work on. A copy costs nothing and is a snapshot.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tables {
     pub(super) outbox: Table<OutboxRow>,
     pub(super) inbox: Table<InboxRow>,
     /// By group, topic, partition and offset; each with its place in the order in which they came.
-    pub(super) quarantine: Map<(String, String, i32, i64), (i64, QuarantinedMessage)>,
+    pub(super) quarantine: Map<QuarantineKey, (i64, QuarantinedMessage)>,
     /// Rows of the application, by table and key.
     pub(super) records: Map<(String, String), Record>,
 }

@@ -10,7 +10,7 @@ use omni_box_core::{Error, ErrorKind, EventId, Result};
 
 use super::lock::{LONGEST_WAIT, LockKey, TxId};
 use super::savepoint::Savepoint;
-use super::state::{Shared, State, Tables};
+use super::state::{QuarantineKey, Shared, State, Tables};
 use super::table::{Identity, Row};
 
 /// An open transaction of a [`MemoryStore`](super::MemoryStore), usable wherever a `&mut MemoryConn` is. Dropping it rolls back.
@@ -50,7 +50,7 @@ pub struct MemoryConn {
 pub(super) struct Writes {
     pub(super) outbox: BTreeSet<EventId>,
     pub(super) inbox: BTreeSet<EventId>,
-    pub(super) quarantine: BTreeSet<(String, String, i32, i64)>,
+    pub(super) quarantine: BTreeSet<QuarantineKey>,
     pub(super) records: BTreeSet<(String, String)>,
 }
 

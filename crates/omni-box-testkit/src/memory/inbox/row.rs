@@ -53,6 +53,16 @@ impl InboxRow {
         self.life.scheduled_at.unwrap_or(self.life.created_at)
     }
 
+    pub(super) fn is_sent_again_by(&self, event: &InboxEvent) -> bool {
+        self.event().is_sent_again_by(event)
+    }
+
+    /// Makes it pending again, at the place of the message that was sent again.
+    pub(super) fn reopen(&mut self, event: &InboxEvent, now: DateTime<Utc>) {
+        self.record.position = event.position().cloned();
+        self.life.reopen(now);
+    }
+
     /// What it says of a message that is received again.
     pub(super) fn judge(&self, event: &InboxEvent, now: DateTime<Utc>) -> Received {
         let wait = (self.scheduled_at() - now).to_std().unwrap_or(Duration::ZERO);

@@ -21,6 +21,17 @@ impl MemoryConn {
             }
         }
         let now = self.shared.now();
+        for event in events {
+            let again =
+                self.existing::<InboxRow>(event).filter(|row| row.is_sent_again_by(event)).map(Row::id);
+            if let Some(id) = again {
+                self.view.inbox.change(id, |row| {
+                    row.reopen(event, now);
+                    true
+                });
+                self.writes.inbox.insert(id);
+            }
+        }
         events
             .iter()
             .map(|event| match self.existing::<InboxRow>(event) {
@@ -61,10 +72,11 @@ impl MemoryConn {
     pub(super) async fn try_quarantine(&mut self, messages: &[QuarantinedMessage]) -> Result<()> {
         let place = |kept: &QuarantinedMessage| {
             let message = &kept.message;
-            (kept.consumer_group.to_string(), message.topic.clone(), message.partition, message.offset)
+            let group = kept.consumer_group.to_string();
+            (group, message.topic.clone(), message.partition, message.offset, message.fingerprint())
         };
         for kept in messages {
-            let (group, topic, partition, offset) = place(kept);
+            let (group, topic, partition, offset, _) = place(kept);
             self.lock(LockKey::Quarantined(group, topic, partition, offset)).await?;
         }
         let mut state = self.shared.state();

@@ -153,9 +153,13 @@ flaws! { Fixture:
         inbox::receive::of_two_owners_of_a_partition_one_waits,
         inbox::receive::what_was_received_is_undone_by_a_rollback;
     MissesConflicts => inbox::receive::another_message_with_the_same_id_is_a_conflict;
+    /// What was given up and is sent again stays given up.
+    SwallowsWhatIsSentAgain => inbox::receive::a_message_that_is_sent_again_is_tried_again;
     SettlesAGroupButItsLast => inbox::settle::a_group_is_settled_to_its_last_message;
     SettlesMessagesThatAreNotPending => inbox::settle::only_pending_messages_are_settled;
     QuarantinesRepeats => inbox::quarantine::a_message_is_kept_once;
+    /// Another message at the place of one that is kept is dropped.
+    QuarantineKnowsPlacesOnly => inbox::quarantine::a_message_is_kept_once;
     QuarantinesOutsideTheTransaction => inbox::quarantine::a_quarantine_is_undone_by_a_rollback;
     PendingMessagesComeBackwards => inbox::partition::pending_messages_come_in_the_order_of_their_offsets;
     /// Keys that are no text wait for each other.

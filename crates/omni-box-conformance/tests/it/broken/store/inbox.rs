@@ -24,6 +24,10 @@ impl<S: InboxRepository> Broken<S> {
             (Some(Flaw::RawKeysHaveNoOrder), Some(_)) => {
                 rekeyed(event, Some(EventId::generate().to_string().into_bytes()))
             }
+            (Some(Flaw::SwallowsWhatIsSentAgain), _) => {
+                let record = InboxRecord { position: None, ..event.record().clone() };
+                InboxEvent::restore(record, event.lifecycle().clone())
+            }
             _ => event.clone(),
         }
     }
@@ -84,6 +88,16 @@ impl<S: InboxRepository> InboxRepository for Broken<S> {
                 }
                 notes.quarantined.push(message.clone());
             }
+        }
+        if self.has(Flaw::QuarantineKnowsPlacesOnly) {
+            let is_new = |message: &&QuarantinedMessage| {
+                let mut notes = self.notes();
+                let is_new = !notes.quarantined.iter().any(|kept| is_same(kept, message));
+                notes.quarantined.push((*message).clone());
+                is_new
+            };
+            let messages: Vec<_> = messages.iter().filter(is_new).cloned().collect();
+            return self.inner.quarantine(conn, &messages).await;
         }
         self.inner.quarantine(conn, messages).await
     }
