@@ -1,4 +1,4 @@
-//! The guide's domain service: builds events, checks limits, and moves events through their life.
+//! The domain service builds events, checks limits, and moves events through their life.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl OmniBoxDomainService {
         event.lifecycle_mut().unlock(worker, self.clock.now())
     }
 
-    /// Takes the lock away whoever holds it, and keeps the reason as the last error.
+    /// Takes the lock away from its holder, and keeps the reason as the last error.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) when it is not pending.
@@ -116,7 +116,7 @@ impl OmniBoxDomainService {
         event.lifecycle_mut().fail_attempt(error, self.clock.now())
     }
 
-    /// Fails a pending event for good, whatever attempts are left.
+    /// Fails a pending event for good, even if attempts are left.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) when it is not pending.
@@ -124,7 +124,7 @@ impl OmniBoxDomainService {
         event.lifecycle_mut().fail_permanently(error, self.clock.now())
     }
 
-    /// Whether somebody holds a lock older than `ttl`.
+    /// Whether a worker holds a lock older than `ttl`.
     pub fn is_lock_stale<E: Event>(&self, event: &E, ttl: Duration) -> bool {
         event.lifecycle().is_lock_stale(ttl, self.clock.now())
     }

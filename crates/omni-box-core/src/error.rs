@@ -31,7 +31,7 @@ pub enum ErrorKind {
     TooLarge,
     /// The broker refused this message for good.
     Rejected,
-    /// The lease is owned by somebody else now; stop and start afresh.
+    /// Another owner has the lease now; stop and start afresh.
     LeaseLost,
     /// It took longer than its deadline.
     Timeout,

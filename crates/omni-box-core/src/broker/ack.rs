@@ -27,7 +27,7 @@ pub trait AckHandle: Send + Sync + fmt::Debug {
     /// [`Closed`](crate::ErrorKind::Closed) when the partition is not this consumer's any more.
     async fn rewind(&self) -> Result<mpsc::Receiver<InboundMessage>>;
 
-    /// Whether the partition was lost or revoked: what is not finished yet is somebody else's soon.
+    /// Whether the partition was lost or revoked: another consumer soon receives what is not finished.
     fn is_revoked(&self) -> bool;
 
     /// Resolves when the partition is lost to another owner already (not merely being revoked): work in progress must stop.

@@ -51,7 +51,7 @@ pub trait EventConsumer: Send + 'static {
     /// partitions' handles to be dropped, with the consumer's own drain deadline.
     ///
     /// # Errors
-    /// When a commit failed; the messages come again to whoever is next.
+    /// When a commit failed; the next owner of the partition receives the messages again.
     async fn close(&mut self) -> Result<()>;
 }
 

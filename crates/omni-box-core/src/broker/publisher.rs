@@ -40,9 +40,9 @@ impl Reporter {
         (Self(sender), receiver)
     }
 
-    /// Reports one event. A report that nobody waits for any more is dropped.
+    /// Reports one event. A report is dropped once its receiver is gone.
     pub fn report(&self, id: EventId, result: Result<()>) {
-        // the receiver is gone once the engine has stopped: the event is published again by whoever comes next
+        // the receiver is gone once the engine has stopped: the next relay publishes the event again
         let _ = self.0.send(DeliveryReport { id, result });
     }
 }
@@ -64,12 +64,12 @@ pub trait EventPublisher: Send + Sync + 'static {
     /// Takes events in order and reports each exactly once.
     ///
     /// - Returns when all are taken, not when they are delivered; calls are made one after the other.
-    /// - A full queue is waited for, it is no error.
+    /// - A full queue is waited for and is not an error.
     /// - Success is reported only for what the broker has durably.
     /// - After an error that is not one event's own ([`FailureClass::Infrastructure`](crate::FailureClass::Infrastructure) and not
     ///   [`TopicUnavailable`](crate::ErrorKind::TopicUnavailable)), everything not yet delivered is reported with that class too, and nothing of
     ///   it is sent later.
-    /// - Waiting for a broker that is down is no error: the engine decides how long, and calls [`purge`](Self::purge).
+    /// - Waiting for a broker that is down is not an error: the engine decides how long, and calls [`purge`](Self::purge).
     ///
     /// # Cancel safety
     /// When the future is dropped, some of the events may be sent without a report.

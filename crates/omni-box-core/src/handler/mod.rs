@@ -21,7 +21,7 @@ use crate::store::Store;
 ///
 /// - Runs inside the message's transaction; when it fails, panics or exceeds its time, everything it wrote is rolled back.
 /// - May run more than once for a message (after a failed commit, a crash, a retry); its database effect happens once.
-/// - Is given every message that its runner receives, whatever its type: a function is bound to a type by a router.
+/// - Is given every message that its runner receives, of any type: a function is bound to a type by a router.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an inbox handler for `{S}`",
     label = "not an inbox handler",

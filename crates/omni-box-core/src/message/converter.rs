@@ -36,7 +36,7 @@ impl<'a> Encoded<'a> {
     /// Encodes an event, as every publisher does.
     ///
     /// # Errors
-    /// The converter's, of permanent class whatever it returned: one of another class becomes [`Invalid`](crate::ErrorKind::Invalid) and
+    /// The converter's, of permanent class always: an error of another class becomes [`Invalid`](crate::ErrorKind::Invalid) and
     /// keeps its cause. Retried, it would let the event's followers overtake it, or be taken for an outage of the broker.
     pub fn of(event: &'a OutboxEvent, converter: &dyn EventConverter) -> Result<Self> {
         converter.convert(event).map_err(|error| match error.class() {
@@ -51,7 +51,7 @@ impl<'a> Encoded<'a> {
 /// Decides the body of a published message.
 ///
 /// - The same event gives the same bytes every time: a repeat on the topic must be recognisable as one.
-/// - An error is permanent, whatever its class: the event is failed, not retried. Publishers call [`Encoded::of`], which sees to it.
+/// - An error of any class is permanent: the event is failed, not retried. Publishers call [`Encoded::of`], which sees to it.
 pub trait EventConverter: Send + Sync + 'static {
     /// Encodes an event.
     ///

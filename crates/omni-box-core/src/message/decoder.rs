@@ -34,7 +34,7 @@ impl std::error::Error for DecodeError {}
 
 /// Decides what a message means: id, type, source, headers and payload.
 ///
-/// - Never panics, whatever the bytes.
+/// - Never panics, for any bytes.
 /// - The same message decodes to the same event each time it is delivered.
 /// - An error is final: the message is quarantined.
 pub trait MessageDecoder: Send + Sync + 'static {

@@ -4,7 +4,7 @@
 //! that checks the lease. Order rests on three rules that every implementation keeps:
 //!
 //! 1. a lane has one owner, and every change of owner has a higher epoch;
-//! 2. whatever changes a row checks owner and epoch in the same transaction, and touches pending rows only;
+//! 2. every statement that changes a row checks owner and epoch in the same transaction, and touches pending rows only;
 //! 3. a fetch returns the lowest due `seq` first and leaves out what is in flight by id, never by a cursor: a transaction that
 //!    took a low `seq` may commit after a higher one was read.
 
@@ -43,7 +43,7 @@ pub struct LeaseRequest {
 pub struct LaneShare {
     /// The leases it holds now.
     pub leases: Vec<Lease>,
-    /// How many lanes it may hold while this many relays are alive; whatever is above is to be drained and released.
+    /// How many lanes it may hold while this many relays are alive; the lanes above that are to be drained and released.
     pub fair_share: usize,
 }
 
@@ -169,7 +169,7 @@ pub trait OrderedLanes: Send + Sync {
 
     /// Reads due events of lanes, each lane in the order of `seq`. Changes nothing.
     ///
-    /// - Events of one transaction have the order in which they were created, and come after whatever had committed before.
+    /// - Events of one transaction have the order in which they were created, and come after all that had committed before.
     /// - Leaves out the ids in `in_flight`, and nothing else that is due.
     /// - Where more heads of held keys, or events scheduled for later, are due than the limit lets through, the store chooses which come
     ///   first (those due longest, say): each is alone in its key, or joins it only now.
@@ -190,7 +190,7 @@ pub trait OrderedLanes: Send + Sync {
     /// - Writing the same settlement twice is the same as writing it once.
     /// - Holds: the event waits as the head of its key. Followers wait behind it; one that was scheduled for later joins at the end of
     ///   the key. A follower whose key has no held head any more is left as it is.
-    /// - What is held is in the store: whoever owns the lane next finds it.
+    /// - What is held is in the store: the next owner of the lane finds it.
     /// - `attempts_made` changes as [`Attempt`](crate::Attempt) says, and stays within 0 and the maximum.
     async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled>;
 

@@ -48,8 +48,8 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Commits.
     ///
-    /// - `Ok` means durable, and visible to every other transaction. Until then nobody else sees what was written.
-    /// - An error may leave it unknown whether the transaction committed; whoever calls must be able to do it again.
+    /// - `Ok` means durable, and visible to every other transaction. Until then no other transaction sees what was written.
+    /// - An error may leave it unknown whether the transaction committed; the caller must be able to do it again.
     ///
     /// # Errors
     /// As the database says.

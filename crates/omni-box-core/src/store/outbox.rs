@@ -16,7 +16,7 @@ use crate::event::OutboxEvent;
 pub enum DeliveryMode {
     /// Relays own lanes by lease; fast and ordered.
     Lanes,
-    /// Relays claim rows; the guide's own way, and the one foreign relays can share.
+    /// Relays claim rows, which relays of the Python library omni-box can share.
     Rows,
     /// Lanes with transactional, fenced publishing.
     Fenced,
@@ -56,7 +56,7 @@ pub trait Wakeup: Send {
     /// Resolves when something may have been enqueued; never fails (it reconnects by itself, and polling is the backstop).
     ///
     /// # Cancel safety
-    /// A wake-up that arrives while nobody waits is kept for the next call.
+    /// A wake-up that arrives while no task waits is kept for the next call.
     async fn wait(&mut self);
 }
 

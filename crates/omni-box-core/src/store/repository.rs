@@ -1,4 +1,4 @@
-//! The guide's repository: create, look up, fetch and mark events, one at a time.
+//! The repository creates, looks up, fetches and marks events, one at a time.
 
 use std::future::Future;
 
@@ -75,9 +75,9 @@ pub trait EventRepository<E: Event>: Store {
     fn get_by_id(&self, conn: &mut Self::Conn, id: EventId)
     -> impl Future<Output = Result<Option<E>>> + Send;
 
-    /// Returns due pending events that nobody has claimed, oldest first, without claiming them.
+    /// Returns due pending events that no token has claimed, oldest first, without claiming them.
     ///
-    /// - At most one event per key: the oldest that is pending, and only if it is due and nobody has claimed an event of the key. One
+    /// - At most one event per key: the oldest that is pending, and only if it is due and no token has claimed an event of the key. One
     ///   that waits for its retry holds its key; one that was scheduled for later joins when it is due, and holds nothing before.
     /// - An outbox event's key is that of its topic; without one it is a key of its own. An inbox event's key is that of its group and
     ///   partition; without one it shares its partition's; without a partition it is a key of its own.
@@ -90,7 +90,7 @@ pub trait EventRepository<E: Event>: Store {
         filters: &FetchFilters,
     ) -> impl Future<Output = Result<Vec<E>>> + Send;
 
-    /// Claims a pending event. `false`: somebody else has it, or it is not pending. What `token` has already, it may claim again.
+    /// Claims a pending event. `false`: another token has it, or it is not pending. What `token` has already, it may claim again.
     ///
     /// - The claim of a worker that died has to end: [`locking`](Self::locking) takes it over, or [`retention`](Self::retention) gives it
     ///   back, which a relay asks for. A store that offers neither ends a claim by itself when it is older than the relays' `lease_ttl`;
@@ -111,7 +111,7 @@ pub trait EventRepository<E: Event>: Store {
     /// [`mark_completed`](Self::mark_completed).
     ///
     /// - `attempts_made` changes as [`Attempt`](crate::event::Attempt) says, and stays within 0 and the maximum.
-    /// - The status becomes `failed` by [`Retry::Never`](crate::event::Retry::Never) only, whatever the attempts are.
+    /// - The status becomes `failed` by [`Retry::Never`](crate::event::Retry::Never) only, however many attempts are left.
     ///
     /// # Errors
     /// When the database fails.

@@ -52,7 +52,7 @@ impl<'a, S: EventRepository<E>, E: Event> EventView<'a, S, E> {
         self.store.get_by_id(conn, id)
     }
 
-    /// Returns due pending events that nobody has claimed: [`EventRepository::fetch_pending`].
+    /// Returns due pending events that no token has claimed: [`EventRepository::fetch_pending`].
     pub fn fetch_pending(
         self,
         limit: BatchSize,

@@ -1,4 +1,4 @@
-//! Wakes whatever waits for something to do, tasks and threads alike.
+//! Wakes tasks and threads that wait for something to do.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;

@@ -4,4 +4,6 @@
 
 #[cfg(feature = "postgres")]
 mod handler;
+#[cfg(all(feature = "kafka-plaintext", feature = "macros", feature = "postgres"))]
+mod readme;
 mod sqlite;
