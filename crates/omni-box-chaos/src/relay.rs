@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use omni_box::{BatchSize, OutboxRelay};
+use omni_box::OutboxRelay;
 
 use crate::servers::{Servers, shutdown};
 
@@ -29,7 +29,7 @@ pub(crate) async fn run(servers: &Servers, args: RelayArgs) -> Result<()> {
         .lease_ttl(lease_ttl)
         .poll_interval(Duration::from_millis(5), Duration::from_secs(1).min(lease_ttl / 4))
         .drain_deadline(Duration::from_millis(args.drain_deadline_ms))
-        .batch_size(BatchSize::new(args.batch_size)?)
+        .batch_size(args.batch_size)
         .build()?;
     println!("ready");
     relay.run(shutdown).await?;

@@ -43,6 +43,29 @@ impl OutboxMetrics for NoMetrics {}
 impl InboxMetrics for NoMetrics {}
 
 /// Metrics that are shared, to be read elsewhere.
+impl<M: OutboxMetrics + ?Sized> OutboxMetrics for Arc<M> {
+    fn batch_locked(&self, events: usize) {
+        self.as_ref().batch_locked(events);
+    }
+
+    fn event_published(&self, event_type: &str, status: &'static str) {
+        self.as_ref().event_published(event_type, status);
+    }
+
+    fn publish_duration(&self, event_type: &str, elapsed: Duration) {
+        self.as_ref().publish_duration(event_type, elapsed);
+    }
+
+    fn lease_lost(&self) {
+        self.as_ref().lease_lost();
+    }
+
+    fn key_held(&self) {
+        self.as_ref().key_held();
+    }
+}
+
+/// Metrics that are shared, to be read elsewhere.
 impl<M: InboxMetrics + ?Sized> InboxMetrics for Arc<M> {
     fn message_consumed(&self) {
         self.as_ref().message_consumed();

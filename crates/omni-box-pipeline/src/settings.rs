@@ -5,17 +5,17 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use omni_box_core::{Error, ErrorKind, Jitter, Result, RetryPolicy};
+use omni_box_core::{Error, ErrorKind, Result, RetryPolicy};
 
-/// Longer than anybody waits, and far from where a point in time overflows.
+/// Longer than any worker waits, and far from where a point in time overflows.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// How soon what is nobody's fault is tried again: sooner than an event or a message that failed, for it may be over in a moment.
+/// How soon a database or broker is tried again after its first failure: sooner than an event that failed, for it may be over in a moment.
 const OUTAGE_RETRY_BASE: Duration = Duration::from_millis(100);
 
 /// When a database or broker that is down is tried again.
-pub(crate) fn outage_retry(longest: Duration) -> Result<RetryPolicy> {
-    RetryPolicy::new(OUTAGE_RETRY_BASE, longest, Jitter::default())
+pub(crate) fn outage_retry(longest: Duration) -> RetryPolicy {
+    RetryPolicy::default().at_most(OUTAGE_RETRY_BASE, longest)
 }
 
 /// An error about settings.
@@ -43,4 +43,13 @@ pub(crate) fn check_number<T: PartialOrd + Display>(
         return Ok(());
     }
     Err(misconfigured(format!("{name} {number} is outside {} to {}", range.start(), range.end())))
+}
+
+/// Parses a name, and refuses one that breaks its rules.
+pub(crate) fn named<T, E: Display>(
+    name: &str,
+    text: &str,
+    parse: impl Fn(String) -> Result<T, E>,
+) -> Result<T> {
+    parse(text.to_owned()).map_err(|error| misconfigured(format!("{name} {text:?}: {error}")))
 }

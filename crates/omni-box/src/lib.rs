@@ -64,7 +64,7 @@
 //! let publisher =
 //!     KafkaEventPublisher::from_config(KafkaPublisherConfig::new("127.0.0.1:9092"), EnvelopeEventConverter)?;
 //! let shutdown = CancellationToken::new(); // cancel it on SIGTERM
-//! OutboxRelay::builder(outbox, publisher).worker_id(WorkerId::new("relay-1")?).build()?.run(shutdown).await?;
+//! OutboxRelay::builder(outbox, publisher).worker_id("relay-1").build()?.run(shutdown).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -140,7 +140,7 @@ pub mod relay {
     //! Publishing: the relay, a publisher for one batch, and what they say of themselves.
     pub use omni_box_pipeline::{
         BatchProcessingResult, GateStatus, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay,
-        OutboxRelayBuilder, Outcome, RejectionPolicy,
+        OutboxRelayBuilder, Outcome, RejectionPolicy, RelayConfig,
     };
 }
 

@@ -185,7 +185,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         if let Some(handler) = &self.handler {
             handler.validate()?;
         }
-        let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY)?;
+        let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY);
         let context = Context {
             store: self.store,
             handler: self.handler,

@@ -1,12 +1,11 @@
 //! An inbox runner's settings, and what of them means nothing.
 
-use std::fmt::Display;
 use std::time::Duration;
 
 use omni_box_core::{ConsumerGroup, EventConsumer, Result, RetryPolicy, WorkerId};
 use tokio::sync::Semaphore;
 
-use crate::settings::{check_durations, check_number, misconfigured};
+use crate::settings::{check_durations, check_number, misconfigured, named};
 use crate::transact::{AckStrategy, CommitOffsetPolicy, GROUP_TIME, OnFailed};
 
 /// Most savepoints in one transaction that PostgreSQL keeps in its subtransaction cache (of 64, with some to spare for handlers).
@@ -177,8 +176,4 @@ fn agreed<T: PartialEq + std::fmt::Debug>(
         }
         (set, consumers) => Ok(set.or(consumers)),
     }
-}
-
-fn named<T, E: Display>(name: &str, text: &str, parse: impl Fn(String) -> Result<T, E>) -> Result<T> {
-    parse(text.to_owned()).map_err(|error| misconfigured(format!("{name} {text:?}: {error}")))
 }

@@ -1,15 +1,18 @@
 //! The relay, and how it is described.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, DeliveryMode, EventPublisher, OutboxMetrics, OutboxRepository, Result, RetryPolicy, WorkerId,
+    DeliveryMode, EventPublisher, NoMetrics, OutboxMetrics, OutboxRepository, Result, RetryPolicy,
 };
 use tokio_util::sync::CancellationToken;
 
+use super::config::RelayConfig;
 use super::lanes::Engine;
 use super::mode::{delivery_mode, unavailable};
+use super::publisher::OutboxPublisher;
 use super::rows;
 use super::settings::Settings;
 use super::shared::Publisher;
@@ -18,26 +21,61 @@ use super::verdict::RejectionPolicy;
 /// Publishes a store's outbox until it is cancelled: owns lanes, wakes up, publishes, marks, waits out outages, drains.
 ///
 /// Run as many as you like, in as many processes; they share the lanes.
-#[derive(Debug)]
 pub struct OutboxRelay<S> {
     store: S,
     publisher: Publisher,
     settings: Settings,
+    metrics: Arc<dyn OutboxMetrics>,
 }
 
-/// Builds an [`OutboxRelay`].
-#[derive(Debug)]
+impl<S> fmt::Debug for OutboxRelay<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboxRelay").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Describes an [`OutboxRelay`]: store, publisher, metrics and a [`RelayConfig`].
+///
+/// Setters take plain values. [`build`](Self::build) reports the first that is out of range or contradicts another one.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omni_box_core::RawEventConverter;
+/// use omni_box_pipeline::OutboxRelay;
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// let publisher = || MemoryBroker::new().publisher(RawEventConverter);
+/// let builder = OutboxRelay::builder(MemoryStore::new(), publisher());
+/// assert!(builder.worker_id("orders-1").batch_size(500).build().is_ok());
+///
+/// let builder = OutboxRelay::builder(MemoryStore::new(), publisher());
+/// let refused = builder.lease_ttl(Duration::from_secs(1)).build().unwrap_err().to_string();
+/// assert!(refused.contains("longest_poll 1s") && refused.contains("lease_ttl 1s"), "{refused}");
+/// ```
 #[must_use = "call build"]
 pub struct OutboxRelayBuilder<S> {
     store: S,
     publisher: Publisher,
-    settings: Result<Settings>,
+    metrics: Arc<dyn OutboxMetrics>,
+    config: RelayConfig,
+}
+
+impl<S> fmt::Debug for OutboxRelayBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboxRelayBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl<S: OutboxRepository> OutboxRelay<S> {
     /// Starts building a relay from a store to a broker.
     pub fn builder(store: S, publisher: impl EventPublisher) -> OutboxRelayBuilder<S> {
-        OutboxRelayBuilder { store, publisher: Publisher(Arc::new(publisher)), settings: Settings::new() }
+        OutboxRelayBuilder {
+            store,
+            publisher: Publisher(Arc::new(publisher)),
+            metrics: Arc::new(NoMetrics),
+            config: RelayConfig::default(),
+        }
     }
 
     /// Publishes until `shutdown` is cancelled, then sends no more, waits for what is in flight within the drain deadline, and
@@ -54,84 +92,94 @@ impl<S: OutboxRepository> OutboxRelay<S> {
         match delivery_mode(&self.store, &self.settings, &shutdown).await? {
             None => Ok(()),
             Some(DeliveryMode::Lanes) => {
-                Engine::new(self.store, self.publisher.0, self.settings)?.run(shutdown).await
+                Engine::new(self.store, self.publisher.0, self.settings, self.metrics)?.run(shutdown).await
             }
-            Some(DeliveryMode::Rows) => rows::run(self.store, self.publisher, self.settings, shutdown).await,
+            Some(DeliveryMode::Rows) => {
+                rows::run(
+                    OutboxPublisher::new(self.store, self.publisher, self.settings, self.metrics),
+                    shutdown,
+                )
+                .await
+            }
             Some(mode) => Err(unavailable(mode)),
         }
     }
 }
 
 impl<S: OutboxRepository> OutboxRelayBuilder<S> {
-    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        if let Ok(settings) = &mut self.settings {
-            change(settings);
-        }
+    /// Takes all settings at once, in place of those that were set before.
+    pub fn config(mut self, config: RelayConfig) -> Self {
+        self.config = config;
         self
     }
 
-    /// The label in logs, metrics and the lanes table; `relay` by default. Replicas may share it.
-    pub fn worker_id(self, worker_id: WorkerId) -> Self {
-        self.set(|settings| settings.worker_id = worker_id)
+    /// Counts and measures; nothing by default. Takes an `Arc` too, to be read elsewhere.
+    pub fn metrics(mut self, metrics: impl OutboxMetrics) -> Self {
+        self.metrics = Arc::new(metrics);
+        self
     }
 
-    /// Events of one fetch; 2,000 by default. Up to three batches are in flight.
-    pub fn batch_size(self, size: BatchSize) -> Self {
-        self.set(|settings| settings.batch_size = size)
+    /// Sets [`RelayConfig::worker_id`].
+    pub fn worker_id(mut self, worker: impl fmt::Display) -> Self {
+        self.config.worker_id = worker.to_string();
+        self
     }
 
-    /// Payload bytes of one fetch in mode `lanes`; 8 MiB by default, 1 TiB at most. In mode `rows` events are claimed by number alone, and a
-    /// batch may be as large as [`batch_size`](Self::batch_size) times the largest payload: choose a small one where payloads are large.
-    pub fn max_batch_bytes(self, bytes: u64) -> Self {
-        self.set(|settings| settings.max_batch_bytes = bytes)
+    /// Sets [`RelayConfig::batch_size`].
+    pub fn batch_size(mut self, events: u32) -> Self {
+        self.config.batch_size = events;
+        self
     }
 
-    /// How long a lease lives without a heartbeat, which comes four times as often; 10 s by default. `kill -9` costs at most
-    /// this long, and so does a call of the database that is never answered.
-    pub fn lease_ttl(self, ttl: Duration) -> Self {
-        self.set(|settings| settings.lease_ttl = ttl)
+    /// Sets [`RelayConfig::max_batch_bytes`].
+    pub fn max_batch_bytes(mut self, bytes: u64) -> Self {
+        self.config.max_batch_bytes = bytes;
+        self
     }
 
-    /// The shortest and the longest interval between fetches that find nothing; 5 ms and 1 s by default.
-    pub fn poll_interval(self, shortest: Duration, longest: Duration) -> Self {
-        self.set(|settings| (settings.poll_shortest, settings.poll_longest) = (shortest, longest))
+    /// Sets [`RelayConfig::lease_ttl`].
+    pub fn lease_ttl(mut self, ttl: Duration) -> Self {
+        self.config.lease_ttl = ttl;
+        self
     }
 
-    /// How long a shutdown waits for what is in flight; 20 s by default. What the broker has not acknowledged by then is given up, and its
-    /// leases or claims are handed back, which may take five seconds more.
-    pub fn drain_deadline(self, deadline: Duration) -> Self {
-        self.set(|settings| settings.drain_deadline = deadline)
+    /// Sets [`RelayConfig::shortest_poll`] and [`RelayConfig::longest_poll`].
+    pub fn poll_interval(mut self, shortest: Duration, longest: Duration) -> Self {
+        (self.config.shortest_poll, self.config.longest_poll) = (shortest, longest);
+        self
     }
 
-    /// When an event that failed by its own fault is tried again; after 10 s to 1 h by default. An event's six attempts then span 155 to
-    /// 310 s, see [`RetryPolicy`]. An event whose topic is unavailable is tried again after at most 30 s, and costs no attempt.
-    pub fn retry(self, policy: RetryPolicy) -> Self {
-        self.set(|settings| settings.judge.retry = policy)
+    /// Sets [`RelayConfig::drain_deadline`].
+    pub fn drain_deadline(mut self, deadline: Duration) -> Self {
+        self.config.drain_deadline = deadline;
+        self
     }
 
-    /// How often a broker or database that is down is tried again; after 100 ms to 30 s by default.
-    pub fn outage_retry(self, policy: RetryPolicy) -> Self {
-        self.set(|settings| settings.outage_retry = policy)
+    /// Sets [`RelayConfig::retry`].
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.config.retry = policy;
+        self
     }
 
-    /// What a permanent rejection does to its key.
-    pub fn rejection_policy(self, policy: RejectionPolicy) -> Self {
-        self.set(|settings| settings.judge.rejection = policy)
+    /// Sets [`RelayConfig::outage_retry`].
+    pub fn outage_retry(mut self, policy: RetryPolicy) -> Self {
+        self.config.outage_retry = policy;
+        self
     }
 
-    /// Where to count.
-    pub fn metrics(self, metrics: Arc<dyn OutboxMetrics>) -> Self {
-        self.set(|settings| settings.metrics = metrics)
+    /// Sets [`RelayConfig::rejection_policy`].
+    pub fn rejection_policy(mut self, policy: RejectionPolicy) -> Self {
+        self.config.rejection_policy = policy;
+        self
     }
 
-    /// Checks the settings.
+    /// Builds the relay.
     ///
     /// # Errors
-    /// [`Misconfigured`](ErrorKind::Misconfigured), naming the two settings that disagree, or the one that is out of range (no duration may
-    /// be longer than a year).
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming the two settings that disagree, or the one that is out of range (no
+    /// duration may be longer than a year).
     pub fn build(self) -> Result<OutboxRelay<S>> {
-        let settings = self.settings?;
-        settings.check()?;
-        Ok(OutboxRelay { store: self.store, publisher: self.publisher, settings })
+        let settings = self.config.check()?;
+        Ok(OutboxRelay { store: self.store, publisher: self.publisher, settings, metrics: self.metrics })
     }
 }

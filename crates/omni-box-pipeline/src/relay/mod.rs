@@ -4,6 +4,7 @@
 //! does. Both judge failures in one place ([`verdict`]); in mode `lanes` both keep the same books ([`lanes::flight`]).
 
 mod builder;
+mod config;
 mod deadline;
 mod lanes;
 mod mode;
@@ -16,5 +17,6 @@ mod verdict;
 mod wakeup;
 
 pub use builder::{OutboxRelay, OutboxRelayBuilder};
+pub use config::RelayConfig;
 pub use publisher::{BatchProcessingResult, OutboxPublisher, OutboxPublisherBuilder};
 pub use verdict::RejectionPolicy;

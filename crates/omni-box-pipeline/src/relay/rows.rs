@@ -10,26 +10,22 @@ use tokio_util::sync::CancellationToken;
 use super::deadline::FAREWELL;
 use super::polling::Polling;
 use super::publisher::{OutboxPublisher, Stop};
-use super::settings::Settings;
-use super::shared::Publisher;
 use super::verdict::ends_relay;
 use super::wakeup::wait;
 use crate::gate::Gate;
 
 /// Publishes one batch after the other until `shutdown` is cancelled, and waits for the last within the drain deadline.
 pub(super) async fn run<S: OutboxRepository>(
-    store: S,
-    publisher: Publisher,
-    settings: Settings,
+    outbox: OutboxPublisher<S>,
     shutdown: CancellationToken,
 ) -> Result<()> {
+    let OutboxPublisher { store, publisher, settings, .. } = &outbox;
     let mut database = Gate::new("database", settings.outage_retry);
     let mut broker = Gate::new("broker", settings.outage_retry);
-    let mut polling = Polling::new(settings.poll_shortest, settings.poll_longest, Instant::now());
+    let mut polling = Polling::new(settings.shortest_poll, settings.longest_poll, Instant::now());
     let (worker, batch_size) = (settings.worker_id.clone(), settings.batch_size);
     let mut wakeup = store.wakeup();
     let drain_deadline = settings.drain_deadline;
-    let outbox = OutboxPublisher::from_settings(store, publisher, settings);
     let everything = FetchFilters::default();
     let give_up = CancellationToken::new();
     let stop = Stop { sending: &shutdown, waiting: &give_up };
@@ -61,7 +57,7 @@ pub(super) async fn run<S: OutboxRepository>(
                     polling.fetched(found, found > 0, now);
                     (polling.next().saturating_duration_since(now), polling.is_quiet())
                 } else {
-                    let reason = match outbox.publisher.0.check().await {
+                    let reason = match publisher.0.check().await {
                         Err(error) if ends_relay(&error) => return Err(error),
                         Err(error) => error,
                         Ok(()) => unavailable.unwrap_or_else(claims_lost),

@@ -11,7 +11,7 @@ use omni_box_core::{
 };
 use omni_box_pipeline::{
     AckStrategy, CommitOffsetPolicy, InboxConfig, InboxConsumerRunner, InboxConsumerRunnerBuilder, OnFailed,
-    OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,
+    OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder, RelayConfig,
 };
 use omni_box_testkit::{MemoryBroker, MemoryConsumer, MemoryStore};
 
@@ -53,7 +53,7 @@ fn endless() -> RetryPolicy {
 fn durations_longer_than_a_year_are_refused_by_name() {
     for long in [YEAR + Duration::from_nanos(1), Duration::MAX] {
         refuses(relay().lease_ttl(long).build(), &["lease_ttl", "longer than a year"]);
-        refuses(relay().poll_interval(SECOND, long).build(), &["poll interval", "lease_ttl"]);
+        refuses(relay().poll_interval(SECOND, long).build(), &["longest_poll", "lease_ttl"]);
         refuses(relay().drain_deadline(long).build(), &["drain_deadline", "longer than a year"]);
         refuses(publisher().lease_ttl(long).build(), &["lease_ttl", "longer than a year"]);
         refuses(publisher().publish_timeout(long).build(), &["publish_timeout", "lease_ttl 10s"]);
@@ -90,6 +90,27 @@ fn numbers_out_of_range_are_refused_by_name() {
         );
     }
     runner().window(1_000_000).build().unwrap();
+}
+
+#[test]
+fn a_relay_refuses_what_means_nothing_and_names_it() {
+    let long = "x".repeat(256);
+    let refused: [(OutboxRelayBuilder<MemoryStore>, &[&str]); 10] = [
+        (relay().worker_id(""), &["worker_id \"\"", "0 characters", "1 to 255"]),
+        (relay().worker_id(&long), &["worker_id", "256 characters", "1 to 255"]),
+        (relay().worker_id("a\nb"), &["worker_id \"a\\nb\"", "control character"]),
+        (relay().batch_size(0), &["batch_size 0", "1 to 10000"]),
+        (relay().batch_size(10_001), &["batch_size 10001", "1 to 10000"]),
+        (relay().lease_ttl(SECOND / 11), &["lease_ttl 90.909", "shorter than 100ms"]),
+        (relay().lease_ttl(SECOND), &["longest_poll 1s", "lease_ttl 1s"]),
+        (relay().poll_interval(Duration::ZERO, SECOND), &["shortest_poll 0ns", "longest_poll 1s"]),
+        (relay().poll_interval(2 * SECOND, SECOND), &["shortest_poll 2s", "longest_poll 1s"]),
+        (relay().config(RelayConfig { batch_size: 0, ..RelayConfig::default() }), &["batch_size 0"]),
+    ];
+    for (builder, named) in refused {
+        refuses(builder.build(), named);
+    }
+    relay().config(RelayConfig::default()).build().unwrap();
 }
 
 #[test]

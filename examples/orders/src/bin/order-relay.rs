@@ -34,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
         KafkaEventPublisher::from_config(KafkaPublisherConfig::new(args.brokers), EnvelopeEventConverter)?;
 
     let relay = OutboxRelay::builder(outbox, publisher)
-        .worker_id(WorkerId::new(args.worker_id)?)
+        .worker_id(args.worker_id)
         .lease_ttl(Duration::from_secs(args.lease_seconds))
         .build()?;
     println!("relaying");

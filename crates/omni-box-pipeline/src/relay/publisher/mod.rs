@@ -1,13 +1,16 @@
-//! The guide's call: publish one batch, tell what became of it.
+//! `publish_batch`, compatible with the Python library omni-box: one batch a call, and what became of it.
 
+mod builder;
+mod result;
 mod rows;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
     BatchSize, DeliveryMode, Error, ErrorKind, Event, EventId, EventPublisher, FetchFilters, LeaseRequest,
-    OutboxMetrics, OutboxRepository, OwnerId, Reporter, Result, RetryPolicy, SendOrder, WorkerId,
+    OutboxMetrics, OutboxRepository, OwnerId, Reporter, Result, SendOrder, WorkerId,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -20,40 +23,19 @@ use super::mode::unavailable;
 use super::settings::Settings;
 use super::shared::Publisher;
 use super::verdict::RejectionPolicy;
-use crate::settings::misconfigured;
 
-/// What became of a batch.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BatchProcessingResult {
-    /// Published and completed.
-    pub processed_event_ids: Vec<EventId>,
-    /// Failed, to be tried again.
-    pub retried_event_ids: Vec<EventId>,
-    /// Failed for good.
-    pub failed_event_ids: Vec<EventId>,
-    /// Wait behind an earlier event of their key.
-    pub skipped_event_ids: Vec<EventId>,
-    /// Taken and given back: the broker could not be used, time was up, or the lease was lost.
-    pub released_event_ids: Vec<EventId>,
-}
-
-impl BatchProcessingResult {
-    /// Whether nothing was taken.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
+pub use builder::OutboxPublisherBuilder;
+pub use result::BatchProcessingResult;
 
 /// Publishes a batch per call, for applications that write the loop themselves.
 ///
 /// It follows the table's delivery mode: in mode `lanes` it keeps leases between calls (call it more often than the lease
 /// lives, and [`close`](Self::close) it at the end), in mode `rows` it claims rows.
-#[derive(Debug)]
 pub struct OutboxPublisher<S> {
-    store: S,
+    pub(super) store: S,
     pub(super) publisher: Publisher,
-    settings: Settings,
+    pub(super) settings: Settings,
+    metrics: Arc<dyn OutboxMetrics>,
     publish_timeout: Duration,
     owner: OwnerId,
     owned: Mutex<OwnedLanes>,
@@ -61,14 +43,10 @@ pub struct OutboxPublisher<S> {
     stale_due: Mutex<Option<Instant>>,
 }
 
-/// Builds an [`OutboxPublisher`].
-#[derive(Debug)]
-#[must_use = "call build"]
-pub struct OutboxPublisherBuilder<S> {
-    store: S,
-    publisher: Publisher,
-    settings: Result<Settings>,
-    publish_timeout: Option<Duration>,
+impl<S> fmt::Debug for OutboxPublisher<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboxPublisher").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 /// When a batch is cut short.
@@ -80,77 +58,22 @@ pub(super) struct Stop<'a> {
     pub(super) waiting: &'a CancellationToken,
 }
 
-impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
-    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        if let Ok(settings) = &mut self.settings {
-            change(settings);
-        }
-        self
-    }
-
-    /// How long a batch may take to be acknowledged; by default as long as a lease lives, which is also the most. What is not by then is
-    /// released.
-    pub fn publish_timeout(mut self, limit: Duration) -> Self {
-        self.publish_timeout = Some(limit);
-        self
-    }
-
-    /// How long a lease or claim lives between calls; 10 s by default.
-    pub fn lease_ttl(self, ttl: Duration) -> Self {
-        self.set(|settings| settings.lease_ttl = ttl)
-    }
-
-    /// When an event that failed by its own fault is tried again; after 10 s to 1 h by default. An event's six attempts then span 155 to
-    /// 310 s, see [`RetryPolicy`]. An event whose topic is unavailable is tried again after at most 30 s, and costs no attempt.
-    pub fn retry(self, policy: RetryPolicy) -> Self {
-        self.set(|settings| settings.judge.retry = policy)
-    }
-
-    /// What a permanent rejection does to its key.
-    pub fn rejection_policy(self, policy: RejectionPolicy) -> Self {
-        self.set(|settings| settings.judge.rejection = policy)
-    }
-
-    /// Where to count.
-    pub fn metrics(self, metrics: Arc<dyn OutboxMetrics>) -> Self {
-        self.set(|settings| settings.metrics = metrics)
-    }
-
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// [`Misconfigured`](ErrorKind::Misconfigured), naming the two settings that disagree, or the one that is out of range (no duration may
-    /// be longer than a year).
-    pub fn build(self) -> Result<OutboxPublisher<S>> {
-        let settings = self.settings?;
-        settings.check_shared()?;
-        let lease_ttl = settings.lease_ttl;
-        let publish_timeout = self.publish_timeout.unwrap_or(lease_ttl);
-        if publish_timeout.is_zero() || publish_timeout > lease_ttl {
-            return Err(misconfigured(format!(
-                "publish_timeout {publish_timeout:?} must be above zero and at most lease_ttl {lease_ttl:?}"
-            )));
-        }
-        let publisher = OutboxPublisher::from_settings(self.store, self.publisher, settings);
-        Ok(OutboxPublisher { publish_timeout, ..publisher })
-    }
-}
-
 impl<S: OutboxRepository> OutboxPublisher<S> {
     /// Starts building a publisher from a store to a broker.
     pub fn builder(store: S, publisher: impl EventPublisher) -> OutboxPublisherBuilder<S> {
-        OutboxPublisherBuilder {
-            store,
-            publisher: Publisher(Arc::new(publisher)),
-            settings: Settings::new(),
-            publish_timeout: None,
-        }
+        OutboxPublisherBuilder::new(store, Arc::new(publisher))
     }
 
-    pub(super) fn from_settings(store: S, publisher: Publisher, settings: Settings) -> Self {
+    pub(super) fn new(
+        store: S,
+        publisher: Publisher,
+        settings: Settings,
+        metrics: Arc<dyn OutboxMetrics>,
+    ) -> Self {
         Self {
             store,
             publisher,
+            metrics,
             publish_timeout: settings.lease_ttl,
             settings,
             owner: OwnerId::generate(),
@@ -252,7 +175,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         if events.is_empty() {
             return Ok(Default::default());
         }
-        self.settings.metrics.batch_locked(events.len());
+        self.metrics.batch_locked(events.len());
         let mut taken: Vec<EventId> = events.iter().map(|event| event.event.id()).collect();
         let one_per_key = self.publisher.0.send_order() == SendOrder::OnePerKey
             || self.settings.judge.rejection == RejectionPolicy::HoldKey;
@@ -288,8 +211,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let publisher = &self.publisher.0;
         let mut take = |flight: &mut Flight, report| -> Result<()> {
             if let Some(noted) = flight.report(report)? {
-                self.settings.metrics.event_published(noted.event.event_type(), noted.status);
-                self.settings.metrics.publish_duration(noted.event.event_type(), noted.sent_at.elapsed());
+                self.metrics.event_published(noted.event.event_type(), noted.status);
+                self.metrics.publish_duration(noted.event.event_type(), noted.sent_at.elapsed());
                 result.list(noted.status).push(noted.event.id());
             }
             Ok(())
@@ -324,22 +247,6 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             flight.reset(1);
         }
         (result, unavailable)
-    }
-}
-
-impl BatchProcessingResult {
-    fn list(&mut self, status: &str) -> &mut Vec<EventId> {
-        match status {
-            "published" => &mut self.processed_event_ids,
-            "retried" => &mut self.retried_event_ids,
-            _ => &mut self.failed_event_ids,
-        }
-    }
-
-    fn contains(&self, id: &EventId) -> bool {
-        [&self.processed_event_ids, &self.retried_event_ids, &self.failed_event_ids, &self.skipped_event_ids]
-            .iter()
-            .any(|list| list.contains(id))
     }
 }
 

@@ -30,7 +30,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         if events.is_empty() {
             return Ok((result, None));
         }
-        self.settings.metrics.batch_locked(events.len());
+        self.metrics.batch_locked(events.len());
         let events: HashMap<EventId, Arc<OutboxEvent>> =
             events.into_iter().map(|event| (event.id(), Arc::new(event))).collect();
         let deadline = asked + self.publish_timeout;
@@ -94,7 +94,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                     (if is_final { "failed" } else { "retried" }, recorded)
                 }
             };
-            self.settings.metrics.event_published(event.event_type(), status);
+            self.metrics.event_published(event.event_type(), status);
             if is_closed {
                 open.retain(|id| *id != report.id);
                 result.list(status).push(report.id);

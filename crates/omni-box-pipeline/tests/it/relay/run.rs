@@ -1,6 +1,6 @@
 //! `OutboxRelay`: order, hand-over, topics that are missing, events that cannot be published.
 
-use omni_box_core::{DeliveryMode, NewOutboxEvent, OmniBoxDomainService, WorkerId};
+use omni_box_core::{DeliveryMode, NewOutboxEvent, OmniBoxDomainService};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
@@ -54,7 +54,7 @@ async fn relays_of_one_name_share_the_lanes_and_hand_them_over() -> Result<()> {
         let builder =
             OutboxRelay::builder(world.store.clone(), world.publisher()).lease_ttl(Duration::from_secs(60));
         // the heartbeat is a quarter of the lease: hand-over must not wait for a lease to expire
-        world.run(builder.worker_id(WorkerId::new("publisher-1").unwrap()).build().unwrap())
+        world.run(builder.worker_id("publisher-1").build().unwrap())
     };
     let owners = async || -> i64 {
         let query = "select count(distinct owner) from outbox_lanes where owner is not null";
@@ -243,26 +243,4 @@ async fn refuses_a_database_without_its_schema() -> Result<()> {
     let error = relay.run(CancellationToken::new()).await.unwrap_err();
     assert_eq!(error.kind(), omni_box_core::ErrorKind::Misconfigured);
     world.close().await
-}
-
-#[test]
-fn settings_that_disagree_are_named() {
-    let error = |result: omni_box_core::Result<OutboxRelay<PgStore>>| {
-        result.expect_err("the settings disagree").to_string()
-    };
-    let builder = || {
-        let pool = sqlx::PgPool::connect_lazy("postgres://127.0.0.1/none").unwrap();
-        let publisher = KafkaEventPublisher::from_config(
-            KafkaPublisherConfig::new("127.0.0.1:1"),
-            EnvelopeEventConverter,
-        )
-        .unwrap();
-        OutboxRelay::builder(PgStore::new(pool, PgConfig::default()), publisher)
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let _guard = runtime.enter();
-    let text = error(builder().lease_ttl(Duration::from_millis(500)).build());
-    assert!(text.contains("poll interval 1s") && text.contains("lease_ttl 500ms"), "{text}");
-    let text = error(builder().poll_interval(Duration::from_secs(2), Duration::from_secs(1)).build());
-    assert!(text.contains("2s") && text.contains("1s"), "{text}");
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use omni_box_core::{BatchSize, DeliveryMode, Error, ErrorKind, EventPublisher, Reporter, SendOrder};
+use omni_box_core::{DeliveryMode, Error, ErrorKind, EventPublisher, Reporter, SendOrder};
 use omni_box_testkit::{Faulty, FaultyPublisher, MemoryPublisher, Operation};
 use tokio::time::timeout;
 
@@ -87,7 +87,7 @@ async fn a_topic_that_takes_nothing_stops_no_other() -> Result<()> {
         for _round in 0..3 {
             memory.enqueue_to(STUCK, &keys).await?;
         }
-        let relay = OutboxRelay::builder(memory.store.clone(), publisher).batch_size(BatchSize::new(20)?);
+        let relay = OutboxRelay::builder(memory.store.clone(), publisher).batch_size(20);
         let mut running = start(relay);
         for round in 1..=10 {
             memory.enqueue(&["a", "b", "c"]).await?;

@@ -143,7 +143,7 @@ impl<S: OutboxRepository> Engine<S> {
             Err(error) => Some(error),
             Ok(None) => None,
             Ok(Some(noted)) => {
-                let metrics = &self.settings.metrics;
+                let metrics = &self.metrics;
                 metrics.event_published(noted.event.event_type(), noted.status);
                 metrics.publish_duration(noted.event.event_type(), noted.sent_at.elapsed());
                 match noted.status {

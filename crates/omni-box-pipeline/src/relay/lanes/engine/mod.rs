@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use omni_box_core::{
     Activity, DeliveryReport, Error, ErrorKind, EventPublisher, FailureClass, LaneEvent, LaneId, LaneRead,
-    LaneSettlement, LaneShare, Lease, OrderedLanes, OutboxRepository, OwnerId, Reporter, Result, SendOrder,
-    Settled, Wakeup,
+    LaneSettlement, LaneShare, Lease, OrderedLanes, OutboxMetrics, OutboxRepository, OwnerId, Reporter,
+    Result, SendOrder, Settled, Wakeup,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -93,6 +93,7 @@ pub(crate) struct Engine<S> {
     store: S,
     publisher: Arc<dyn EventPublisher>,
     settings: Settings,
+    metrics: Arc<dyn OutboxMetrics>,
     owner: OwnerId,
     owned: OwnedLanes,
     flight: Flight,
@@ -123,7 +124,12 @@ pub(crate) struct Engine<S> {
 }
 
 impl<S: OutboxRepository> Engine<S> {
-    pub(crate) fn new(store: S, publisher: Arc<dyn EventPublisher>, settings: Settings) -> Result<Self> {
+    pub(crate) fn new(
+        store: S,
+        publisher: Arc<dyn EventPublisher>,
+        settings: Settings,
+        metrics: Arc<dyn OutboxMetrics>,
+    ) -> Result<Self> {
         if store.lanes().is_none() {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -138,7 +144,7 @@ impl<S: OutboxRepository> Engine<S> {
             owner: OwnerId::generate(),
             owned: OwnedLanes::default(),
             flight: Flight::new(settings.judge, one_per_key),
-            polling: Polling::new(settings.poll_shortest, settings.poll_longest, now),
+            polling: Polling::new(settings.shortest_poll, settings.longest_poll, now),
             wakeup: store.wakeup(),
             reporter,
             incoming,
@@ -163,6 +169,7 @@ impl<S: OutboxRepository> Engine<S> {
             store,
             publisher,
             settings,
+            metrics,
         })
     }
 

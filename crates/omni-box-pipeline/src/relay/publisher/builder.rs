@@ -1,0 +1,93 @@
+//! How a publisher of batches is described.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omni_box_core::{EventPublisher, NoMetrics, OutboxMetrics, OutboxRepository, Result, RetryPolicy};
+
+use super::OutboxPublisher;
+use crate::relay::config::RelayConfig;
+use crate::relay::shared::Publisher;
+use crate::relay::verdict::RejectionPolicy;
+use crate::settings::misconfigured;
+
+/// Builds an [`OutboxPublisher`].
+#[must_use = "call build"]
+pub struct OutboxPublisherBuilder<S> {
+    store: S,
+    publisher: Publisher,
+    metrics: Arc<dyn OutboxMetrics>,
+    config: RelayConfig,
+    publish_timeout: Option<Duration>,
+}
+
+impl<S> fmt::Debug for OutboxPublisherBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboxPublisherBuilder")
+            .field("config", &self.config)
+            .field("publish_timeout", &self.publish_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
+    pub(super) fn new(store: S, publisher: Arc<dyn EventPublisher>) -> Self {
+        Self {
+            store,
+            publisher: Publisher(publisher),
+            metrics: Arc::new(NoMetrics),
+            config: RelayConfig::default(),
+            publish_timeout: None,
+        }
+    }
+
+    /// How long a batch may take to be acknowledged; by default as long as a lease lives, which is also the most. Events that are not
+    /// acknowledged by then are released.
+    pub fn publish_timeout(mut self, limit: Duration) -> Self {
+        self.publish_timeout = Some(limit);
+        self
+    }
+
+    /// How long a lease or claim lives between calls; 10 s by default.
+    pub fn lease_ttl(mut self, ttl: Duration) -> Self {
+        self.config.lease_ttl = ttl;
+        self
+    }
+
+    /// Sets [`RelayConfig::retry`].
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.config.retry = policy;
+        self
+    }
+
+    /// Sets [`RelayConfig::rejection_policy`].
+    pub fn rejection_policy(mut self, policy: RejectionPolicy) -> Self {
+        self.config.rejection_policy = policy;
+        self
+    }
+
+    /// Counts and measures; nothing by default. Takes an `Arc` too, to be read elsewhere.
+    pub fn metrics(mut self, metrics: impl OutboxMetrics) -> Self {
+        self.metrics = Arc::new(metrics);
+        self
+    }
+
+    /// Builds the publisher.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming the two settings that disagree, or the one that is out of range (no
+    /// duration may be longer than a year).
+    pub fn build(self) -> Result<OutboxPublisher<S>> {
+        let settings = self.config.check_shared()?;
+        let lease_ttl = settings.lease_ttl;
+        let publish_timeout = self.publish_timeout.unwrap_or(lease_ttl);
+        if publish_timeout.is_zero() || publish_timeout > lease_ttl {
+            return Err(misconfigured(format!(
+                "publish_timeout {publish_timeout:?} must be above zero and at most lease_ttl {lease_ttl:?}"
+            )));
+        }
+        let publisher = OutboxPublisher::new(self.store, self.publisher, settings, self.metrics);
+        Ok(OutboxPublisher { publish_timeout, ..publisher })
+    }
+}

@@ -1,0 +1,40 @@
+//! What became of a batch.
+
+use omni_box_core::EventId;
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchProcessingResult {
+    /// Published and completed.
+    pub processed_event_ids: Vec<EventId>,
+    /// Failed, to be tried again.
+    pub retried_event_ids: Vec<EventId>,
+    /// Failed for good.
+    pub failed_event_ids: Vec<EventId>,
+    /// Wait behind an earlier event of their key.
+    pub skipped_event_ids: Vec<EventId>,
+    /// Taken and given back: the broker could not be used, time was up, or the lease was lost.
+    pub released_event_ids: Vec<EventId>,
+}
+
+impl BatchProcessingResult {
+    /// Whether nothing was taken.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(super) fn list(&mut self, status: &str) -> &mut Vec<EventId> {
+        match status {
+            "published" => &mut self.processed_event_ids,
+            "retried" => &mut self.retried_event_ids,
+            _ => &mut self.failed_event_ids,
+        }
+    }
+
+    pub(super) fn contains(&self, id: &EventId) -> bool {
+        [&self.processed_event_ids, &self.retried_event_ids, &self.failed_event_ids, &self.skipped_event_ids]
+            .iter()
+            .any(|list| list.contains(id))
+    }
+}
