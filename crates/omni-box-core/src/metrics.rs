@@ -7,13 +7,15 @@ use std::time::Duration;
 pub trait OutboxMetrics: Send + Sync + 'static {
     /// A batch of this many events was taken.
     fn batch_locked(&self, _events: usize) {}
-    /// An event was settled; `status` is `published`, `retried` or `failed`. One that was given back unsettled is not counted.
+    /// The broker answered about an event; `status` is `published`, `retried` or `failed`. An event that was given back without an answer
+    /// of its own is not counted.
     fn event_published(&self, _event_type: &str, _status: &'static str) {}
-    /// An event was acknowledged this long after it was handed to the broker.
+    /// The broker acknowledged an event this long after it was handed over. An event that failed is not measured.
     fn publish_duration(&self, _event_type: &str, _elapsed: Duration) {}
     /// A lease was lost to another relay.
     fn lease_lost(&self) {}
-    /// A key is held back until a retry or an operator releases it.
+    /// An event failed and holds back its key until it is retried, or until an operator acts. Each such failure counts; an event without a
+    /// key holds back none.
     fn key_held(&self) {}
 }
 

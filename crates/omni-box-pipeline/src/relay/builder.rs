@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::RelayConfig;
 use super::lanes::Engine;
 use super::mode::{delivery_mode, unavailable};
+use super::observer::Observer;
 use super::publisher::OutboxPublisher;
 use super::rows;
 use super::settings::Settings;
@@ -25,7 +26,7 @@ pub struct OutboxRelay<S> {
     store: S,
     publisher: Publisher,
     settings: Settings,
-    metrics: Arc<dyn OutboxMetrics>,
+    observer: Observer,
 }
 
 impl<S> fmt::Debug for OutboxRelay<S> {
@@ -92,11 +93,11 @@ impl<S: OutboxRepository> OutboxRelay<S> {
         match delivery_mode(&self.store, &self.settings, &shutdown).await? {
             None => Ok(()),
             Some(DeliveryMode::Lanes) => {
-                Engine::new(self.store, self.publisher.0, self.settings, self.metrics)?.run(shutdown).await
+                Engine::new(self.store, self.publisher.0, self.settings, self.observer)?.run(shutdown).await
             }
             Some(DeliveryMode::Rows) => {
                 rows::run(
-                    OutboxPublisher::new(self.store, self.publisher, self.settings, self.metrics),
+                    OutboxPublisher::new(self.store, self.publisher, self.settings, self.observer),
                     shutdown,
                 )
                 .await
@@ -180,6 +181,6 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
     /// duration may be longer than a year).
     pub fn build(self) -> Result<OutboxRelay<S>> {
         let settings = self.config.check()?;
-        Ok(OutboxRelay { store: self.store, publisher: self.publisher, settings, metrics: self.metrics })
+        Ok(OutboxRelay { store: self.store, publisher: self.publisher, settings, observer: Observer::new(self.metrics) })
     }
 }

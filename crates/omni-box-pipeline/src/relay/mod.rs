@@ -8,6 +8,7 @@ mod config;
 mod deadline;
 mod lanes;
 mod mode;
+mod observer;
 mod polling;
 mod publisher;
 mod rows;

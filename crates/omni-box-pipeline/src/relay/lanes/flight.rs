@@ -15,6 +15,7 @@ use omni_box_core::{
 };
 use tokio::time::Instant;
 
+use crate::outcome::Outcome;
 use crate::relay::verdict::{Judge, ReportVerdict};
 
 /// An event between its fetch and its mark.
@@ -45,11 +46,11 @@ struct Block {
     written: u64,
 }
 
-/// A report that matters to somebody outside the books.
+/// What became of an event that was reported.
 #[derive(Debug)]
 pub(crate) struct Noted {
     pub(crate) event: Arc<OutboxEvent>,
-    pub(crate) status: &'static str,
+    pub(crate) outcome: Outcome,
     pub(crate) sent_at: Instant,
 }
 
@@ -211,14 +212,14 @@ impl Flight {
         let event = entry.event.clone();
         let (lane, seq, was_head) = (entry.lane, entry.seq, entry.is_held_head);
         let key = key_of(lane, &event);
-        let status = match verdict {
+        let outcome = match verdict {
             ReportVerdict::Published => {
                 if !self.closed_topics.is_empty() && self.closed_topics.remove(event.topic()) {
                     tracing::info!(topic = event.topic(), "topic available again");
                 }
                 self.outgoing.completed.push(report.id);
                 self.release_behind(key, was_head);
-                "published"
+                Outcome::Published
             }
             ReportVerdict::Failed(failure) => {
                 if failure.attempt == Attempt::Free && self.closed_topics.insert(event.topic().to_owned()) {
@@ -232,7 +233,7 @@ impl Flight {
             }
             ReportVerdict::Unavailable(_) => unreachable!("returned above"),
         };
-        Ok(Some(Noted { event, status, sent_at }))
+        Ok(Some(Noted { event, outcome, sent_at }))
     }
 
     fn record_failure(
@@ -242,7 +243,7 @@ impl Flight {
         seq: i64,
         was_head: bool,
         failure: Failure,
-    ) -> &'static str {
+    ) -> Outcome {
         let gives_up = failure.retry == Retry::Never;
         let hold = LaneHold { id: event.id(), attempts_made: event.lifecycle().attempts_made(), failure };
         match key {
@@ -256,7 +257,7 @@ impl Flight {
                 self.release_behind(key, was_head);
             }
         }
-        if gives_up { "failed" } else { "retried" }
+        if gives_up { Outcome::Failed } else { Outcome::Retried }
     }
 
     /// After an event is done with: the next of its key goes, in memory and, behind a held head, in the table.

@@ -8,6 +8,7 @@ use omni_box_core::{EventPublisher, NoMetrics, OutboxMetrics, OutboxRepository, 
 
 use super::OutboxPublisher;
 use crate::relay::config::RelayConfig;
+use crate::relay::observer::Observer;
 use crate::relay::shared::Publisher;
 use crate::relay::verdict::RejectionPolicy;
 use crate::settings::misconfigured;
@@ -87,7 +88,7 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
                 "publish_timeout {publish_timeout:?} must be above zero and at most lease_ttl {lease_ttl:?}"
             )));
         }
-        let publisher = OutboxPublisher::new(self.store, self.publisher, settings, self.metrics);
+        let publisher = OutboxPublisher::new(self.store, self.publisher, settings, Observer::new(self.metrics));
         Ok(OutboxPublisher { publish_timeout, ..publisher })
     }
 }

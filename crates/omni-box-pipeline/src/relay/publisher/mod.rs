@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use omni_box_core::{
     BatchSize, DeliveryMode, Error, ErrorKind, Event, EventId, EventPublisher, FetchFilters, LeaseRequest,
-    OutboxMetrics, OutboxRepository, OwnerId, Reporter, Result, SendOrder, WorkerId,
+    OutboxRepository, OwnerId, Reporter, Result, SendOrder, WorkerId,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -20,6 +20,7 @@ use super::deadline::within;
 use super::lanes::flight::Flight;
 use super::lanes::owned::OwnedLanes;
 use super::mode::unavailable;
+use super::observer::Observer;
 use super::settings::Settings;
 use super::shared::Publisher;
 use super::verdict::RejectionPolicy;
@@ -35,7 +36,7 @@ pub struct OutboxPublisher<S> {
     pub(super) store: S,
     pub(super) publisher: Publisher,
     pub(super) settings: Settings,
-    metrics: Arc<dyn OutboxMetrics>,
+    observer: Observer,
     publish_timeout: Duration,
     owner: OwnerId,
     owned: Mutex<OwnedLanes>,
@@ -68,12 +69,12 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         store: S,
         publisher: Publisher,
         settings: Settings,
-        metrics: Arc<dyn OutboxMetrics>,
+        observer: Observer,
     ) -> Self {
         Self {
             store,
             publisher,
-            metrics,
+            observer,
             publish_timeout: settings.lease_ttl,
             settings,
             owner: OwnerId::generate(),
@@ -175,7 +176,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         if events.is_empty() {
             return Ok(Default::default());
         }
-        self.metrics.batch_locked(events.len());
+        self.observer.taken(events.len());
         let mut taken: Vec<EventId> = events.iter().map(|event| event.event.id()).collect();
         let one_per_key = self.publisher.0.send_order() == SendOrder::OnePerKey
             || self.settings.judge.rejection == RejectionPolicy::HoldKey;
@@ -211,9 +212,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let publisher = &self.publisher.0;
         let mut take = |flight: &mut Flight, report| -> Result<()> {
             if let Some(noted) = flight.report(report)? {
-                self.metrics.event_published(noted.event.event_type(), noted.status);
-                self.metrics.publish_duration(noted.event.event_type(), noted.sent_at.elapsed());
-                result.list(noted.status).push(noted.event.id());
+                self.observer.settled(&noted.event, noted.outcome, noted.sent_at.elapsed());
+                result.list(noted.outcome).push(noted.event.id());
             }
             Ok(())
         };

@@ -2,6 +2,8 @@
 
 use omni_box_core::EventId;
 
+use crate::outcome::Outcome;
+
 /// What became of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,10 +26,10 @@ impl BatchProcessingResult {
         *self == Self::default()
     }
 
-    pub(super) fn list(&mut self, status: &str) -> &mut Vec<EventId> {
-        match status {
-            "published" => &mut self.processed_event_ids,
-            "retried" => &mut self.retried_event_ids,
+    pub(super) fn list(&mut self, outcome: Outcome) -> &mut Vec<EventId> {
+        match outcome {
+            Outcome::Published => &mut self.processed_event_ids,
+            Outcome::Retried => &mut self.retried_event_ids,
             _ => &mut self.failed_event_ids,
         }
     }

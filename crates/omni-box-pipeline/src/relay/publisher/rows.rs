@@ -11,6 +11,7 @@ use omni_box_core::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{BatchProcessingResult, OutboxPublisher, Stop, cancelled, late};
+use crate::outcome::Outcome;
 use crate::relay::deadline::within;
 use crate::relay::verdict::ReportVerdict;
 
@@ -30,7 +31,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         if events.is_empty() {
             return Ok((result, None));
         }
-        self.metrics.batch_locked(events.len());
+        self.observer.taken(events.len());
         let events: HashMap<EventId, Arc<OutboxEvent>> =
             events.into_iter().map(|event| (event.id(), Arc::new(event))).collect();
         let deadline = asked + self.publish_timeout;
@@ -61,11 +62,12 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             return Ok((open, Some(cancelled())));
         }
         let mut arrived = Vec::with_capacity(events.len());
+        let sent_at = Instant::now();
         let sending = async {
             publisher.submit(events.values().cloned().collect(), &reporter).await;
             while arrived.len() < events.len() {
                 let Some(report) = reports.recv().await else { break };
-                arrived.push(report);
+                arrived.push((report, sent_at.elapsed()));
             }
         };
         let mut unavailable = tokio::select! {
@@ -76,13 +78,13 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         if was_purged {
             publisher.purge().await;
             while let Ok(report) = reports.try_recv() {
-                arrived.push(report);
+                arrived.push((report, sent_at.elapsed()));
             }
         }
-        for report in arrived {
+        for (report, took) in arrived {
             let Some(event) = events.get(&report.id) else { continue };
-            let (status, is_closed) = match self.settings.judge.judge(event, report.result) {
-                ReportVerdict::Published => ("published", true),
+            let (outcome, is_recorded) = match self.settings.judge.judge(event, report.result) {
+                ReportVerdict::Published => (Outcome::Published, true),
                 ReportVerdict::Unavailable(error) => {
                     unavailable.get_or_insert(error);
                     continue;
@@ -91,13 +93,13 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                     let is_final = failure.retry == Retry::Never;
                     let mark = self.store.mark_failed(report.id, token, &failure);
                     let recorded = within(self.settings.batch_deadline(), mark).await?;
-                    (if is_final { "failed" } else { "retried" }, recorded)
+                    (if is_final { Outcome::Failed } else { Outcome::Retried }, recorded)
                 }
             };
-            self.metrics.event_published(event.event_type(), status);
-            if is_closed {
+            if is_recorded {
+                self.observer.settled(event, outcome, took);
                 open.retain(|id| *id != report.id);
-                result.list(status).push(report.id);
+                result.list(outcome).push(report.id);
             }
         }
         if unavailable.is_some() && !was_purged {

@@ -53,6 +53,17 @@ impl Memory {
         Ok(self.store.commit(tx).await?)
     }
 
+    pub(super) async fn enqueue_one(&self, topic: &str, key: Option<&str>) -> Result<()> {
+        let event = NewOutboxEvent::new("order.placed", topic, &serde_json::json!({"key": key}));
+        let event = match key {
+            Some(key) => event.partition_key(key),
+            None => event,
+        };
+        let mut tx = self.store.begin().await?;
+        self.store.create(&mut tx, &OmniBoxDomainService::default().create_outbox_event(event)?).await?;
+        Ok(self.store.commit(tx).await?)
+    }
+
     pub(super) fn published(&self) -> usize {
         self.broker.records(TOPIC).len()
     }

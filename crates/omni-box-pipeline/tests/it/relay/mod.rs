@@ -8,6 +8,7 @@ mod fatal;
 mod foreign;
 mod gates;
 mod memory;
+mod metrics;
 mod run;
 mod silence;
 mod topics;

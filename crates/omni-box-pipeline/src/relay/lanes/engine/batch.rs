@@ -56,7 +56,7 @@ impl<S: OutboxRepository> Engine<S> {
         }
         events.retain(|event| self.owned.lease(event.lane).is_some());
         if !events.is_empty() {
-            self.metrics.batch_locked(events.len());
+            self.observer.taken(events.len());
             self.flight.admit(number, events);
         }
     }

@@ -1,9 +1,10 @@
 //! The broker: asked, purged, waited for.
 
-use omni_box_core::{DeliveryReport, Error, ErrorKind, Event as _, OutboxRepository, Reporter, Result};
+use omni_box_core::{DeliveryReport, Error, ErrorKind, OutboxRepository, Reporter, Result};
 use tokio::time::Instant;
 
 use super::{Broker, Engine};
+use crate::outcome::Outcome;
 use crate::relay::deadline::{FAREWELL, within};
 use crate::relay::verdict::ends_relay;
 
@@ -143,13 +144,9 @@ impl<S: OutboxRepository> Engine<S> {
             Err(error) => Some(error),
             Ok(None) => None,
             Ok(Some(noted)) => {
-                let metrics = &self.metrics;
-                metrics.event_published(noted.event.event_type(), noted.status);
-                metrics.publish_duration(noted.event.event_type(), noted.sent_at.elapsed());
-                match noted.status {
-                    "published" => self.broker_gate.open(),
-                    "retried" => metrics.key_held(),
-                    _ => {}
+                self.observer.settled(&noted.event, noted.outcome, noted.sent_at.elapsed());
+                if noted.outcome == Outcome::Published {
+                    self.broker_gate.open();
                 }
                 None
             }

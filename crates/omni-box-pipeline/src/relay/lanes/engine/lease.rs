@@ -134,7 +134,7 @@ impl<S: OutboxRepository> Engine<S> {
         tracing::warn!(worker_id = %self.settings.worker_id, ?lanes, "leases lost to another relay");
         for lane in &lanes {
             self.owned.remove(*lane);
-            self.metrics.lease_lost();
+            self.observer.lease_lost();
         }
         self.lost.extend(lanes);
         if matches!(self.broker, Broker::Open) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use omni_box_core::{
     Activity, DeliveryReport, Error, ErrorKind, EventPublisher, FailureClass, LaneEvent, LaneId, LaneRead,
-    LaneSettlement, LaneShare, Lease, OrderedLanes, OutboxMetrics, OutboxRepository, OwnerId, Reporter,
+    LaneSettlement, LaneShare, Lease, OrderedLanes, OutboxRepository, OwnerId, Reporter,
     Result, SendOrder, Settled, Wakeup,
 };
 use tokio::sync::mpsc;
@@ -23,6 +23,7 @@ use super::flight::Flight;
 use super::owned::OwnedLanes;
 use crate::gate::Gate;
 use crate::relay::deadline::FAREWELL;
+use crate::relay::observer::Observer;
 use crate::relay::polling::Polling;
 use crate::relay::settings::Settings;
 use crate::relay::verdict::RejectionPolicy;
@@ -93,7 +94,7 @@ pub(crate) struct Engine<S> {
     store: S,
     publisher: Arc<dyn EventPublisher>,
     settings: Settings,
-    metrics: Arc<dyn OutboxMetrics>,
+    observer: Observer,
     owner: OwnerId,
     owned: OwnedLanes,
     flight: Flight,
@@ -128,7 +129,7 @@ impl<S: OutboxRepository> Engine<S> {
         store: S,
         publisher: Arc<dyn EventPublisher>,
         settings: Settings,
-        metrics: Arc<dyn OutboxMetrics>,
+        observer: Observer,
     ) -> Result<Self> {
         if store.lanes().is_none() {
             return Err(Error::new(
@@ -169,7 +170,7 @@ impl<S: OutboxRepository> Engine<S> {
             store,
             publisher,
             settings,
-            metrics,
+            observer,
         })
     }
 
