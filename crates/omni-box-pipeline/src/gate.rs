@@ -59,7 +59,6 @@ impl Gate {
     }
 
     /// Its state now.
-    #[expect(dead_code, reason = "the workers' status reads it")]
     pub(crate) fn status(&self) -> GateStatus {
         GateStatus { name: self.what, closed_since: self.closed_at }
     }

@@ -18,7 +18,7 @@ pub use maintenance::OmniBoxMaintenanceService;
 pub use outcome::Outcome;
 pub use relay::{
     BatchProcessingResult, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,
-    RejectionPolicy, RelayConfig,
+    RejectionPolicy, RelayConfig, RelaySnapshot, RelayStatus,
 };
 pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on};
 pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed};

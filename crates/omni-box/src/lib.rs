@@ -140,7 +140,7 @@ pub mod relay {
     //! Publishing: the relay, a publisher for one batch, and what they say of themselves.
     pub use omni_box_pipeline::{
         BatchProcessingResult, GateStatus, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay,
-        OutboxRelayBuilder, Outcome, RejectionPolicy, RelayConfig,
+        OutboxRelayBuilder, Outcome, RejectionPolicy, RelayConfig, RelaySnapshot, RelayStatus,
     };
 }
 

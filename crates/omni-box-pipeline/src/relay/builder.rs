@@ -17,7 +17,9 @@ use super::publisher::OutboxPublisher;
 use super::rows;
 use super::settings::Settings;
 use super::shared::Publisher;
+use super::status::RelayStatus;
 use super::verdict::RejectionPolicy;
+use crate::gate::Gate;
 
 /// Publishes a store's outbox until it is cancelled: owns lanes, wakes up, publishes, marks, waits out outages, drains.
 ///
@@ -27,6 +29,7 @@ pub struct OutboxRelay<S> {
     publisher: Publisher,
     settings: Settings,
     observer: Observer,
+    status: RelayStatus,
 }
 
 impl<S> fmt::Debug for OutboxRelay<S> {
@@ -79,6 +82,11 @@ impl<S: OutboxRepository> OutboxRelay<S> {
         }
     }
 
+    /// A handle that tells how the relay is while it runs.
+    pub fn status(&self) -> RelayStatus {
+        self.status.clone()
+    }
+
     /// Publishes until `shutdown` is cancelled, then sends no more, waits for what is in flight within the drain deadline, and
     /// hands its leases back. An outage of the database or the broker is waited out.
     ///
@@ -90,17 +98,17 @@ impl<S: OutboxRepository> OutboxRelay<S> {
     /// When the future is dropped, leases expire by themselves and what was in flight may be published twice; cancel
     /// `shutdown` instead.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        match delivery_mode(&self.store, &self.settings, &shutdown).await? {
+        let Self { store, publisher, settings, observer, status } = self;
+        let _running = status.running();
+        let mut database = Gate::new("database", settings.outage_retry);
+        match delivery_mode(&store, &settings, &mut database, &status, &shutdown).await? {
             None => Ok(()),
             Some(DeliveryMode::Lanes) => {
-                Engine::new(self.store, self.publisher.0, self.settings, self.observer)?.run(shutdown).await
+                Engine::new(store, publisher.0, settings, observer, database, status.clone())?.run(shutdown).await
             }
             Some(DeliveryMode::Rows) => {
-                rows::run(
-                    OutboxPublisher::new(self.store, self.publisher, self.settings, self.observer),
-                    shutdown,
-                )
-                .await
+                let outbox = OutboxPublisher::new(store, publisher, settings, observer, status.clone());
+                rows::run(outbox, database, shutdown).await
             }
             Some(mode) => Err(unavailable(mode)),
         }
@@ -181,6 +189,6 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
     /// duration may be longer than a year).
     pub fn build(self) -> Result<OutboxRelay<S>> {
         let settings = self.config.check()?;
-        Ok(OutboxRelay { store: self.store, publisher: self.publisher, settings, observer: Observer::new(self.metrics) })
+        Ok(OutboxRelay { store: self.store, publisher: self.publisher, settings, observer: Observer::new(self.metrics), status: RelayStatus::default() })
     }
 }

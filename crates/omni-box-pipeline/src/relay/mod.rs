@@ -14,10 +14,12 @@ mod publisher;
 mod rows;
 mod settings;
 mod shared;
+mod status;
 mod verdict;
 mod wakeup;
 
 pub use builder::{OutboxRelay, OutboxRelayBuilder};
 pub use config::RelayConfig;
 pub use publisher::{BatchProcessingResult, OutboxPublisher, OutboxPublisherBuilder};
+pub use status::{RelaySnapshot, RelayStatus};
 pub use verdict::RejectionPolicy;

@@ -6,24 +6,32 @@ use tokio_util::sync::CancellationToken;
 
 use super::deadline::within;
 use super::settings::Settings;
+use super::status::RelayStatus;
 use crate::gate::Gate;
 
 /// Asks for the delivery mode, waiting out an outage. `None`: cancelled meanwhile.
 pub(super) async fn delivery_mode<S: OutboxRepository>(
     store: &S,
     settings: &Settings,
+    gate: &mut Gate,
+    status: &RelayStatus,
     shutdown: &CancellationToken,
 ) -> Result<Option<DeliveryMode>> {
-    let mut gate = Gate::new("database", settings.outage_retry);
+    status.update(|status| status.gates = vec![gate.status()]);
     loop {
         match within(settings.lease_ttl, store.delivery_mode()).await {
             Ok(mode) => {
                 gate.open();
+                status.update(|status| {
+                    status.gates = vec![gate.status()];
+                    status.mode = Some(mode);
+                });
                 return Ok(Some(mode));
             }
             Err(error) if error.class() == FailureClass::Permanent => return Err(error),
             Err(error) => {
                 let delay = gate.close(&error);
+                status.update(|status| status.gates = vec![gate.status()]);
                 tokio::select! {
                     () = sleep(delay) => {}
                     () = shutdown.cancelled() => return Ok(None),

@@ -17,10 +17,10 @@ use crate::gate::Gate;
 /// Publishes one batch after the other until `shutdown` is cancelled, and waits for the last within the drain deadline.
 pub(super) async fn run<S: OutboxRepository>(
     outbox: OutboxPublisher<S>,
+    mut database: Gate,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let OutboxPublisher { store, publisher, settings, .. } = &outbox;
-    let mut database = Gate::new("database", settings.outage_retry);
+    let OutboxPublisher { store, publisher, settings, status, .. } = &outbox;
     let mut broker = Gate::new("broker", settings.outage_retry);
     let mut polling = Polling::new(settings.shortest_poll, settings.longest_poll, Instant::now());
     let (worker, batch_size) = (settings.worker_id.clone(), settings.batch_size);
@@ -29,6 +29,7 @@ pub(super) async fn run<S: OutboxRepository>(
     let everything = FetchFilters::default();
     let give_up = CancellationToken::new();
     let stop = Stop { sending: &shutdown, waiting: &give_up };
+    status.update(|status| status.gates = vec![database.status(), broker.status()]);
     while !shutdown.is_cancelled() {
         let mut publishing = pin!(outbox.publish(&worker, batch_size, &everything, stop));
         let published = tokio::select! {
@@ -43,6 +44,7 @@ pub(super) async fn run<S: OutboxRepository>(
         };
         let now = Instant::now();
         // a wake-up ends the wait for events, never the wait for a broker or a database
+        let has_progress = matches!(&published, Ok((batch, _)) if batch.has_progress());
         let (delay, is_woken) = match published {
             Ok(_) if shutdown.is_cancelled() => break,
             Ok((batch, unavailable)) => {
@@ -68,6 +70,13 @@ pub(super) async fn run<S: OutboxRepository>(
             Err(error) if error.class() == FailureClass::Permanent => return Err(error),
             Err(error) => (database.close(&error), false),
         };
+        status.update(|status| {
+            status.gates = vec![database.status(), broker.status()];
+            status.in_flight = 0;
+            if has_progress {
+                status.last_progress = Some(now);
+            }
+        });
         tokio::select! {
             () = sleep(delay) => {}
             () = wait(&mut wakeup), if is_woken => {}

@@ -79,6 +79,12 @@ impl OwnedLanes {
         self.lanes.is_empty()
     }
 
+    /// Writes the names of all lanes to a list, in order.
+    pub(crate) fn list(&self, lanes: &mut Vec<LaneId>) {
+        lanes.clear();
+        lanes.extend(self.lanes.keys());
+    }
+
     /// All leases.
     pub(crate) fn leases(&self) -> Vec<Lease> {
         self.lanes.iter().map(|(lane, owned)| Lease { lane: *lane, epoch: owned.epoch }).collect()

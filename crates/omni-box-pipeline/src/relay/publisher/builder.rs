@@ -10,6 +10,7 @@ use super::OutboxPublisher;
 use crate::relay::config::RelayConfig;
 use crate::relay::observer::Observer;
 use crate::relay::shared::Publisher;
+use crate::relay::status::RelayStatus;
 use crate::relay::verdict::RejectionPolicy;
 use crate::settings::misconfigured;
 
@@ -88,7 +89,7 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
                 "publish_timeout {publish_timeout:?} must be above zero and at most lease_ttl {lease_ttl:?}"
             )));
         }
-        let publisher = OutboxPublisher::new(self.store, self.publisher, settings, Observer::new(self.metrics));
+        let publisher = OutboxPublisher::new(self.store, self.publisher, settings, Observer::new(self.metrics), RelayStatus::default());
         Ok(OutboxPublisher { publish_timeout, ..publisher })
     }
 }

@@ -23,6 +23,7 @@ use super::mode::unavailable;
 use super::observer::Observer;
 use super::settings::Settings;
 use super::shared::Publisher;
+use super::status::RelayStatus;
 use super::verdict::RejectionPolicy;
 
 pub use builder::OutboxPublisherBuilder;
@@ -37,6 +38,7 @@ pub struct OutboxPublisher<S> {
     pub(super) publisher: Publisher,
     pub(super) settings: Settings,
     observer: Observer,
+    pub(super) status: RelayStatus,
     publish_timeout: Duration,
     owner: OwnerId,
     owned: Mutex<OwnedLanes>,
@@ -70,11 +72,13 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         publisher: Publisher,
         settings: Settings,
         observer: Observer,
+        status: RelayStatus,
     ) -> Self {
         Self {
             store,
             publisher,
             observer,
+            status,
             publish_timeout: settings.lease_ttl,
             settings,
             owner: OwnerId::generate(),

@@ -26,6 +26,12 @@ impl BatchProcessingResult {
         *self == Self::default()
     }
 
+    /// Whether an outcome was recorded, or nothing was due.
+    pub(crate) fn has_progress(&self) -> bool {
+        let recorded = [&self.processed_event_ids, &self.retried_event_ids, &self.failed_event_ids];
+        self.is_empty() || recorded.iter().any(|list| !list.is_empty())
+    }
+
     pub(super) fn list(&mut self, outcome: Outcome) -> &mut Vec<EventId> {
         match outcome {
             Outcome::Published => &mut self.processed_event_ids,

@@ -32,6 +32,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             return Ok((result, None));
         }
         self.observer.taken(events.len());
+        self.status.update(|status| status.in_flight = events.len());
         let events: HashMap<EventId, Arc<OutboxEvent>> =
             events.into_iter().map(|event| (event.id(), Arc::new(event))).collect();
         let deadline = asked + self.publish_timeout;

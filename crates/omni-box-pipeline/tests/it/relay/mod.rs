@@ -11,6 +11,7 @@ mod memory;
 mod metrics;
 mod run;
 mod silence;
+mod status;
 mod topics;
 mod unavailable;
 

@@ -53,6 +53,7 @@ impl<S: OutboxRepository> Engine<S> {
         if events.is_empty() && self.flight.len() == 0 && !self.flight.is_stale(number) {
             // nothing is left that the broker could refuse
             self.broker_gate.open();
+            self.last_progress = Some(now);
         }
         events.retain(|event| self.owned.lease(event.lane).is_some());
         if !events.is_empty() {
@@ -68,7 +69,7 @@ impl<S: OutboxRepository> Engine<S> {
             return None;
         }
         if self.flight.sent() == 0 {
-            self.last_progress = now;
+            self.last_report = now;
         }
         let owned = &self.owned;
         let events = self.flight.take_ready(now, |lane| owned.may_send(lane, now));
@@ -122,6 +123,7 @@ impl<S: OutboxRepository> Engine<S> {
         match result {
             Ok(Settled { lost }) => {
                 self.database_gate.open();
+                self.last_progress = Some(now);
                 self.flight.settled(&settlement, self.fetches);
                 self.lose(lost);
                 if self.flight.sent() == 0 {

@@ -19,7 +19,7 @@ impl<S: OutboxRepository> Engine<S> {
             }
             Broker::Closed(retry) => self.stopping.is_none().then_some(retry),
             Broker::Open if self.flight.sent() > 0 => {
-                let stalled = self.last_progress + self.settings.lease_ttl;
+                let stalled = self.last_report + self.settings.lease_ttl;
                 if now >= stalled {
                     self.give_up_stalled(now);
                     return None;
@@ -131,7 +131,7 @@ impl<S: OutboxRepository> Engine<S> {
         if self.reports.is_empty() {
             return;
         }
-        self.last_progress = now;
+        self.last_report = now;
         for report in std::mem::take(&mut self.reports) {
             if let Some(error) = self.note(report) {
                 self.close_broker(&error, now);

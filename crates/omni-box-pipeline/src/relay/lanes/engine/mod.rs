@@ -26,6 +26,7 @@ use crate::relay::deadline::FAREWELL;
 use crate::relay::observer::Observer;
 use crate::relay::polling::Polling;
 use crate::relay::settings::Settings;
+use crate::relay::status::RelayStatus;
 use crate::relay::verdict::RejectionPolicy;
 use crate::relay::wakeup::wait;
 
@@ -95,6 +96,7 @@ pub(crate) struct Engine<S> {
     publisher: Arc<dyn EventPublisher>,
     settings: Settings,
     observer: Observer,
+    status: RelayStatus,
     owner: OwnerId,
     owned: OwnedLanes,
     flight: Flight,
@@ -115,7 +117,9 @@ pub(crate) struct Engine<S> {
     lost: Vec<LaneId>,
     lease_due: Instant,
     lease_asked: Instant,
-    last_progress: Instant,
+    last_report: Instant,
+    /// When an outcome was last recorded, or nothing was due.
+    last_progress: Option<Instant>,
     broker: Broker,
     broker_gate: Gate,
     database_gate: Gate,
@@ -130,6 +134,8 @@ impl<S: OutboxRepository> Engine<S> {
         publisher: Arc<dyn EventPublisher>,
         settings: Settings,
         observer: Observer,
+        database_gate: Gate,
+        status: RelayStatus,
     ) -> Result<Self> {
         if store.lanes().is_none() {
             return Err(Error::new(
@@ -160,10 +166,12 @@ impl<S: OutboxRepository> Engine<S> {
             lost: Vec::new(),
             lease_due: now,
             lease_asked: now,
-            last_progress: now,
+            last_report: now,
             broker: Broker::Closed(now),
             broker_gate: Gate::new("broker", settings.outage_retry),
-            database_gate: Gate::new("database", settings.outage_retry),
+            database_gate,
+            status,
+            last_progress: None,
             database_retry: now,
             stopping: None,
             outcome: Ok(()),
@@ -186,6 +194,7 @@ impl<S: OutboxRepository> Engine<S> {
                 break;
             }
             let tick = self.start_what_can(now);
+            self.tell_status();
             let is_quiet = self.polling.is_quiet();
             let signal = tokio::select! {
                 () = shutdown.cancelled(), if self.stopping.is_none() => Signal::Cancelled,
@@ -232,6 +241,16 @@ impl<S: OutboxRepository> Engine<S> {
         at(self.start_submit(now));
         at(self.start_settle(now));
         next
+    }
+
+    fn tell_status(&self) {
+        self.status.update(|status| {
+            self.owned.list(&mut status.lanes);
+            status.in_flight = self.flight.len();
+            status.gates.clear();
+            status.gates.extend([self.database_gate.status(), self.broker_gate.status()]);
+            status.last_progress = self.last_progress;
+        });
     }
 
     fn database_failed(&mut self, error: Error, now: Instant) {
