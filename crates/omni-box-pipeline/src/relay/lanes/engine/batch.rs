@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use omni_box_core::{Lease, OutboxRepository, Settled};
 use tokio::time::Instant;
 
-use super::{BATCHES_IN_FLIGHT, Broker, Engine, Fetched, SETTLE_LINGER, Written, lanes};
+use super::{BATCHES_IN_FLIGHT, Broker, Engine, Fetched, SETTLE_LINGER, Written, call, lanes};
 use crate::relay::deadline::within;
 
 impl<S: OutboxRepository> Engine<S> {
@@ -19,7 +19,7 @@ impl<S: OutboxRepository> Engine<S> {
         if !is_open || !has_room || self.owned.is_empty() || !self.owned.is_valid(now) {
             return None;
         }
-        let due = self.polling.next().max(self.database_retry);
+        let due = self.polling.next().max(self.database_gate.retry_at(call::FETCH).unwrap_or(now));
         if now < due {
             return Some(due);
         }
@@ -42,9 +42,9 @@ impl<S: OutboxRepository> Engine<S> {
         let Fetched { number, plan, events } = fetched;
         let mut events = match events {
             Ok(events) => events,
-            Err(error) => return self.database_failed(error, now),
+            Err(error) => return self.database_failed(call::FETCH, error),
         };
-        self.database_gate.open();
+        self.database_gate.open_for(call::FETCH);
         let may_have_more = self.owned.fetched(&plan, &events);
         self.polling.fetched(events.len(), may_have_more, now);
         if !matches!(self.broker, Broker::Open) || self.stopping.is_some() {
@@ -87,9 +87,10 @@ impl<S: OutboxRepository> Engine<S> {
         if self.unwritten.is_some() || self.flight.outgoing() > 0 {
             let is_idle = self.flight.sent() == 0 && !self.flight.has_ready();
             let is_many = self.flight.outgoing() * 2 >= self.settings.batch_size.get() as usize;
+            let retry = self.database_gate.retry_at(call::SETTLE).unwrap_or(now);
             let due = match self.flight.outgoing_since() {
-                _ if self.unwritten.is_some() || is_idle || is_many => self.database_retry,
-                Some(since) => self.database_retry.max(since + SETTLE_LINGER),
+                _ if self.unwritten.is_some() || is_idle || is_many => retry,
+                Some(since) => retry.max(since + SETTLE_LINGER),
                 None => return None,
             };
             if now < due {
@@ -122,7 +123,7 @@ impl<S: OutboxRepository> Engine<S> {
         let Written { settlement, lanes, result } = written;
         match result {
             Ok(Settled { lost }) => {
-                self.database_gate.open();
+                self.database_gate.open_for(call::SETTLE);
                 self.last_progress = Some(now);
                 self.flight.settled(&settlement, self.fetches);
                 self.lose(lost);
@@ -132,7 +133,7 @@ impl<S: OutboxRepository> Engine<S> {
             }
             Err(error) => {
                 self.unwritten = Some((settlement, lanes));
-                self.database_failed(error, now);
+                self.database_failed(call::SETTLE, error);
             }
         }
     }

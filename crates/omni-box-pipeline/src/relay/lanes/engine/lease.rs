@@ -3,7 +3,7 @@
 use omni_box_core::{LaneId, LeaseRequest, OutboxRepository};
 use tokio::time::Instant;
 
-use super::{Broker, Engine, LeaseAnswer, lanes};
+use super::{Broker, Engine, LeaseAnswer, call, lanes};
 use crate::relay::deadline::within;
 
 impl<S: OutboxRepository> Engine<S> {
@@ -11,7 +11,7 @@ impl<S: OutboxRepository> Engine<S> {
         if self.leasing.is_some() {
             return None;
         }
-        let (ready, ttl) = (self.database_retry, self.settings.lease_ttl);
+        let ttl = self.settings.lease_ttl;
         // while the broker is tried, leases are needed
         let gave_up = !matches!(self.broker, Broker::Open)
             && self.broker_gate.closed_for().is_some_and(|closed| closed > ttl);
@@ -24,6 +24,7 @@ impl<S: OutboxRepository> Engine<S> {
             {
                 return None;
             }
+            let ready = self.ready(call::LEAVE, now);
             if now < ready {
                 return Some(ready);
             }
@@ -39,7 +40,7 @@ impl<S: OutboxRepository> Engine<S> {
         if !has_started {
             return None;
         }
-        let due = self.lease_due.max(ready);
+        let mut due = self.lease_due.max(self.ready(call::LEASE, now));
         if now >= due {
             self.start_renewal(now);
             return None;
@@ -47,8 +48,12 @@ impl<S: OutboxRepository> Engine<S> {
         if self.stopping.is_some() {
             return Some(due);
         }
-        if now >= ready && self.owned.is_valid(now) {
-            if let Some(activity) = self.polling.announcement(now) {
+        if !self.owned.is_valid(now) {
+            return Some(due);
+        }
+        if let Some(activity) = self.polling.announcement(now) {
+            let ready = self.ready(call::ANNOUNCE, now);
+            if now >= ready {
                 let (store, owner, leases) = (self.store.clone(), self.owner, self.owned.leases());
                 self.leasing = Some(Box::pin(async move {
                     let result = within(ttl, lanes(&store).announce(owner, &leases, activity)).await;
@@ -56,10 +61,16 @@ impl<S: OutboxRepository> Engine<S> {
                 }));
                 return None;
             }
+            due = due.min(ready);
+        }
+        {
             // a fetch that is under way may still bring events of a lane that drains
             if self.fetching.is_none() {
                 let drained = self.owned.drained(|lane| self.flight.of_lane(lane));
-                if !drained.is_empty() {
+                let ready = self.ready(call::RELEASE, now);
+                if !drained.is_empty() && now < ready {
+                    due = due.min(ready);
+                } else if !drained.is_empty() {
                     let (store, owner) = (self.store.clone(), self.owner);
                     self.leasing = Some(Box::pin(async move {
                         let result = within(ttl, lanes(&store).release(owner, &drained)).await;
@@ -70,6 +81,11 @@ impl<S: OutboxRepository> Engine<S> {
             }
         }
         Some(due)
+    }
+
+    /// When a call may be made, as far as the database is concerned.
+    fn ready(&self, call: &'static str, now: Instant) -> Instant {
+        self.database_gate.retry_at(call).unwrap_or(now)
     }
 
     fn start_renewal(&mut self, now: Instant) {
@@ -88,8 +104,8 @@ impl<S: OutboxRepository> Engine<S> {
     }
 
     pub(super) fn take_lease(&mut self, answer: LeaseAnswer, now: Instant) {
-        let result = match answer {
-            LeaseAnswer::Renewed { asked, share } => share.map(|share| {
+        let (call, result) = match answer {
+            LeaseAnswer::Renewed { asked, share } => (call::LEASE, share.map(|share| {
                 let change = self.owned.renewed(&share, asked, self.settings.lease_ttl);
                 if change.gained > 0 {
                     tracing::info!(
@@ -101,28 +117,28 @@ impl<S: OutboxRepository> Engine<S> {
                     self.polling.leases_changed(now);
                 }
                 self.lose(change.lost);
-            }),
-            LeaseAnswer::Released { leases, result } => result.map(|()| {
+            })),
+            LeaseAnswer::Released { leases, result } => (call::RELEASE, result.map(|()| {
                 for lease in leases {
                     self.owned.remove(lease.lane);
                 }
-            }),
+            })),
             LeaseAnswer::Announced { activity, result } => {
-                result.map(|()| self.polling.announced(activity, now))
+                (call::ANNOUNCE, result.map(|()| self.polling.announced(activity, now)))
             }
-            LeaseAnswer::Left { result } => result.map(|()| {
+            LeaseAnswer::Left { result } => (call::LEAVE, result.map(|()| {
                 for lease in self.owned.leases() {
                     self.flight.forget_lane(lease.lane);
                 }
                 self.owned.clear();
                 self.lease_due = now;
-            }),
+            })),
         };
         match result {
-            Ok(()) => self.database_gate.open(),
+            Ok(()) => self.database_gate.open_for(call),
             Err(error) => {
-                self.lease_due = now;
-                self.database_failed(error, now);
+                self.lease_due = self.lease_due.min(now);
+                self.database_failed(call, error);
             }
         }
     }

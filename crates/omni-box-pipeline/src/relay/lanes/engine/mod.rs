@@ -37,6 +37,16 @@ const RENEW_ON_WAKE: Duration = Duration::from_millis(500);
 /// Batches in flight at once.
 const BATCHES_IN_FLIGHT: usize = 3;
 
+/// The database's calls, as its gate tells them apart.
+mod call {
+    pub(super) const FETCH: &str = "fetch";
+    pub(super) const SETTLE: &str = "settle";
+    pub(super) const LEASE: &str = "lease";
+    pub(super) const RELEASE: &str = "release";
+    pub(super) const ANNOUNCE: &str = "announce";
+    pub(super) const LEAVE: &str = "leave";
+}
+
 /// One thing that runs beside the loop, at most once at a time.
 type Op<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 
@@ -123,7 +133,6 @@ pub(crate) struct Engine<S> {
     broker: Broker,
     broker_gate: Gate,
     database_gate: Gate,
-    database_retry: Instant,
     stopping: Option<Instant>,
     outcome: Result<()>,
 }
@@ -169,10 +178,9 @@ impl<S: OutboxRepository> Engine<S> {
             last_report: now,
             broker: Broker::Closed(now),
             broker_gate: Gate::new("broker", settings.outage_retry),
-            database_gate,
+            database_gate: database_gate.calls_take(settings.batch_deadline()),
             status,
             last_progress: None,
-            database_retry: now,
             stopping: None,
             outcome: Ok(()),
             store,
@@ -253,11 +261,11 @@ impl<S: OutboxRepository> Engine<S> {
         });
     }
 
-    fn database_failed(&mut self, error: Error, now: Instant) {
+    fn database_failed(&mut self, call: &'static str, error: Error) {
         if error.class() == FailureClass::Permanent {
             return self.stop(FAREWELL, Err(error));
         }
-        self.database_retry = now + self.database_gate.close(&error);
+        self.database_gate.close_for(call, &error);
     }
 
     fn stop(&mut self, deadline: Duration, outcome: Result<()>) {
