@@ -101,6 +101,11 @@ impl OwnedLanes {
         drained.map(|(lane, owned)| Lease { lane: *lane, epoch: owned.epoch }).collect()
     }
 
+    /// Leases of lanes that have nothing in flight.
+    pub(crate) fn without(&self, in_flight: impl Fn(LaneId) -> usize) -> Vec<Lease> {
+        self.leases().into_iter().filter(|lease| in_flight(lease.lane) == 0).collect()
+    }
+
     pub(crate) fn remove(&mut self, lane: LaneId) {
         self.lanes.remove(&lane);
     }

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use omni_box_core::{DeliveryMode, Error, ErrorKind, EventPublisher, Reporter, SendOrder};
-use omni_box_testkit::{Faulty, FaultyPublisher, MemoryPublisher, Operation};
-use tokio::time::timeout;
+use omni_box_core::{DeliveryMode, Error, ErrorKind, EventPublisher, EventStatus, Reporter, SendOrder};
+use omni_box_testkit::{FaultPlan, Faulty, FaultyPublisher, MemoryPublisher, Operation};
+use tokio::time::{Instant, timeout};
 
 use super::memory::{Memory, TOPIC, start};
 use super::*;
@@ -38,6 +38,12 @@ struct OneTopicStuck {
     send_order: SendOrder,
     is_stuck: Arc<AtomicBool>,
     waiting: Mutex<Vec<(EventId, Reporter)>>,
+}
+
+impl OneTopicStuck {
+    fn new(memory: &Memory, send_order: SendOrder, is_stuck: Arc<AtomicBool>) -> Self {
+        Self { inner: memory.publisher(), send_order, is_stuck, waiting: Mutex::default() }
+    }
 }
 
 #[async_trait]
@@ -75,12 +81,7 @@ async fn a_topic_that_takes_nothing_stops_no_other() -> Result<()> {
         let memory = Memory::new(DeliveryMode::Lanes);
         memory.broker.create_topic(STUCK, 2);
         let is_stuck = Arc::new(AtomicBool::new(true));
-        let publisher = OneTopicStuck {
-            inner: memory.publisher(),
-            send_order,
-            is_stuck: is_stuck.clone(),
-            waiting: Mutex::default(),
-        };
+        let publisher = OneTopicStuck::new(&memory, send_order, is_stuck.clone());
         // the first of every lane, and more than fits into the window
         let keys: Vec<String> = (0..64).map(|number| format!("key-{number}")).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -104,4 +105,36 @@ async fn a_topic_that_takes_nothing_stops_no_other() -> Result<()> {
         running.stop().await?;
     }
     Ok(())
+}
+
+/// Of a stop in the middle of everything: a settlement is under way, and the broker's client does not let go of a topic that is stuck.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_let_go_keeps_what_it_has_and_nothing_else() -> Result<()> {
+    let (memory, database) = (Memory::new(DeliveryMode::Lanes), FaultPlan::new());
+    memory.broker.create_topic(STUCK, 2);
+    let publisher = OneTopicStuck::new(&memory, SendOrder::Ordered, Arc::new(AtomicBool::new(true)));
+    memory.plan.on(Operation::Purge).always().freeze_before();
+    database.on(Operation::SettleLanes).delay(Duration::from_secs(4));
+    memory.enqueue(&["a", "b", "c", "d"]).await?;
+    memory.enqueue_to(STUCK, &["a"]).await?;
+    let store = Faulty::new(memory.store.clone(), &database);
+    let relay = OutboxRelay::builder(store, publisher).drain_deadline(Duration::from_secs(2)).build()?;
+    let shutdown = CancellationToken::new();
+    let running = Running { task: tokio::spawn(relay.run(shutdown.clone())), shutdown };
+    eventually(SOON, async || memory.published() == 4).await;
+    running.stop().await?;
+    let events = memory.store.outbox_events();
+    let completed = events.iter().filter(|event| event.status() == EventStatus::Completed).count();
+    assert_eq!(completed, 4, "what was acknowledged is marked");
+
+    memory.plan.clear();
+    let next = memory.relay(memory.store.clone()).build()?;
+    let (status, shutdown) = (next.status(), CancellationToken::new());
+    let next = Running { task: tokio::spawn(next.run(shutdown.clone())), shutdown };
+    let begun = Instant::now();
+    // the first counts as alive for as long as a lease lives, so that half of the lanes is the other's share
+    eventually(SOON, async || status.now().lanes.len() >= 8).await;
+    let took = begun.elapsed();
+    assert!(took <= Duration::from_secs(1), "{took:?} until idle lanes have their next owner");
+    next.stop().await
 }

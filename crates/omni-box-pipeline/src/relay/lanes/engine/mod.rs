@@ -2,6 +2,7 @@
 
 mod batch;
 mod broker;
+mod farewell;
 mod lease;
 
 use std::collections::HashSet;
@@ -16,7 +17,7 @@ use omni_box_core::{
     Result, SendOrder, Settled, Wakeup,
 };
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::flight::Flight;
@@ -283,47 +284,6 @@ impl<S: OutboxRepository> Engine<S> {
             && self.unwritten.is_none()
             && self.flight.sent() == 0
             && self.flight.outgoing() == 0
-    }
-
-    /// Gives up what did not come back in time, writes what did, and hands the leases back.
-    async fn farewell(mut self) -> Result<()> {
-        (self.submitting, self.recovering, self.fetching) = (None, None, None);
-        let goodbye = async {
-            // a lease that is being taken must not outlive the leave
-            if let Some(leasing) = self.leasing.take() {
-                leasing.await;
-            }
-            if self.flight.sent() > 0 {
-                self.publisher.purge().await;
-                self.take_last_reports();
-                self.flight.reset(self.fetches);
-            }
-            if let Some(settling) = self.settling.take() {
-                let written = settling.await;
-                self.take_written(written, Instant::now());
-            }
-            while let Some((settlement, _)) = self.unwritten.take().or_else(|| {
-                let next = self.flight.take_settlement();
-                (!next.0.is_empty()).then_some(next)
-            }) {
-                let result = lanes(&self.store).settle(self.owner, &self.owned.leases(), &settlement).await;
-                if result.is_err() {
-                    break;
-                }
-                self.flight.settled(&settlement, self.fetches);
-            }
-            lanes(&self.store).leave(self.owner).await
-        };
-        match timeout(FAREWELL, goodbye).await {
-            Ok(Ok(())) => {
-                tracing::info!(worker_id = %self.settings.worker_id, "relay stopped, leases handed back")
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(error = %error.chain(), "leases could not be handed back, they will expire")
-            }
-            Err(_) => tracing::warn!("leases could not be handed back in time, they will expire"),
-        }
-        self.outcome
     }
 }
 
