@@ -38,6 +38,14 @@ enum State {
     Reported,
 }
 
+/// What the publisher has of a topic.
+#[derive(Debug)]
+struct Topic {
+    sent: usize,
+    /// When something of it was reported last, or sent while nothing was.
+    heard_at: Instant,
+}
+
 #[derive(Debug, Default)]
 struct Block {
     /// `seq` of the key's events that wait, until that is written.
@@ -62,6 +70,8 @@ pub(crate) struct Flight {
     per_lane: HashMap<LaneId, usize>,
     bytes: usize,
     sent: usize,
+    /// Topics of which something was sent and is not reported.
+    topics: HashMap<String, Topic>,
     ready: Vec<EventId>,
     /// With one event per key in flight: what stands behind it.
     queues: HashMap<KeyRef, VecDeque<EventId>>,
@@ -85,6 +95,7 @@ impl Flight {
             per_lane: HashMap::new(),
             bytes: 0,
             sent: 0,
+            topics: HashMap::new(),
             ready: Vec::new(),
             queues: HashMap::new(),
             failed: HashMap::new(),
@@ -111,10 +122,33 @@ impl Flight {
         self.sent
     }
 
-    /// Those that were handed to the publisher by a time and are not reported.
-    pub(crate) fn sent_by(&self, time: Instant) -> Vec<EventId> {
+    /// Those of some topics that were handed to the publisher by a time and are not reported.
+    pub(crate) fn sent_by(&self, time: Instant, topics: &HashSet<String>) -> Vec<EventId> {
         let is_old = |entry: &Entry| matches!(entry.state, State::Sent(sent_at) if sent_at <= time);
-        self.entries.iter().filter(|(_, entry)| is_old(entry)).map(|(id, _)| *id).collect()
+        let is_meant = |entry: &Entry| is_old(entry) && topics.contains(entry.event.topic());
+        self.entries.iter().filter(|(_, entry)| is_meant(entry)).map(|(id, _)| *id).collect()
+    }
+
+    /// Since when the topic that is silent for longest has been, of those that the publisher has events of.
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        self.topics.values().map(|topic| topic.heard_at).min()
+    }
+
+    /// Topics of which the publisher has events and has reported none since a time.
+    pub(crate) fn silent_topics(&self, since: Instant) -> HashSet<String> {
+        let silent = self.topics.iter().filter(|(_, topic)| topic.heard_at <= since);
+        silent.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Events handed to the publisher and not reported, of other topics than these.
+    pub(crate) fn sent_beside(&self, topics: &HashSet<String>) -> usize {
+        let others = self.topics.iter().filter(|(name, _)| !topics.contains(*name));
+        others.map(|(_, topic)| topic.sent).sum()
+    }
+
+    /// Whether the publisher has events of some lanes.
+    pub(crate) fn has_sent(&self, of: impl Fn(LaneId) -> bool) -> bool {
+        self.entries.values().any(|entry| matches!(entry.state, State::Sent(_)) && of(entry.lane))
     }
 
     /// Events of a lane in flight.
@@ -182,6 +216,12 @@ impl Flight {
             if owned(entry.lane) {
                 entry.state = State::Sent(now);
                 self.sent += 1;
+                match self.topics.get_mut(entry.event.topic()) {
+                    Some(topic) => topic.sent += 1,
+                    None => {
+                        self.topics.insert(entry.event.topic().to_owned(), Topic { sent: 1, heard_at: now });
+                    }
+                }
                 events.push(entry.event.clone());
             } else {
                 self.ready.push(id);
@@ -208,6 +248,12 @@ impl Flight {
         }
         entry.state = State::Reported;
         self.sent -= 1;
+        if let Some(topic) = self.topics.get_mut(entry.event.topic()) {
+            (topic.sent, topic.heard_at) = (topic.sent - 1, Instant::now());
+            if topic.sent == 0 {
+                self.topics.remove(entry.event.topic());
+            }
+        }
         self.outgoing_since.get_or_insert_with(Instant::now);
         let event = entry.event.clone();
         let (lane, seq, was_head) = (entry.lane, entry.seq, entry.is_held_head);
@@ -381,6 +427,7 @@ impl Flight {
         self.stale_fetches = fetch;
         self.ready.clear();
         self.queues.clear();
+        self.topics.clear();
         self.sent = 0;
         let unreported: Vec<EventId> = self
             .entries

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 struct Owned {
     epoch: i64,
-    draining: bool,
+    /// Since when it is above the fair share: nothing more is read of it, and it goes to its next owner.
+    draining: Option<Instant>,
     /// How many events the last fetch found, and whether that was all it was allowed.
     found: u32,
     is_full: bool,
@@ -50,12 +51,12 @@ impl OwnedLanes {
         for (lane, epoch) in answer {
             self.lanes.entry(lane).or_insert_with(|| {
                 gained += 1;
-                Owned { epoch, draining: false, found: 0, is_full: false }
+                Owned { epoch, draining: None, found: 0, is_full: false }
             });
         }
         let surplus = self.lanes.len().saturating_sub(share.fair_share);
         for (index, owned) in self.lanes.values_mut().rev().enumerate() {
-            owned.draining = index < surplus;
+            owned.draining = (index < surplus).then(|| owned.draining.unwrap_or(asked));
         }
         Change { gained, lost }
     }
@@ -97,8 +98,18 @@ impl OwnedLanes {
 
     /// Leases of lanes that drain and have nothing in flight.
     pub(crate) fn drained(&self, in_flight: impl Fn(LaneId) -> usize) -> Vec<Lease> {
-        let drained = self.lanes.iter().filter(|(lane, owned)| owned.draining && in_flight(**lane) == 0);
+        let drained = self.lanes.iter().filter(|(lane, owned)| owned.draining.is_some() && in_flight(**lane) == 0);
         drained.map(|(lane, owned)| Lease { lane: *lane, epoch: owned.epoch }).collect()
+    }
+
+    /// Since when the first of the lanes that drain has been.
+    pub(crate) fn draining_since(&self) -> Option<Instant> {
+        self.lanes.values().filter_map(|owned| owned.draining).min()
+    }
+
+    /// Whether a lane drains since a time or longer.
+    pub(crate) fn is_draining(&self, lane: LaneId, since: Instant) -> bool {
+        self.lanes.get(&lane).and_then(|owned| owned.draining).is_some_and(|begun| begun <= since)
     }
 
     /// Leases of lanes that have nothing in flight.
@@ -116,7 +127,7 @@ impl OwnedLanes {
 
     /// How much to read of each lane: lanes that filled their last limit share what the others leave.
     pub(crate) fn plan(&self, limit: u32) -> Vec<LaneRead> {
-        let open: Vec<(&LaneId, &Owned)> = self.lanes.iter().filter(|(_, owned)| !owned.draining).collect();
+        let open: Vec<(&LaneId, &Owned)> = self.lanes.iter().filter(|(_, owned)| owned.draining.is_none()).collect();
         if open.is_empty() || limit == 0 {
             return Vec::new();
         }

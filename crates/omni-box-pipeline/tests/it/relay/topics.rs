@@ -46,6 +46,38 @@ impl OneTopicStuck {
     }
 }
 
+/// A broker with one partition that takes nothing: events of the key `moves` are reported, all others of the topic are not.
+struct HalfStuck(OneTopicStuck);
+
+impl HalfStuck {
+    fn new(memory: &Memory) -> Self {
+        Self(OneTopicStuck::new(memory, SendOrder::Ordered, Arc::new(AtomicBool::new(true))))
+    }
+}
+
+#[async_trait]
+impl EventPublisher for HalfStuck {
+    fn send_order(&self) -> SendOrder {
+        self.0.send_order()
+    }
+
+    async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {
+        let (well, stuck): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|event| event.partition_key() == Some("moves"));
+        let stuck = stuck.iter().map(|event| (event.id(), reporter.clone()));
+        self.0.waiting.lock().expect("nobody panics").extend(stuck);
+        self.0.inner.submit(well, reporter).await;
+    }
+
+    async fn purge(&self) {
+        self.0.purge().await;
+    }
+
+    async fn check(&self) -> omni_box_core::Result<()> {
+        self.0.check().await
+    }
+}
+
 #[async_trait]
 impl EventPublisher for OneTopicStuck {
     fn send_order(&self) -> SendOrder {
@@ -137,4 +169,91 @@ async fn a_client_that_does_not_let_go_keeps_what_it_has_and_nothing_else() -> R
     let took = begun.elapsed();
     assert!(took <= Duration::from_secs(1), "{took:?} until idle lanes have their next owner");
     next.stop().await
+}
+
+const KEYS: [&str; 26] = [
+    "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u",
+    "v", "w", "x", "y", "z",
+];
+
+/// Whether each event of the topic that is stuck is held, at no attempt's cost.
+fn are_held(memory: &Memory) -> bool {
+    let events = memory.store.outbox_events();
+    let mut stuck = events.iter().filter(|event| event.topic() == STUCK).map(Event::lifecycle);
+    stuck.all(|life| life.last_error().is_some() && life.attempts_made() == 0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_takes_nothing_is_found_while_others_go_on() -> Result<()> {
+    for send_order in [SendOrder::Ordered, SendOrder::OnePerKey] {
+        let memory = Memory::new(DeliveryMode::Lanes);
+        memory.broker.create_topic(STUCK, 2);
+        let publisher = OneTopicStuck::new(&memory, send_order, Arc::new(AtomicBool::new(true)));
+        memory.enqueue_to(STUCK, &KEYS).await?;
+        let running = start(OutboxRelay::builder(memory.store.clone(), publisher));
+        for second in 1..=60 {
+            memory.enqueue(&KEYS).await?;
+            let took = memory.completed(26 * second).await;
+            assert!(took <= Duration::from_secs(2), "{took:?} in second {second}, {send_order:?}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(second < 15 || are_held(&memory), "second {second}, {send_order:?}");
+        }
+        assert!(memory.is_in_order(TOPIC), "{send_order:?}");
+        running.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_starts_while_a_topic_is_stuck_stops_no_key() -> Result<()> {
+    for send_order in [SendOrder::Ordered, SendOrder::OnePerKey] {
+        let memory = Memory::new(DeliveryMode::Lanes);
+        memory.broker.create_topic(STUCK, 2);
+        let is_stuck = Arc::new(AtomicBool::new(true));
+        let relay = || {
+            let publisher = OneTopicStuck::new(&memory, send_order, is_stuck.clone());
+            OutboxRelay::builder(memory.store.clone(), publisher)
+        };
+        memory.enqueue_to(STUCK, &KEYS).await?;
+        let first = start(relay());
+        for second in 1..=30 {
+            memory.enqueue(&KEYS).await?;
+            memory.completed(26 * second).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        // what is tried again is in flight when the lanes are divided anew
+        let second = start(relay());
+        for round in 31..=90 {
+            memory.enqueue(&KEYS).await?;
+            let took = memory.completed(26 * round).await;
+            assert!(took <= Duration::from_secs(30), "{took:?} in round {round}, {send_order:?}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(memory.is_in_order(TOPIC), "{send_order:?}");
+        first.stop().await?;
+        second.stop().await?;
+    }
+    Ok(())
+}
+
+/// It goes on by half, so that it is not taken for one that is stuck.
+#[tokio::test(start_paused = true)]
+async fn an_event_that_stands_still_keeps_no_lane_from_its_next_owner() -> Result<()> {
+    let (memory, plan) = (Memory::new(DeliveryMode::Lanes), FaultPlan::new());
+    let publisher = HalfStuck::new(&memory);
+    let relay = OutboxRelay::builder(memory.store.clone(), publisher).build()?;
+    let (status, shutdown) = (relay.status(), CancellationToken::new());
+    let first = Running { task: tokio::spawn(relay.run(shutdown.clone())), shutdown };
+    memory.enqueue(&KEYS).await?;
+    memory.enqueue(&["moves"]).await?;
+    eventually(SOON, async || status.now().in_flight == 26 && memory.published() == 1).await;
+    let second = start(memory.relay(Faulty::new(memory.store.clone(), &plan)));
+    let begun = Instant::now();
+    while status.now().lanes.len() > 8 {
+        memory.enqueue(&["moves"]).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(begun.elapsed() <= Duration::from_secs(30), "{} lanes are kept", status.now().lanes.len());
+    }
+    first.stop().await?;
+    second.stop().await
 }

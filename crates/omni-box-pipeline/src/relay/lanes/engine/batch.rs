@@ -63,13 +63,12 @@ impl<S: OutboxRepository> Engine<S> {
     }
 
     pub(super) fn start_submit(&mut self, now: Instant) -> Option<Instant> {
-        let can_send =
-            matches!(self.broker, Broker::Open) && self.stopping.is_none() && self.submitting.is_none();
+        let can_send = matches!(self.broker, Broker::Open)
+            && self.stopping.is_none()
+            && self.submitting.is_none()
+            && self.stall.is_none();
         if !can_send || !self.flight.has_ready() {
             return None;
-        }
-        if self.flight.sent() == 0 {
-            self.last_report = now;
         }
         let owned = &self.owned;
         let events = self.flight.take_ready(now, |lane| owned.may_send(lane, now));

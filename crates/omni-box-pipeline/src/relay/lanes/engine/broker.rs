@@ -1,12 +1,18 @@
 //! The broker: asked, purged, waited for.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use omni_box_core::{DeliveryReport, Error, ErrorKind, OutboxRepository, Reporter, Result};
 use tokio::time::Instant;
 
-use super::{Broker, Engine};
+use super::{Broker, Engine, Stall};
 use crate::outcome::Outcome;
 use crate::relay::deadline::{FAREWELL, within};
 use crate::relay::verdict::ends_relay;
+
+/// How long events that go on are waited for, before everything is given up for those that stand still.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 impl<S: OutboxRepository> Engine<S> {
     pub(super) fn start_broker(&mut self, now: Instant) -> Option<Instant> {
@@ -18,14 +24,7 @@ impl<S: OutboxRepository> Engine<S> {
                 None
             }
             Broker::Closed(retry) => self.stopping.is_none().then_some(retry),
-            Broker::Open if self.flight.sent() > 0 => {
-                let stalled = self.last_report + self.settings.lease_ttl;
-                if now >= stalled {
-                    self.give_up_stalled(now);
-                    return None;
-                }
-                Some(stalled)
-            }
+            Broker::Open => self.watch_flight(now),
             _ => None,
         }
     }
@@ -40,6 +39,7 @@ impl<S: OutboxRepository> Engine<S> {
     /// Gives up everything in flight: what was not acknowledged is read again, from the first, after `retry`.
     pub(super) fn abandon(&mut self, retry: Option<Instant>) {
         self.broker = Broker::Abandoning(retry);
+        self.stall = None;
         self.submitting = None;
         let publisher = self.publisher.clone();
         self.recovering = Some(Box::pin(async move {
@@ -48,9 +48,49 @@ impl<S: OutboxRepository> Engine<S> {
         }));
     }
 
-    /// Gives up everything in flight, as nothing of it was acknowledged for long, once it is known whose fault that is.
-    fn give_up_stalled(&mut self, now: Instant) {
-        self.broker = Broker::Stalled(now);
+    /// Looks for what stands still: topics of which nothing was reported for as long as a lease lives, and events that keep a lane from its
+    /// next owner for as long. Everything in flight is given up then; so what goes on is waited for first, and nothing of it is sent twice.
+    fn watch_flight(&mut self, now: Instant) -> Option<Instant> {
+        if self.flight.sent() == 0 {
+            self.stall = None;
+            return None;
+        }
+        if self.stall.is_none() {
+            let ttl = self.settings.lease_ttl;
+            let silent = self.flight.silent_since().map(|since| since + ttl);
+            let draining = self.owned.draining_since().map(|since| since + ttl);
+            let mut topics = HashSet::new();
+            if silent.is_some_and(|due| due <= now) {
+                topics = self.flight.silent_topics(now - ttl);
+            } else if draining.is_none_or(|due| now < due) {
+                return silent.into_iter().chain(draining).min();
+            } else if !self.flight.has_sent(|lane| self.owned.is_draining(lane, now - ttl)) {
+                return silent;
+            }
+            self.stall = Some(Stall { since: now, topics, until: now + LAST_ANSWERS });
+        }
+        let stall = self.stall.as_ref()?;
+        if now < stall.until && self.flight.sent_beside(&stall.topics) > 0 {
+            return Some(stall.until);
+        }
+        if stall.topics.is_empty() {
+            tracing::warn!(worker_id = %self.settings.worker_id, "lanes do not drain, what is in flight is given up");
+            self.abandon(None);
+        } else {
+            let silent = self.flight.silent_topics(now - self.settings.lease_ttl);
+            if silent.is_disjoint(&stall.topics) {
+                // the broker has answered meanwhile
+                self.stall = None;
+                return Some(now);
+            }
+            self.give_up_stalled();
+        }
+        None
+    }
+
+    /// Gives up everything in flight, as topics take nothing, once it is known whose fault that is.
+    fn give_up_stalled(&mut self) {
+        self.broker = Broker::Stalled;
         self.submitting = None;
         let (publisher, ttl) = (self.publisher.clone(), self.settings.lease_ttl);
         self.recovering = Some(Box::pin(async move {
@@ -61,10 +101,10 @@ impl<S: OutboxRepository> Engine<S> {
     }
 
     /// The broker is well, so the topics are not: what they have had for long is held, as if they were missing.
-    fn blame_topics(&mut self, stalled: Instant) {
+    fn blame_topics(&mut self, stall: &Stall) {
         let ttl = self.settings.lease_ttl;
-        for id in self.flight.sent_by(stalled - ttl / 2) {
-            let text = format!("the broker answers, but nothing was acknowledged for {ttl:?}");
+        for id in self.flight.sent_by(stall.since - ttl / 2, &stall.topics) {
+            let text = format!("the broker answers, but the topic acknowledged nothing for {ttl:?}");
             self.note(DeliveryReport { id, result: Err(Error::new(ErrorKind::TopicUnavailable, text)) });
         }
     }
@@ -84,10 +124,10 @@ impl<S: OutboxRepository> Engine<S> {
                 self.broker = retry.map_or(Broker::Open, Broker::Closed);
                 self.polling.woken(now);
             }
-            (Broker::Stalled(since), answer) => {
+            (Broker::Stalled, answer) => {
                 self.take_last_reports();
-                if answer.is_ok() {
-                    self.blame_topics(since);
+                if let (Some(stall), Ok(())) = (self.stall.take(), &answer) {
+                    self.blame_topics(&stall);
                 }
                 self.forget_unreported();
                 self.take_answer(answer, now);
@@ -131,7 +171,6 @@ impl<S: OutboxRepository> Engine<S> {
         if self.reports.is_empty() {
             return;
         }
-        self.last_report = now;
         for report in std::mem::take(&mut self.reports) {
             if let Some(error) = self.note(report) {
                 self.close_broker(&error, now);

@@ -64,11 +64,20 @@ enum Broker {
     Open,
     /// Everything in flight is being given up; then it is closed until this time, or open.
     Abandoning(Option<Instant>),
-    /// The same since this time, as nothing was acknowledged any more; it is asked first whether the fault is its own.
-    Stalled(Instant),
+    /// The same, as topics take nothing any more; the broker is checked first, to tell an outage from topics that accept nothing.
+    Stalled,
     /// Is asked again at this time.
     Closed(Instant),
     Checking,
+}
+
+/// Events that stand still in the publisher's hands.
+struct Stall {
+    since: Instant,
+    /// Topics that take nothing; none if lanes that drain are to be freed.
+    topics: HashSet<String>,
+    /// Everything else is waited for until this time.
+    until: Instant,
 }
 
 enum Signal {
@@ -128,7 +137,8 @@ pub(crate) struct Engine<S> {
     lost: Vec<LaneId>,
     lease_due: Instant,
     lease_asked: Instant,
-    last_report: Instant,
+    /// What stands still, while everything else in flight is waited for.
+    stall: Option<Stall>,
     /// When an outcome was last recorded, or nothing was due.
     last_progress: Option<Instant>,
     broker: Broker,
@@ -176,7 +186,7 @@ impl<S: OutboxRepository> Engine<S> {
             lost: Vec::new(),
             lease_due: now,
             lease_asked: now,
-            last_report: now,
+            stall: None,
             broker: Broker::Closed(now),
             broker_gate: Gate::new("broker", settings.outage_retry),
             database_gate: database_gate.calls_take(settings.batch_deadline()),
