@@ -104,7 +104,9 @@ impl<S: OutboxRepository> OutboxRelay<S> {
         match delivery_mode(&store, &settings, &mut database, &status, &shutdown).await? {
             None => Ok(()),
             Some(DeliveryMode::Lanes) => {
-                Engine::new(store, publisher.0, settings, observer, database, status.clone())?.run(shutdown).await
+                Engine::new(store, publisher.0, settings, observer, database, status.clone())?
+                    .run(shutdown)
+                    .await
             }
             Some(DeliveryMode::Rows) => {
                 let outbox = OutboxPublisher::new(store, publisher, settings, observer, status.clone());
@@ -189,6 +191,12 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
     /// duration may be longer than a year).
     pub fn build(self) -> Result<OutboxRelay<S>> {
         let settings = self.config.check()?;
-        Ok(OutboxRelay { store: self.store, publisher: self.publisher, settings, observer: Observer::new(self.metrics), status: RelayStatus::default() })
+        Ok(OutboxRelay {
+            store: self.store,
+            publisher: self.publisher,
+            settings,
+            observer: Observer::new(self.metrics),
+            status: RelayStatus::default(),
+        })
     }
 }

@@ -71,6 +71,12 @@ impl OwnedLanes {
         self.valid_until.is_some_and(|until| now < until)
     }
 
+    /// For how long the leases are valid by the local clock.
+    pub(crate) fn valid_for(&self, now: Instant) -> Option<Duration> {
+        let left = self.valid_until?.checked_duration_since(now)?;
+        (!left.is_zero()).then_some(left)
+    }
+
     /// Lets the leases be valid no longer, until they are renewed.
     pub(crate) fn expire(&mut self) {
         self.valid_until = None;
@@ -98,7 +104,8 @@ impl OwnedLanes {
 
     /// Leases of lanes that drain and have nothing in flight.
     pub(crate) fn drained(&self, in_flight: impl Fn(LaneId) -> usize) -> Vec<Lease> {
-        let drained = self.lanes.iter().filter(|(lane, owned)| owned.draining.is_some() && in_flight(**lane) == 0);
+        let drained =
+            self.lanes.iter().filter(|(lane, owned)| owned.draining.is_some() && in_flight(**lane) == 0);
         drained.map(|(lane, owned)| Lease { lane: *lane, epoch: owned.epoch }).collect()
     }
 
@@ -127,7 +134,8 @@ impl OwnedLanes {
 
     /// How much to read of each lane: lanes that filled their last limit share what the others leave.
     pub(crate) fn plan(&self, limit: u32) -> Vec<LaneRead> {
-        let open: Vec<(&LaneId, &Owned)> = self.lanes.iter().filter(|(_, owned)| owned.draining.is_none()).collect();
+        let open: Vec<(&LaneId, &Owned)> =
+            self.lanes.iter().filter(|(_, owned)| owned.draining.is_none()).collect();
         if open.is_empty() || limit == 0 {
             return Vec::new();
         }

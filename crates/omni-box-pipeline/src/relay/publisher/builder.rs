@@ -89,7 +89,13 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
                 "publish_timeout {publish_timeout:?} must be above zero and at most lease_ttl {lease_ttl:?}"
             )));
         }
-        let publisher = OutboxPublisher::new(self.store, self.publisher, settings, Observer::new(self.metrics), RelayStatus::default());
+        let publisher = OutboxPublisher::new(
+            self.store,
+            self.publisher,
+            settings,
+            Observer::new(self.metrics),
+            RelayStatus::default(),
+        );
         Ok(OutboxPublisher { publish_timeout, ..publisher })
     }
 }

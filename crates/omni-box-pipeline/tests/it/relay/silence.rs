@@ -1,7 +1,7 @@
 //! A database that takes a call and never answers: its host is gone, and no packet says so.
 
 use omni_box_core::{DeliveryMode, ErrorKind};
-use omni_box_testkit::{Faulty, MemoryStore, Operation};
+use omni_box_testkit::{FaultPlan, Faulty, MemoryStore, Operation};
 use tokio::time::timeout;
 
 use super::memory::{Memory, start};
@@ -120,5 +120,44 @@ async fn is_not_a_database_that_takes_longer_than_a_lease() -> Result<()> {
     let took = memory.completed(2).await;
     assert!(took <= Duration::from_secs(60), "{took:?} for two statements of 20 s");
     running.stop().await?;
+    Ok(())
+}
+
+/// It is given up in time for another one.
+#[tokio::test(start_paused = true)]
+async fn costs_no_lane_when_a_heartbeat_is_not_answered() -> Result<()> {
+    for (operation, takes_effect) in
+        [(Operation::Lease, false), (Operation::Lease, true), (Operation::Announce, false)]
+    {
+        let (memory, database) = (Memory::new(DeliveryMode::Lanes), FaultPlan::new());
+        let freeze = || match takes_effect {
+            true => database.on(operation).freeze_after(),
+            false => database.on(operation).freeze_before(),
+        };
+        let second = start(memory.relay(memory.store.clone()));
+        memory.enqueue(&["a"]).await?;
+        memory.completed(1).await;
+        let relay = memory.relay(Faulty::new(memory.store.clone(), &database)).build()?;
+        let (status, shutdown) = (relay.status(), CancellationToken::new());
+        if operation == Operation::Announce {
+            // it announces that it is idle soon after it has its lanes
+            freeze();
+        }
+        let mut first = Running { task: tokio::spawn(relay.run(shutdown.clone())), shutdown };
+        eventually(SOON, async || status.now().lanes.len() == 8).await;
+        let lanes = status.now().lanes;
+        if operation == Operation::Lease {
+            timeout(Duration::from_secs(60), &mut first.task).await.expect_err("the relay goes on");
+            freeze();
+        }
+        timeout(SOON, database.until_frozen()).await.expect("the call is made");
+        for _second in 0..60 {
+            timeout(Duration::from_secs(1), &mut first.task).await.expect_err("the relay goes on");
+            assert_eq!(status.now().lanes, lanes, "{operation:?}");
+        }
+        assert_eq!(memory.plan.calls(Operation::Purge), 0, "no lease was lost: {operation:?}");
+        first.stop().await?;
+        second.stop().await?;
+    }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Leases: renewed, announced, given back, lost.
 
+use std::time::Duration;
+
 use omni_box_core::{LaneId, LeaseRequest, OutboxRepository};
 use tokio::time::Instant;
 
@@ -11,7 +13,8 @@ impl<S: OutboxRepository> Engine<S> {
         if self.leasing.is_some() {
             return None;
         }
-        let ttl = self.settings.lease_ttl;
+        // the next heartbeat waits for whatever is called here
+        let (ttl, heartbeat) = (self.settings.lease_ttl, self.settings.heartbeat());
         // while the broker is tried, leases are needed
         let gave_up = !matches!(self.broker, Broker::Open)
             && self.broker_gate.closed_for().is_some_and(|closed| closed > ttl);
@@ -45,10 +48,7 @@ impl<S: OutboxRepository> Engine<S> {
             self.start_renewal(now);
             return None;
         }
-        if self.stopping.is_some() {
-            return Some(due);
-        }
-        if !self.owned.is_valid(now) {
+        if self.stopping.is_some() || !self.owned.is_valid(now) {
             return Some(due);
         }
         if let Some(activity) = self.polling.announcement(now) {
@@ -56,28 +56,26 @@ impl<S: OutboxRepository> Engine<S> {
             if now >= ready {
                 let (store, owner, leases) = (self.store.clone(), self.owner, self.owned.leases());
                 self.leasing = Some(Box::pin(async move {
-                    let result = within(ttl, lanes(&store).announce(owner, &leases, activity)).await;
+                    let result = within(heartbeat, lanes(&store).announce(owner, &leases, activity)).await;
                     LeaseAnswer::Announced { activity, result }
                 }));
                 return None;
             }
             due = due.min(ready);
         }
-        {
-            // a fetch that is under way may still bring events of a lane that drains
-            if self.fetching.is_none() {
-                let drained = self.owned.drained(|lane| self.flight.of_lane(lane));
-                let ready = self.ready(call::RELEASE, now);
-                if !drained.is_empty() && now < ready {
-                    due = due.min(ready);
-                } else if !drained.is_empty() {
-                    let (store, owner) = (self.store.clone(), self.owner);
-                    self.leasing = Some(Box::pin(async move {
-                        let result = within(ttl, lanes(&store).release(owner, &drained)).await;
-                        LeaseAnswer::Released { leases: drained, result }
-                    }));
-                    return None;
-                }
+        // a fetch that is under way may still bring events of a lane that drains
+        if self.fetching.is_none() {
+            let drained = self.owned.drained(|lane| self.flight.of_lane(lane));
+            let ready = self.ready(call::RELEASE, now);
+            if !drained.is_empty() && now < ready {
+                due = due.min(ready);
+            } else if !drained.is_empty() {
+                let (store, owner) = (self.store.clone(), self.owner);
+                self.leasing = Some(Box::pin(async move {
+                    let result = within(heartbeat, lanes(&store).release(owner, &drained)).await;
+                    LeaseAnswer::Released { leases: drained, result }
+                }));
+                return None;
             }
         }
         Some(due)
@@ -88,6 +86,17 @@ impl<S: OutboxRepository> Engine<S> {
         self.database_gate.retry_at(call).unwrap_or(now)
     }
 
+    /// How long a heartbeat may take. One whose answer is lost leaves time for another before the lease ends. That one may take all the time
+    /// that is left: a slow database is not asked the same again and again.
+    fn renewal_deadline(&self, now: Instant) -> Duration {
+        let heartbeat = self.settings.heartbeat();
+        match self.owned.valid_for(now) {
+            None => self.settings.lease_ttl,
+            Some(left) if self.database_gate.retry_at(call::LEASE).is_some() => left.max(heartbeat),
+            Some(_) => heartbeat,
+        }
+    }
+
     fn start_renewal(&mut self, now: Instant) {
         self.lease_due = now + self.settings.heartbeat();
         self.lease_asked = now;
@@ -96,43 +105,52 @@ impl<S: OutboxRepository> Engine<S> {
             worker: self.settings.worker_id.clone(),
             ttl: self.settings.lease_ttl,
         };
-        let store = self.store.clone();
+        let (store, deadline) = (self.store.clone(), self.renewal_deadline(now));
         self.leasing = Some(Box::pin(async move {
-            let share = within(request.ttl, lanes(&store).lease(&request)).await;
+            let share = within(deadline, lanes(&store).lease(&request)).await;
             LeaseAnswer::Renewed { asked: now, share }
         }));
     }
 
     pub(super) fn take_lease(&mut self, answer: LeaseAnswer, now: Instant) {
         let (call, result) = match answer {
-            LeaseAnswer::Renewed { asked, share } => (call::LEASE, share.map(|share| {
-                let change = self.owned.renewed(&share, asked, self.settings.lease_ttl);
-                if change.gained > 0 {
-                    tracing::info!(
-                        worker_id = %self.settings.worker_id,
-                        lanes = share.leases.len(),
-                        fair_share = share.fair_share,
-                        "lanes taken"
-                    );
-                    self.polling.leases_changed(now);
-                }
-                self.lose(change.lost);
-            })),
-            LeaseAnswer::Released { leases, result } => (call::RELEASE, result.map(|()| {
-                for lease in leases {
-                    self.owned.remove(lease.lane);
-                }
-            })),
+            LeaseAnswer::Renewed { asked, share } => (
+                call::LEASE,
+                share.map(|share| {
+                    let change = self.owned.renewed(&share, asked, self.settings.lease_ttl);
+                    if change.gained > 0 {
+                        tracing::info!(
+                            worker_id = %self.settings.worker_id,
+                            lanes = share.leases.len(),
+                            fair_share = share.fair_share,
+                            "lanes taken"
+                        );
+                        self.polling.leases_changed(now);
+                    }
+                    self.lose(change.lost);
+                }),
+            ),
+            LeaseAnswer::Released { leases, result } => (
+                call::RELEASE,
+                result.map(|()| {
+                    for lease in leases {
+                        self.owned.remove(lease.lane);
+                    }
+                }),
+            ),
             LeaseAnswer::Announced { activity, result } => {
                 (call::ANNOUNCE, result.map(|()| self.polling.announced(activity, now)))
             }
-            LeaseAnswer::Left { result } => (call::LEAVE, result.map(|()| {
-                for lease in self.owned.leases() {
-                    self.flight.forget_lane(lease.lane);
-                }
-                self.owned.clear();
-                self.lease_due = now;
-            })),
+            LeaseAnswer::Left { result } => (
+                call::LEAVE,
+                result.map(|()| {
+                    for lease in self.owned.leases() {
+                        self.flight.forget_lane(lease.lane);
+                    }
+                    self.owned.clear();
+                    self.lease_due = now;
+                }),
+            ),
         };
         match result {
             Ok(()) => self.database_gate.open_for(call),

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use omni_box_core::{
     Activity, DeliveryReport, Error, ErrorKind, EventPublisher, FailureClass, LaneEvent, LaneId, LaneRead,
-    LaneSettlement, LaneShare, Lease, OrderedLanes, OutboxRepository, OwnerId, Reporter,
-    Result, SendOrder, Settled, Wakeup,
+    LaneSettlement, LaneShare, Lease, OrderedLanes, OutboxRepository, OwnerId, Reporter, Result, SendOrder,
+    Settled, Wakeup,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
