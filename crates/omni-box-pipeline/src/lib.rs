@@ -1,4 +1,49 @@
 //! The engine of omni-box: the outbox relay and the inbox runner, over any store and broker.
+//!
+//! | what | for |
+//! |---|---|
+//! | [`OutboxRelay`] | publishes a store's outbox until it is stopped |
+//! | [`OutboxPublisher`] | publishes a batch a call, for a loop of your own |
+//! | [`InboxConsumerRunner`] | gives each message to its handler, in the message's transaction |
+//! | [`EventRouter`], [`on`] | bind handlers to the events that they are for |
+//! | [`OmniBoxMaintenanceService`] | gives claims of dead workers back and deletes old events |
+//! | [`Workers`] | runs them in one process, and drains all when one fails |
+//!
+//! An order that is placed and shipped, on a store and a broker in memory:
+//! ```
+//! use omni_box_core::{ConsumerGroup, EnvelopeEventConverter, InboxContext, NewOutboxEvent, OutboxExt, Result, Store};
+//! use omni_box_pipeline::{InboxConsumerRunner, OutboxRelay, Workers, on};
+//! use omni_box_testkit::{MemoryBroker, MemoryStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<()> {
+//! let (store, broker) = (MemoryStore::new(), MemoryBroker::new());
+//! broker.create_topic("orders", 1);
+//!
+//! let mut tx = store.begin().await?;
+//! let order = NewOutboxEvent::new("order.placed", "orders", &serde_json::json!({"id": 7}));
+//! store.enqueue(&mut tx, order.partition_key("7")).await?;
+//! store.commit(tx).await?;
+//!
+//! async fn ship(mut cx: InboxContext<'_, MemoryStore>) -> Result<()> {
+//!     cx.conn().insert("shipments", "7", &"shipped").await
+//! }
+//!
+//! let relay = OutboxRelay::builder(store.clone(), broker.publisher(EnvelopeEventConverter)).build()?;
+//! let group = ConsumerGroup::new("shipping")?;
+//! let inbox = InboxConsumerRunner::builder(broker.consumer(&group, ["orders"]), store.clone())
+//!     .handler(on("order.placed", ship))
+//!     .build()?;
+//! let shipped = async {
+//!     while store.scan::<String>("shipments").is_ok_and(|rows| rows.is_empty()) {
+//!         tokio::task::yield_now().await;
+//!     }
+//! };
+//! Workers::new().relay(relay).inbox(inbox).run_until(shipped).await?; // `shutdown_signal()` in a program
+//! assert_eq!(store.scan::<String>("shipments")?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
 
 mod gate;
 mod inbox;

@@ -25,6 +25,25 @@ const ABANDON_TIME: Duration = Duration::from_secs(5);
 /// - Messages with one key are handled in order, one that waits for its retry holds its key and no other; partitions run concurrently.
 /// - Nothing is lost in silence: what cannot be decoded or handled is stored before its offset is acknowledged.
 /// - While the database or the broker is down it waits, and no attempt is spent.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use omni_box_core::{EventConsumer, InboxContext, InboxRepository, Result};
+/// use omni_box_pipeline::{AckStrategy, InboxConsumerRunner, on};
+/// use tokio_util::sync::CancellationToken;
+///
+/// async fn ship<S: InboxRepository>(cx: InboxContext<'_, S>) {}
+///
+/// async fn consume<S: InboxRepository>(consumer: impl EventConsumer, store: S, stop: CancellationToken) -> Result<()> {
+///     let runner = InboxConsumerRunner::builder(consumer, store)
+///         .handler(on("order.placed", ship::<S>))
+///         .ack_strategy(AckStrategy::ExactlyOnceInbox)
+///         .process_timeout(Duration::from_secs(10))
+///         .build()?;
+///     runner.run(stop).await // until `stop` is cancelled, and handlers that run have ended
+/// }
+/// ```
 pub struct InboxConsumerRunner<S: InboxRepository> {
     shared: Arc<Shared<S>>,
     consumer: Box<dyn EventConsumer>,

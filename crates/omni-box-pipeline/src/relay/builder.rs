@@ -24,6 +24,19 @@ use crate::gate::Gate;
 /// Publishes a store's outbox until it is cancelled: owns lanes, wakes up, publishes, marks, waits out outages, drains.
 ///
 /// Run as many as you like, in as many processes; they share the lanes.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use omni_box_core::{EventPublisher, OutboxRepository, Result};
+/// use omni_box_pipeline::OutboxRelay;
+/// use tokio_util::sync::CancellationToken;
+///
+/// async fn publish(store: impl OutboxRepository, publisher: impl EventPublisher, stop: CancellationToken) -> Result<()> {
+///     let relay = OutboxRelay::builder(store, publisher).lease_ttl(Duration::from_secs(30)).build()?;
+///     relay.run(stop).await // until `stop` is cancelled, and what is in flight is marked
+/// }
+/// ```
 pub struct OutboxRelay<S> {
     store: S,
     publisher: Publisher,

@@ -11,6 +11,18 @@ use crate::layer::Call;
 const ROLLING_DEPLOY: Duration = Duration::from_secs(3600);
 
 /// What becomes of an event without a route.
+///
+/// ```
+/// use omni_box_core::InboxContext;
+/// use omni_box_pipeline::{EventRouter, Unhandled};
+/// use omni_box_testkit::MemoryStore;
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// // a topic of which this service needs one type
+/// let router = EventRouter::new().on("orders", "order.placed", ship).unhandled(Unhandled::Skip);
+/// # let _ = router.with_state(());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unhandled {

@@ -33,6 +33,31 @@ pub use result::BatchProcessingResult;
 ///
 /// It follows the table's delivery mode: in mode `lanes` it keeps leases between calls (call it more often than the lease
 /// lives, and [`close`](Self::close) it at the end), in mode `rows` it claims rows.
+///
+/// ```
+/// use omni_box_core::{
+///     BatchSize, FetchFilters, NewOutboxEvent, OutboxExt, RawEventConverter, Result, Store, WorkerId,
+/// };
+/// use omni_box_pipeline::OutboxPublisher;
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+/// use tokio_util::sync::CancellationToken;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let (store, broker) = (MemoryStore::new(), MemoryBroker::new());
+/// broker.create_topic("users", 1);
+/// let mut tx = store.begin().await?;
+/// store.enqueue(&mut tx, NewOutboxEvent::new("user.created", "users", &serde_json::json!({"id": 42}))).await?;
+/// store.commit(tx).await?;
+///
+/// let publisher = OutboxPublisher::builder(store, broker.publisher(RawEventConverter)).build()?;
+/// let (worker, batch, stop) = (WorkerId::new("worker-1")?, BatchSize::new(100)?, CancellationToken::new());
+/// let result = publisher.publish_batch(&worker, batch, &FetchFilters::new(), &stop).await?;
+/// assert_eq!(result.processed_event_ids.len(), 1);
+/// publisher.close().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct OutboxPublisher<S> {
     pub(super) store: S,
     pub(super) publisher: Publisher,
