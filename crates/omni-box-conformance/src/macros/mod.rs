@@ -32,34 +32,34 @@ mod tests {
 
     /// The modules of cases, by their name in the lists.
     const SUITES: &[(&str, &str)] = &[
-        ("bare", include_str!("bare.rs")),
-        ("bulk", include_str!("bulk.rs")),
-        ("consumer", include_str!("consumer.rs")),
-        ("inbox::bare", include_str!("inbox/bare.rs")),
-        ("inbox::partition", include_str!("inbox/partition.rs")),
-        ("inbox::quarantine", include_str!("inbox/quarantine.rs")),
-        ("inbox::receive", include_str!("inbox/receive.rs")),
-        ("inbox::settle", include_str!("inbox/settle.rs")),
-        ("lanes::fetch", include_str!("lanes/fetch.rs")),
-        ("lanes::hold", include_str!("lanes/hold.rs")),
-        ("lanes::lease", include_str!("lanes/lease.rs")),
-        ("lanes::settle", include_str!("lanes/settle.rs")),
-        ("locking", include_str!("locking.rs")),
-        ("outage", include_str!("outage.rs")),
-        ("outbox", include_str!("outbox.rs")),
-        ("publisher", include_str!("publisher.rs")),
-        ("repository::create", include_str!("repository/create.rs")),
-        ("repository::fetch", include_str!("repository/fetch.rs")),
-        ("repository::mark", include_str!("repository/mark.rs")),
-        ("retention", include_str!("retention.rs")),
-        ("savepoint", include_str!("savepoint.rs")),
-        ("wakeup", include_str!("wakeup.rs")),
+        ("bare", include_str!("../bare.rs")),
+        ("bulk", include_str!("../bulk.rs")),
+        ("consumer", include_str!("../consumer.rs")),
+        ("inbox::bare", include_str!("../inbox/bare.rs")),
+        ("inbox::partition", include_str!("../inbox/partition.rs")),
+        ("inbox::quarantine", include_str!("../inbox/quarantine.rs")),
+        ("inbox::receive", include_str!("../inbox/receive.rs")),
+        ("inbox::settle", include_str!("../inbox/settle.rs")),
+        ("lanes::fetch", include_str!("../lanes/fetch.rs")),
+        ("lanes::hold", include_str!("../lanes/hold.rs")),
+        ("lanes::lease", include_str!("../lanes/lease.rs")),
+        ("lanes::settle", include_str!("../lanes/settle.rs")),
+        ("locking", include_str!("../locking.rs")),
+        ("outage", include_str!("../outage.rs")),
+        ("outbox", include_str!("../outbox.rs")),
+        ("publisher", include_str!("../publisher.rs")),
+        ("repository::create", include_str!("../repository/create.rs")),
+        ("repository::fetch", include_str!("../repository/fetch.rs")),
+        ("repository::mark", include_str!("../repository/mark.rs")),
+        ("retention", include_str!("../retention.rs")),
+        ("savepoint", include_str!("../savepoint.rs")),
+        ("wakeup", include_str!("../wakeup.rs")),
     ];
 
     /// The names in the lists of a module's cases.
     fn listed(module: &str) -> BTreeSet<&'static str> {
         let opening = format!("in ({module}):");
-        [include_str!("macros/store.rs"), include_str!("macros/broker.rs")]
+        [include_str!("store.rs"), include_str!("broker.rs")]
             .into_iter()
             .flat_map(|file| file.split(&opening).skip(1))
             .flat_map(|list| list.split('}').next().unwrap_or_default().split_whitespace())

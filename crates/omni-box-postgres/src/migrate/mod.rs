@@ -21,7 +21,7 @@ pub(crate) static MIGRATIONS: Migrations = Migrations {
     constraint {{omni_box_migrations_pkey}} primary key (version)
 );
 ",
-    all: &[Migration { version: 1, name: "schema", template: include_str!("../migrations/0001_schema.sql") }],
+    all: &[Migration { version: 1, name: "schema", template: include_str!("../../migrations/0001_schema.sql") }],
 };
 
 /// Everything as one text; see [`PgConfig::migration_sql`].

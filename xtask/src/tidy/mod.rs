@@ -3,6 +3,7 @@
 mod circles;
 mod dependencies;
 mod length;
+mod modules;
 mod package;
 mod sharing;
 mod sql;
@@ -34,6 +35,7 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
         package::check(&root().join("migrations").join(database), &packaged, &mut findings)?;
     }
     length::check(&root(), &mut findings)?;
+    modules::check(&root(), &mut findings)?;
     circles::check(&crates(&metadata), circles::KNOWN, &mut findings)?;
     sharing::check(&mut findings)?;
     for (path, _) in readme::stale(&metadata)? {

@@ -20,7 +20,7 @@ pub(crate) static MIGRATIONS: Migrations = Migrations {
     applied_at integer not null default {{machine_clock}}
 ) strict;
 ",
-    all: &[Migration { version: 1, name: "schema", template: include_str!("../migrations/0001_schema.sql") }],
+    all: &[Migration { version: 1, name: "schema", template: include_str!("../../migrations/0001_schema.sql") }],
 };
 
 /// Everything as one text; see [`SqliteConfig::migration_sql`].
