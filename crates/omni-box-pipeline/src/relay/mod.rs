@@ -15,6 +15,7 @@ mod rows;
 mod settings;
 mod shared;
 mod status;
+mod suspects;
 mod verdict;
 mod wakeup;
 

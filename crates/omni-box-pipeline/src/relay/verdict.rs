@@ -63,17 +63,17 @@ impl Judge {
             }
         };
         if failure.attempt == Attempt::Counted {
-            tracing::warn!(
-                event_id = %event.id(),
-                event_type = event.event_type(),
-                topic = event.topic(),
-                kind = ?error.kind(),
-                retry = ?failure.retry,
-                error = failure.error(),
-                "event was not published"
-            );
+            log(event, &error, &failure);
         }
         ReportVerdict::Failed(failure)
+    }
+
+    /// What follows an error of the broker that has turned out to be one event's own.
+    pub(super) fn own(&self, event: &OutboxEvent, error: &Error) -> Failure {
+        let text = format!("the broker takes other events: {}", error.chain());
+        let failure = Failure::new(&text, Attempt::Counted, self.next_attempt(event.lifecycle()));
+        log(event, error, &failure);
+        failure
     }
 
     /// An unavailable topic is asked again sooner than an event that failed by its own fault: it costs no attempt.
@@ -87,6 +87,18 @@ impl Judge {
         }
         Retry::After(self.retry.delay(lifecycle.attempts_made() + 1))
     }
+}
+
+fn log(event: &OutboxEvent, error: &Error, failure: &Failure) {
+    tracing::warn!(
+        event_id = %event.id(),
+        event_type = event.event_type(),
+        topic = event.topic(),
+        kind = ?error.kind(),
+        retry = ?failure.retry,
+        error = failure.error(),
+        "event was not published"
+    );
 }
 
 /// Whether a publisher's answer to `check` ends the relay: waiting cannot help.

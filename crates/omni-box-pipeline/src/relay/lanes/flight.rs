@@ -16,6 +16,7 @@ use omni_box_core::{
 use tokio::time::Instant;
 
 use crate::outcome::Outcome;
+use crate::relay::suspects::{Fault, Suspects};
 use crate::relay::verdict::{Judge, ReportVerdict};
 
 /// An event between its fetch and its mark.
@@ -60,6 +61,16 @@ pub(crate) struct Noted {
     pub(crate) event: Arc<OutboxEvent>,
     pub(crate) outcome: Outcome,
     pub(crate) sent_at: Instant,
+    /// The publisher takes nothing more until it is purged, though the fault was this event's.
+    pub(crate) needs_purge: bool,
+}
+
+/// A report that is not about its event, as far as is known.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    pub(crate) error: Error,
+    /// Other events are acknowledged: the broker can be used for them.
+    pub(crate) is_unclear: bool,
 }
 
 #[derive(Debug)]
@@ -78,6 +89,11 @@ pub(crate) struct Flight {
     /// Failed events that wait for the rest of their key to come back before the hold is written.
     failed: HashMap<KeyRef, Vec<(i64, LaneHold)>>,
     blocked: HashMap<KeyRef, Block>,
+    suspects: Suspects,
+    /// The suspect that is in the publisher's hands: nothing else may be.
+    alone: Option<EventId>,
+    /// An error of the broker was reported since the last reset.
+    has_trouble: bool,
     outgoing: LaneSettlement,
     outgoing_since: Option<Instant>,
     /// Fetches up to this number left out events that were forgotten since: they would jump the queue.
@@ -100,11 +116,24 @@ impl Flight {
             queues: HashMap::new(),
             failed: HashMap::new(),
             blocked: HashMap::new(),
+            suspects: Suspects::default(),
+            alone: None,
+            has_trouble: false,
             outgoing: LaneSettlement::default(),
             outgoing_since: None,
             stale_fetches: 0,
             closed_topics: HashSet::new(),
         }
+    }
+
+    /// Goes on with what another flight has found out about events that may be at fault.
+    pub(crate) fn with_suspects(self, suspects: Suspects) -> Self {
+        Self { suspects, ..self }
+    }
+
+    /// What was found out about events that may be at fault.
+    pub(crate) fn take_suspects(&mut self) -> Suspects {
+        std::mem::take(&mut self.suspects)
     }
 
     /// Events in flight, in any state.
@@ -204,30 +233,80 @@ impl Flight {
         self.blocked.retain(|_, block| !block.unwritten.is_empty() || fetch <= block.written);
     }
 
-    /// Hands out what may be sent now, in order. `owned` says whether a lane is still ours.
+    /// Hands out what may be sent now, in order. `owned` says whether a lane is still ours. A suspect comes alone, when nothing else is sent.
     pub(crate) fn take_ready(
         &mut self,
         now: Instant,
         owned: impl Fn(LaneId) -> bool,
     ) -> Vec<Arc<OutboxEvent>> {
+        if self.alone.is_some() {
+            return Vec::new();
+        }
+        let is_suspected = !self.suspects.is_empty();
+        if is_suspected && self.ready_suspects(&owned).any(|id| self.suspects.is_due(id, now)) {
+            // nothing is sent beside it
+            return if self.sent == 0 { self.take_suspect(now, &owned) } else { Vec::new() };
+        }
         let mut events = Vec::with_capacity(self.ready.len());
+        let mut stopped = HashSet::new();
         for id in std::mem::take(&mut self.ready) {
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            if owned(entry.lane) {
-                entry.state = State::Sent(now);
-                self.sent += 1;
-                match self.topics.get_mut(entry.event.topic()) {
-                    Some(topic) => topic.sent += 1,
-                    None => {
-                        self.topics.insert(entry.event.topic().to_owned(), Topic { sent: 1, heard_at: now });
-                    }
-                }
-                events.push(entry.event.clone());
-            } else {
+            let Some(entry) = self.entries.get(&id) else { continue };
+            let key = if is_suspected { key_of(entry.lane, &entry.event) } else { None };
+            let waits = self.suspects.contains(&id) || key.as_ref().is_some_and(|key| stopped.contains(key));
+            if waits {
+                stopped.extend(key);
+            }
+            if waits || !owned(entry.lane) {
                 self.ready.push(id);
+            } else {
+                events.extend(self.send(id, now));
             }
         }
+        if events.is_empty() && is_suspected && self.sent == 0 {
+            return self.take_suspect(now, &owned);
+        }
         events
+    }
+
+    /// Suspects that may be sent: the first of their keys, of lanes that are ours.
+    fn ready_suspects(&self, owned: impl Fn(LaneId) -> bool) -> impl Iterator<Item = &EventId> {
+        let mut met = HashSet::new();
+        self.ready.iter().filter(move |id| {
+            let Some(entry) = self.entries.get(id) else { return false };
+            let is_first = key_of(entry.lane, &entry.event).is_none_or(|key| met.insert(key));
+            is_first && owned(entry.lane) && self.suspects.contains(id)
+        })
+    }
+
+    /// The suspect that waited longest, if one's pause is over.
+    fn take_suspect(&mut self, now: Instant, owned: impl Fn(LaneId) -> bool) -> Vec<Arc<OutboxEvent>> {
+        let next = self.ready_suspects(owned).min_by_key(|id| {
+            // one that can show whose fault it was comes first
+            (!self.suspects.is_due(id, now), self.suspects.not_before(std::iter::once(*id)))
+        });
+        let next = next.copied().filter(|id| self.suspects.not_before(std::iter::once(id)) <= Some(now));
+        let Some(id) = next else { return Vec::new() };
+        self.ready.retain(|ready| *ready != id);
+        self.alone = Some(id);
+        self.send(id, now).into_iter().collect()
+    }
+
+    /// When a suspect may be sent, if nothing else can.
+    pub(crate) fn next_suspect(&self) -> Option<Instant> {
+        if self.suspects.is_empty() { None } else { self.suspects.not_before(self.ready.iter()) }
+    }
+
+    fn send(&mut self, id: EventId, now: Instant) -> Option<Arc<OutboxEvent>> {
+        let entry = self.entries.get_mut(&id)?;
+        entry.state = State::Sent(now);
+        self.sent += 1;
+        match self.topics.get_mut(entry.event.topic()) {
+            Some(topic) => topic.sent += 1,
+            None => {
+                self.topics.insert(entry.event.topic().to_owned(), Topic { sent: 1, heard_at: now });
+            }
+        }
+        Some(entry.event.clone())
     }
 
     pub(crate) fn has_ready(&self) -> bool {
@@ -238,13 +317,37 @@ impl Flight {
     ///
     /// # Errors
     /// When the broker cannot be used: the caller purges it and calls [`Flight::reset`].
-    pub(crate) fn report(&mut self, report: DeliveryReport) -> Result<Option<Noted>, Error> {
+    pub(crate) fn report(&mut self, report: DeliveryReport) -> Result<Option<Noted>, Trouble> {
         let Some(entry) = self.entries.get_mut(&report.id) else { return Ok(None) };
         let State::Sent(sent_at) = entry.state else { return Ok(None) };
-        let verdict = self.judge.judge(&entry.event, report.result);
-        if let ReportVerdict::Unavailable(error) = verdict {
-            // stays "sent": reset forgets it, and the next fetch brings it back
-            return Err(error);
+        let was_alone = self.alone == Some(report.id);
+        let mut needs_purge = false;
+        let verdict = match self.judge.judge(&entry.event, report.result) {
+            ReportVerdict::Unavailable(error) => {
+                // what comes behind the first has failed with it
+                let is_first = !std::mem::replace(&mut self.has_trouble, true);
+                let fault = match is_first {
+                    true => self.suspects.failed(report.id, was_alone, Instant::now()),
+                    false => Fault::Broker,
+                };
+                if fault != Fault::Event {
+                    // stays "sent": reset forgets it, and the next fetch brings it back
+                    return Err(Trouble { error, is_unclear: fault == Fault::Unclear });
+                }
+                needs_purge = true;
+                ReportVerdict::Failed(self.judge.own(&entry.event, &error))
+            }
+            ReportVerdict::Published => {
+                self.suspects.acknowledged(&report.id);
+                ReportVerdict::Published
+            }
+            ReportVerdict::Failed(failure) => {
+                self.suspects.acquit(&report.id);
+                ReportVerdict::Failed(failure)
+            }
+        };
+        if was_alone {
+            self.alone = None;
         }
         entry.state = State::Reported;
         self.sent -= 1;
@@ -279,7 +382,7 @@ impl Flight {
             }
             ReportVerdict::Unavailable(_) => unreachable!("returned above"),
         };
-        Ok(Some(Noted { event, outcome, sent_at }))
+        Ok(Some(Noted { event, outcome, sent_at, needs_purge }))
     }
 
     fn record_failure(
@@ -424,6 +527,7 @@ impl Flight {
     /// Forgets everything that has no outcome yet, after the publisher was purged: the table brings it back. `fetch` is the
     /// number of the latest fetch that has begun; what it finds is not admitted any more.
     pub(crate) fn reset(&mut self, fetch: u64) {
+        (self.alone, self.has_trouble) = (None, false);
         self.stale_fetches = fetch;
         self.ready.clear();
         self.queues.clear();

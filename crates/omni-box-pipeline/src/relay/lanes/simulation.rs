@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use omni_box_core::{
     Attempt, DeliveryReport, Error, ErrorKind, Event, EventId, LaneEvent, LaneId, LaneSettlement,
@@ -11,6 +12,7 @@ use omni_box_core::{
 use tokio::time::Instant;
 
 use super::flight::Flight;
+use crate::outcome::Outcome;
 use crate::relay::verdict::{Judge, RejectionPolicy};
 
 const LANE: LaneId = LaneId::new(0);
@@ -128,6 +130,7 @@ struct World {
     table: Table,
     flight: Flight,
     one_per_key: bool,
+    begun: Instant,
     fetches: u64,
     fetching: Option<(u64, Vec<LaneEvent>)>,
     settling: Option<LaneSettlement>,
@@ -146,6 +149,7 @@ impl World {
             table: Table::default(),
             flight: Flight::new(judge, one_per_key),
             one_per_key,
+            begun: Instant::now(),
             fetches: 0,
             fetching: None,
             settling: None,
@@ -166,7 +170,9 @@ impl World {
                 }
             },
             1 => {
-                let ready = self.flight.take_ready(Instant::now(), |_| true);
+                // a step takes a minute, longer than a suspect waits
+                let now = self.begun + Duration::from_secs(60 * self.table.clock);
+                let ready = self.flight.take_ready(now, |_| true);
                 self.broker.extend(ready);
             }
             2 | 3 => self.deliver(is_calm),
@@ -187,7 +193,11 @@ impl World {
             _ if !is_calm && self.random.u8(0..8) == 0 => {
                 // purge: some of what is in flight arrives all the same, in order, without a report
                 let arrived = self.random.usize(0..=self.broker.len());
-                self.topic.extend(self.broker.drain(..).take(arrived));
+                let mut purged = std::mem::take(&mut self.broker).into_iter();
+                self.topic.extend(purged.by_ref().take(arrived));
+                if let Some(event) = purged.next().filter(|_| self.random.bool()) {
+                    self.refuse(&event);
+                }
                 self.flight.reset(self.fetches);
             }
             _ => {}
@@ -221,6 +231,17 @@ impl World {
             for other in behind {
                 self.report(&other, Err(Error::new(ErrorKind::TopicUnavailable, "planned")));
             }
+        }
+    }
+
+    /// An event meets an error of the broker, which may turn out to be its own.
+    fn refuse(&mut self, event: &OutboxEvent) {
+        let result = Err(Error::new(ErrorKind::Unavailable, "planned"));
+        let report = self.flight.report(DeliveryReport { id: event.id(), result });
+        if let Ok(Some(noted)) = report
+            && noted.outcome == Outcome::Failed
+        {
+            self.rejected.insert(event.id());
         }
     }
 

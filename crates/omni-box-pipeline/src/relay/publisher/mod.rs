@@ -24,6 +24,7 @@ use super::observer::Observer;
 use super::settings::Settings;
 use super::shared::Publisher;
 use super::status::RelayStatus;
+use super::suspects::Suspects;
 use super::verdict::RejectionPolicy;
 
 pub use builder::OutboxPublisherBuilder;
@@ -67,6 +68,8 @@ pub struct OutboxPublisher<S> {
     publish_timeout: Duration,
     owner: OwnerId,
     owned: Mutex<OwnedLanes>,
+    /// Events that may be the cause of the broker's errors.
+    suspects: Mutex<Suspects>,
     /// When claims of workers that died are given back next.
     stale_due: Mutex<Option<Instant>>,
 }
@@ -108,6 +111,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             settings,
             owner: OwnerId::generate(),
             owned: Mutex::default(),
+            suspects: Mutex::default(),
             stale_due: Mutex::default(),
         }
     }
@@ -209,10 +213,13 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let mut taken: Vec<EventId> = events.iter().map(|event| event.event.id()).collect();
         let one_per_key = self.publisher.0.send_order() == SendOrder::OnePerKey
             || self.settings.judge.rejection == RejectionPolicy::HoldKey;
-        let mut flight = Flight::new(self.settings.judge, one_per_key);
+        let mut suspects = self.suspects.lock().await;
+        let mut flight =
+            Flight::new(self.settings.judge, one_per_key).with_suspects(std::mem::take(&mut suspects));
         flight.admit(1, events);
         // sends stop while the lease still lives, so that the marks are ours too
         let (mut result, unavailable) = self.send(&mut flight, asked + self.publish_timeout, stop).await;
+        *suspects = flight.take_suspects();
 
         let (settlement, _) = flight.take_settlement();
         if !settlement.is_empty() {
@@ -240,9 +247,12 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let mut result = BatchProcessingResult::default();
         let publisher = &self.publisher.0;
         let mut take = |flight: &mut Flight, report| -> Result<()> {
-            if let Some(noted) = flight.report(report)? {
+            if let Some(noted) = flight.report(report).map_err(|trouble| trouble.error)? {
                 self.observer.settled(&noted.event, noted.outcome, noted.sent_at.elapsed());
                 result.list(noted.outcome).push(noted.event.id());
+                if noted.needs_purge {
+                    return Err(refused());
+                }
             }
             Ok(())
         };
@@ -252,6 +262,9 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                     let ready = flight.take_ready(Instant::now(), |_| true);
                     if !ready.is_empty() {
                         publisher.submit(ready, &reporter).await;
+                    } else if flight.sent() == 0 {
+                        // what is left is suspected of being at fault, and waits
+                        break;
                     }
                 } else if flight.sent() == 0 {
                     return Err(cancelled());
@@ -277,6 +290,10 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         }
         (result, unavailable)
     }
+}
+
+fn refused() -> Error {
+    Error::new(ErrorKind::Unavailable, "the broker took other events, and refused one")
 }
 
 fn late() -> Error {

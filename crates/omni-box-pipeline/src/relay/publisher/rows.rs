@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    Attempt, BatchSize, ClaimToken, Error, Event, EventId, Failure, FetchFilters, OutboxEvent,
-    OutboxRepository, Reporter, Result, Retry, WorkerId,
+    Attempt, BatchSize, ClaimToken, DeliveryReport, Error, Event, EventId, Failure, FetchFilters,
+    OutboxEvent, OutboxRepository, Reporter, Result, Retry, WorkerId,
 };
 use tokio::time::{Instant, timeout_at};
 
 use super::{BatchProcessingResult, OutboxPublisher, Stop, cancelled, late};
 use crate::outcome::Outcome;
 use crate::relay::deadline::within;
+use crate::relay::suspects::Fault;
 use crate::relay::verdict::ReportVerdict;
 
 impl<S: OutboxRepository> OutboxPublisher<S> {
@@ -56,58 +57,98 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         token: &ClaimToken,
         result: &mut BatchProcessingResult,
     ) -> Result<(Vec<EventId>, Option<Error>)> {
+        let mut open: Vec<EventId> = events.keys().copied().collect();
+        let mut suspects = self.suspects.lock().await;
+        let (alone, others): (Vec<_>, Vec<_>) =
+            events.values().cloned().partition(|event| suspects.contains(&event.id()));
+        // a suspect comes last and alone, so that its failure tells whose fault it is
+        let parts =
+            std::iter::once((others, false)).chain(alone.into_iter().map(|event| (vec![event], true)));
+        for (part, is_alone) in parts.filter(|(part, _)| !part.is_empty()) {
+            if stop.sending.is_cancelled() {
+                return Ok((open, Some(cancelled())));
+            }
+            let (arrived, given_up) = self.deliver(part, deadline, stop).await;
+            let (mut unavailable, mut needs_purge) = (given_up, false);
+            let was_purged = unavailable.is_some();
+            let mut has_trouble = false;
+            for (report, took) in arrived {
+                let Some(event) = events.get(&report.id) else { continue };
+                let failure = match self.settings.judge.judge(event, report.result) {
+                    ReportVerdict::Published => {
+                        suspects.acknowledged(&report.id);
+                        None
+                    }
+                    ReportVerdict::Failed(failure) => {
+                        suspects.acquit(&report.id);
+                        Some(failure)
+                    }
+                    ReportVerdict::Unavailable(error) => {
+                        // what comes behind the first has failed with it
+                        let is_first = !was_purged && !std::mem::replace(&mut has_trouble, true);
+                        needs_purge = true;
+                        if !is_first || suspects.failed(report.id, is_alone, Instant::now()) != Fault::Event {
+                            unavailable.get_or_insert(error);
+                            continue;
+                        }
+                        Some(self.settings.judge.own(event, &error))
+                    }
+                };
+                let (outcome, is_recorded) = match failure {
+                    None => (Outcome::Published, true),
+                    Some(failure) => {
+                        let is_final = failure.retry == Retry::Never;
+                        let mark = self.store.mark_failed(report.id, token, &failure);
+                        let recorded = within(self.settings.batch_deadline(), mark).await?;
+                        (if is_final { Outcome::Failed } else { Outcome::Retried }, recorded)
+                    }
+                };
+                if is_recorded {
+                    self.observer.settled(event, outcome, took);
+                    open.retain(|id| *id != report.id);
+                    result.list(outcome).push(report.id);
+                }
+            }
+            if needs_purge && !was_purged {
+                // it takes nothing more until then, and nothing else purges it
+                self.publisher.0.purge().await;
+            }
+            if unavailable.is_some() {
+                return Ok((open, unavailable));
+            }
+        }
+        Ok((open, None))
+    }
+
+    /// Submits events and waits for their reports. When time is up, the rest is purged, and the reason returned.
+    async fn deliver(
+        &self,
+        events: Vec<Arc<OutboxEvent>>,
+        deadline: Instant,
+        stop: Stop<'_>,
+    ) -> (Vec<(DeliveryReport, Duration)>, Option<Error>) {
         let (reporter, mut reports) = Reporter::channel();
         let publisher = &self.publisher.0;
-        let mut open: Vec<EventId> = events.keys().copied().collect();
-        if stop.sending.is_cancelled() {
-            return Ok((open, Some(cancelled())));
-        }
-        let mut arrived = Vec::with_capacity(events.len());
-        let sent_at = Instant::now();
+        let (count, sent_at) = (events.len(), Instant::now());
+        let mut arrived = Vec::with_capacity(count);
         let sending = async {
-            publisher.submit(events.values().cloned().collect(), &reporter).await;
-            while arrived.len() < events.len() {
+            publisher.submit(events, &reporter).await;
+            while arrived.len() < count {
                 let Some(report) = reports.recv().await else { break };
                 arrived.push((report, sent_at.elapsed()));
             }
         };
-        let mut unavailable = tokio::select! {
+        let given_up = tokio::select! {
             sent = timeout_at(deadline, sending) => sent.map_err(|_| late()).err(),
             () = stop.waiting.cancelled() => Some(cancelled()),
         };
-        let was_purged = unavailable.is_some();
-        if was_purged {
+        if given_up.is_some() {
             publisher.purge().await;
             while let Ok(report) = reports.try_recv() {
                 arrived.push((report, sent_at.elapsed()));
             }
         }
-        for (report, took) in arrived {
-            let Some(event) = events.get(&report.id) else { continue };
-            let (outcome, is_recorded) = match self.settings.judge.judge(event, report.result) {
-                ReportVerdict::Published => (Outcome::Published, true),
-                ReportVerdict::Unavailable(error) => {
-                    unavailable.get_or_insert(error);
-                    continue;
-                }
-                ReportVerdict::Failed(failure) => {
-                    let is_final = failure.retry == Retry::Never;
-                    let mark = self.store.mark_failed(report.id, token, &failure);
-                    let recorded = within(self.settings.batch_deadline(), mark).await?;
-                    (if is_final { Outcome::Failed } else { Outcome::Retried }, recorded)
-                }
-            };
-            if is_recorded {
-                self.observer.settled(event, outcome, took);
-                open.retain(|id| *id != report.id);
-                result.list(outcome).push(report.id);
-            }
-        }
-        if unavailable.is_some() && !was_purged {
-            // it takes nothing more until then, and nobody else will ask it to
-            publisher.purge().await;
-        }
-        Ok((open, unavailable))
+        (arrived, given_up)
     }
 
     async fn claim(

@@ -93,7 +93,7 @@ impl Memory {
         let begun = Instant::now();
         let all_completed = || {
             let completed = |event: &OutboxEvent| event.status() == EventStatus::Completed;
-            self.store.outbox_events().iter().filter(|event| completed(event)).count() == events
+            self.store.outbox_events().iter().filter(|event| completed(event)).count() >= events
         };
         let completed = async {
             while !all_completed() {

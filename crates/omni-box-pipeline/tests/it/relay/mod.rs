@@ -9,6 +9,7 @@ mod foreign;
 mod gates;
 mod memory;
 mod metrics;
+mod poison;
 mod run;
 mod silence;
 mod status;

@@ -48,9 +48,9 @@ async fn is_found_when_it_is_back_and_forgiven() -> Result<()> {
         for call in [2, 4] {
             memory.plan.on(Operation::Deliver).nth(call).fail_before(ErrorKind::Unavailable);
         }
-        let took = memory.completed(1).await;
+        let took = memory.marked(1).await;
         assert!(took <= LONGEST_RETRY + Duration::from_secs(1), "{took:?} after a long outage, mode {mode}");
-        memory.completed(2).await;
+        memory.marked(2).await;
         let took = memory.completed(3).await;
         assert!(took <= Duration::from_secs(3), "{took:?} after two successes, mode {mode}");
 

@@ -75,8 +75,10 @@ impl<S: OutboxRepository> Engine<S> {
         if !events.is_empty() {
             let (publisher, reporter) = (self.publisher.clone(), self.reporter.clone());
             self.submitting = Some(Box::pin(async move { publisher.submit(events, &reporter).await }));
+            return None;
         }
-        None
+        // one that waits to be sent alone; what is sent now reports first
+        self.flight.next_suspect().filter(|time| *time > now)
     }
 
     pub(super) fn start_settle(&mut self, now: Instant) -> Option<Instant> {

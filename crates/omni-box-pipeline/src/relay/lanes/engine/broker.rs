@@ -6,6 +6,7 @@ use std::time::Duration;
 use omni_box_core::{DeliveryReport, Error, ErrorKind, OutboxRepository, Reporter, Result};
 use tokio::time::Instant;
 
+use super::super::flight::Trouble;
 use super::{Broker, Engine, Stall};
 use crate::outcome::Outcome;
 use crate::relay::deadline::{FAREWELL, within};
@@ -172,23 +173,39 @@ impl<S: OutboxRepository> Engine<S> {
             return;
         }
         for report in std::mem::take(&mut self.reports) {
-            if let Some(error) = self.note(report) {
-                self.close_broker(&error, now);
+            match self.note(report) {
+                None => {}
+                Some(Trouble { error, is_unclear: false }) => self.close_broker(&error, now),
+                // the broker takes other events
+                Some(Trouble { error, .. }) => {
+                    tracing::debug!(error = %error.chain(), "an event is not taken, while others are");
+                    self.start_over();
+                }
             }
         }
     }
 
-    fn note(&mut self, report: DeliveryReport) -> Option<Error> {
+    fn note(&mut self, report: DeliveryReport) -> Option<Trouble> {
         match self.flight.report(report) {
-            Err(error) => Some(error),
+            Err(trouble) => Some(trouble),
             Ok(None) => None,
             Ok(Some(noted)) => {
                 self.observer.settled(&noted.event, noted.outcome, noted.sent_at.elapsed());
                 if noted.outcome == Outcome::Published {
                     self.broker_gate.open();
                 }
+                if noted.needs_purge {
+                    self.start_over();
+                }
                 None
             }
+        }
+    }
+
+    /// Lets the publisher take events again after an error that was one event's.
+    fn start_over(&mut self) {
+        if matches!(self.broker, Broker::Open) {
+            self.abandon(None);
         }
     }
 }
