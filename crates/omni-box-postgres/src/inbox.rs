@@ -100,7 +100,7 @@ impl InboxRepository for PgStore {
             .bind(column(messages, |m| m.message.fingerprint().to_vec()))
             .execute(conn)
             .await
-            .map_err(failed("quarantine messages"))?;
+            .map_err(self.failed("quarantine messages"))?;
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl InboxRepository for PgStore {
             .bind(i64::from(limit))
             .fetch_all(&mut *session)
             .await
-            .map_err(failed("fetch pending messages"))?;
+            .map_err(self.failed("fetch pending messages"))?;
         session.finish().await?;
         inbox_events(&rows)
     }
@@ -139,7 +139,7 @@ impl InboxRepository for PgStore {
             .bind(owner.as_str())
             .fetch_one(&mut *session)
             .await
-            .map_err(failed("attach to a partition"))?;
+            .map_err(self.failed("attach to a partition"))?;
         session.finish().await?;
         Ok(if clean { PartitionEnd::Clean } else { PartitionEnd::Unclean })
     }
@@ -158,7 +158,7 @@ impl InboxRepository for PgStore {
             .bind(owner.as_str())
             .execute(&mut *session)
             .await
-            .map_err(failed("detach from a partition"))?;
+            .map_err(self.failed("detach from a partition"))?;
         session.finish().await
     }
 
@@ -184,7 +184,7 @@ impl EventRepository<InboxEvent> for PgStore {
             .bind(id.as_uuid())
             .fetch_optional(conn)
             .await
-            .map_err(failed("look a message up"))?;
+            .map_err(self.failed("look a message up"))?;
         row.as_ref().map(inbox_event).transpose()
     }
 
@@ -196,7 +196,7 @@ impl EventRepository<InboxEvent> for PgStore {
             .bind(&filters.sources)
             .fetch_all(&mut *session)
             .await
-            .map_err(failed("fetch pending messages"))?;
+            .map_err(self.failed("fetch pending messages"))?;
         session.finish().await?;
         inbox_events(&rows)
     }
@@ -208,7 +208,7 @@ impl EventRepository<InboxEvent> for PgStore {
             .bind(token.as_str())
             .execute(&mut *session)
             .await
-            .map_err(failed("claim a message"))?;
+            .map_err(self.failed("claim a message"))?;
         session.finish().await?;
         Ok(done.rows_affected() == 1)
     }
@@ -229,7 +229,7 @@ impl EventRepository<InboxEvent> for PgStore {
             .bind(interval(delay))
             .execute(&mut *session)
             .await
-            .map_err(failed("record a failure"))?;
+            .map_err(self.failed("record a failure"))?;
         session.finish().await?;
         Ok(done.rows_affected() == 1)
     }
@@ -263,7 +263,7 @@ impl PgStore {
             .bind(group.as_str())
             .fetch_optional(conn)
             .await
-            .map_err(failed("look a message up"))?;
+            .map_err(self.failed("look a message up"))?;
         row.as_ref().map(inbox_event).transpose()
     }
 
@@ -300,7 +300,7 @@ impl PgStore {
             .bind(column(events, |e| e.lifecycle().scheduled_at()))
             .fetch_all(conn)
             .await
-            .map_err(failed("store messages"))?;
+            .map_err(self.failed("store messages"))?;
         Ok(ids.into_iter().map(EventId::from).collect())
     }
 
@@ -332,14 +332,14 @@ impl PgStore {
             .bind(events.iter().map(|event| event.consumer_group().as_str()).collect::<Vec<_>>())
             .fetch_all(conn)
             .await
-            .map_err(failed("lock messages"))?;
+            .map_err(self.failed("lock messages"))?;
         rows.iter()
             .map(|row| {
                 let (event, wait) = known_message(&mut Reader::new(row))?;
                 Ok((key_of(&event), (event, wait)))
             })
             .collect::<Result<_, sqlx::Error>>()
-            .map_err(failed("read messages"))
+            .map_err(self.failed("read messages"))
     }
 }
 

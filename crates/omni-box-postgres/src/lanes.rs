@@ -1,6 +1,7 @@
 //! Lanes: leases, the fetch of their owner, and what it settles.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
@@ -9,20 +10,25 @@ use omni_box_core::{
 };
 use omni_box_sql::{Outcome, Query, check_lanes, fair_share, lane_event, lane_id};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::PgStore;
-use crate::error::failed;
 use crate::outbox::lane_number;
 use crate::row::Reader;
 use crate::store::interval;
+use crate::transaction::Limits;
+
+/// How long a lane is waited for that somebody else has locked; then the others go on without it.
+const LANE_PATIENCE: Duration = Duration::from_secs(2);
 
 #[async_trait]
 impl OrderedLanes for PgStore {
     /// One transaction, and a durable one: an epoch must not fall back when the server crashes. What waits for nobody in a lane is released
     /// by whoever takes it: were that a transaction of its own, its failure would leave it to the next owner.
     async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare> {
-        let mut tx = self.begin_brief().await?;
+        // a lock that is not to be had costs no lease: a heartbeat is a quarter of it
+        let mut tx = self.begin_within(Limits::BRIEF.lock(request.ttl / 8)).await?;
         let share = self.take_share(&mut tx, request).await?;
         tx.commit_checked().await?;
         Ok(share)
@@ -41,7 +47,7 @@ impl OrderedLanes for PgStore {
             .bind(owner.as_uuid())
             .execute(&mut *session)
             .await
-            .map_err(failed("give all lanes back"))?;
+            .map_err(self.failed("give all lanes back"))?;
         session.finish().await?;
         self.notify().await
     }
@@ -63,23 +69,28 @@ impl OrderedLanes for PgStore {
             .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX).max(1))
             .fetch_all(&mut *session)
             .await
-            .map_err(failed("fetch events of lanes"))?;
+            .map_err(self.failed("fetch events of lanes"))?;
         session.finish().await?;
         rows.iter()
             .map(|row| lane_event(&mut Reader::new(row)))
             .collect::<Result<_, _>>()
-            .map_err(failed("read events of lanes"))
+            .map_err(self.failed("read events of lanes"))
     }
 
     async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled> {
         if settlement.is_empty() {
             return Ok(Settled::default());
         }
+        let mut leases = leases.to_vec();
         if settlement.holds.is_empty() && settlement.followers.is_empty() && settlement.release.is_empty() {
-            return self.complete(owner, leases, &settlement.completed).await;
+            let missed = self.complete(owner, &leases, &settlement.completed).await?;
+            if missed.is_empty() {
+                return Ok(Settled::default());
+            }
+            leases.retain(|lease| missed.contains(&lease.lane));
         }
-        let mut tx = self.begin_brief().await?;
-        let (mine, lost) = self.lock_lanes(&mut tx, owner, leases).await?;
+        let mut tx = self.begin_within(Limits::BRIEF.lock(LANE_PATIENCE)).await?;
+        let (mine, lost) = self.lock_lanes(&mut tx, owner, &leases).await?;
         self.settle_locked(&mut tx, &mine, settlement).await?;
         tx.commit_checked().await?;
         Ok(Settled { lost })
@@ -95,7 +106,7 @@ impl OrderedLanes for PgStore {
             .bind(activity == Activity::Idle)
             .execute(&mut *session)
             .await
-            .map_err(failed("announce whether lanes are idle"))?;
+            .map_err(self.failed("announce whether lanes are idle"))?;
         session.finish().await
     }
 }
@@ -110,26 +121,63 @@ impl PgStore {
             .bind(ttl)
             .execute(&mut *conn)
             .await
-            .map_err(failed("say that a relay is alive"))?;
-        let (alive, lanes, held, epochs): (i64, i64, Vec<i16>, Vec<i64>) =
-            sqlx::query_as(self.queries.lanes_renew.sql())
-                .bind(owner)
-                .bind(ttl)
-                .fetch_one(&mut *conn)
-                .await
-                .map_err(failed("renew leases"))?;
-        let mut leases: Vec<Lease> =
-            held.into_iter().zip(epochs).map(|(lane, epoch)| Lease { lane: lane_id(lane), epoch }).collect();
-        let fair_share = fair_share(lanes, alive);
+            .map_err(self.failed("say that a relay is alive"))?;
+        let (mut leases, fair_share) = self.renew(conn, request).await?;
         if leases.len() < fair_share {
+            // what was renewed stays so, whatever becomes of the rest
+            conn.execute("savepoint omni_box_claim").await.map_err(self.failed("set a savepoint"))?;
+            match self.claim_lanes(conn, request, fair_share - leases.len()).await {
+                Ok(taken) => leases.extend(taken),
+                Err(error) if error.kind() == ErrorKind::Contention && !leases.is_empty() => {
+                    tracing::debug!(kind = ?error.kind(), "no lanes taken, somebody else holds a lock");
+                    conn.execute("rollback to savepoint omni_box_claim")
+                        .await
+                        .map_err(self.failed("roll back to a savepoint"))?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        leases.sort_by_key(|lease| lease.lane);
+        Ok(LaneShare { leases, fair_share })
+    }
+
+    /// Renews what the owner holds, but for lanes that somebody else has locked (an operator, say): a short while later, and then not at all.
+    /// A settlement of the owner's own is not in the way.
+    async fn renew(&self, conn: &mut PgConnection, request: &LeaseRequest) -> Result<(Vec<Lease>, usize)> {
+        const PAUSE: Duration = Duration::from_millis(20);
+        let deadline = Instant::now() + (request.ttl / 8).min(LANE_PATIENCE);
+        loop {
+            let (alive, lanes, owned, held, epochs): (i64, i64, i64, Vec<i16>, Vec<i64>) =
+                sqlx::query_as(self.queries.lanes_renew.sql())
+                    .bind(request.owner.as_uuid())
+                    .bind(interval(request.ttl))
+                    .fetch_one(&mut *conn)
+                    .await
+                    .map_err(self.failed("renew leases"))?;
+            if owned > held.len() as i64 && Instant::now() < deadline {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            let lease = |(lane, epoch): (i16, i64)| Lease { lane: lane_id(lane), epoch };
+            return Ok((held.into_iter().zip(epochs).map(lease).collect(), fair_share(lanes, alive)));
+        }
+    }
+
+    /// Takes up to `most` lanes that are free or expired.
+    async fn claim_lanes(
+        &self,
+        conn: &mut PgConnection,
+        request: &LeaseRequest,
+        most: usize,
+    ) -> Result<Vec<Lease>> {
             let rows: Vec<(i16, i64)> = sqlx::query_as(self.queries.lanes_claim.sql())
-                .bind(owner)
+                .bind(request.owner.as_uuid())
                 .bind(request.worker.as_str())
-                .bind(ttl)
-                .bind((fair_share - leases.len()) as i64)
+                .bind(interval(request.ttl))
+                .bind(most as i64)
                 .fetch_all(&mut *conn)
                 .await
-                .map_err(failed("take lanes"))?;
+                .map_err(self.failed("take lanes"))?;
             let taken: Vec<Lease> =
                 rows.into_iter().map(|(lane, epoch)| Lease { lane: lane_id(lane), epoch }).collect();
             if !taken.is_empty() {
@@ -137,14 +185,11 @@ impl PgStore {
                 let mode: Option<String> = sqlx::query_scalar(self.queries.control_lock_mode.sql())
                     .fetch_optional(&mut *conn)
                     .await
-                    .map_err(failed("read the delivery mode"))?;
+                    .map_err(self.failed("read the delivery mode"))?;
                 check_lanes(mode.as_deref())?;
                 self.release_orphans(conn, request, &taken).await?;
             }
-            leases.extend(taken);
-        }
-        leases.sort_by_key(|lease| lease.lane);
-        Ok(LaneShare { leases, fair_share })
+            Ok(taken)
     }
 
     /// Releases what waits for nobody in lanes that are being taken, for half a lease at most: where more keys wait than can be looked at in
@@ -157,7 +202,7 @@ impl PgStore {
     ) -> Result<()> {
         let half = i32::try_from(request.ttl.as_millis() / 2).unwrap_or(i32::MAX).max(1);
         let bound = format!("savepoint omni_box; set local statement_timeout = {half}");
-        conn.execute(sqlx::raw_sql(AssertSqlSafe(bound))).await.map_err(failed("bound a statement"))?;
+        conn.execute(sqlx::raw_sql(AssertSqlSafe(bound))).await.map_err(self.failed("bound a statement"))?;
         match self.guarded(conn, &self.queries.lanes_release_orphans, request.owner, taken).await {
             Err(error) if error.kind() == ErrorKind::Timeout => {
                 tracing::warn!(
@@ -166,7 +211,7 @@ impl PgStore {
                 );
                 conn.execute("rollback to savepoint omni_box")
                     .await
-                    .map_err(failed("roll back a statement"))?;
+                    .map_err(self.failed("roll back a statement"))?;
                 Ok(())
             }
             other => other,
@@ -188,11 +233,12 @@ impl PgStore {
             .bind(epochs)
             .execute(conn)
             .await
-            .map_err(failed("change lanes"))?;
+            .map_err(self.failed("change lanes"))?;
         Ok(())
     }
 
-    async fn complete(&self, owner: OwnerId, leases: &[Lease], ids: &[EventId]) -> Result<Settled> {
+    /// Completes events of the lanes that are the owner's and that nobody has locked; returns the others.
+    async fn complete(&self, owner: OwnerId, leases: &[Lease], ids: &[EventId]) -> Result<Vec<LaneId>> {
         let (lanes, epochs) = columns(leases);
         let mut session = self.session().await?;
         let lost: Vec<i16> = sqlx::query_scalar(self.queries.lanes_complete.sql())
@@ -202,26 +248,32 @@ impl PgStore {
             .bind(uuids(ids))
             .fetch_one(&mut *session)
             .await
-            .map_err(failed("complete events"))?;
+            .map_err(self.failed("complete events"))?;
         session.finish().await?;
-        Ok(Settled { lost: lost.into_iter().map(lane_id).collect() })
+        Ok(lost.into_iter().map(lane_id).collect())
     }
 
-    /// Keeps every lane that is still the owner's from being taken, and tells which are not.
+    /// Keeps every lane that is still the owner's from being taken, and tells which are not; those that somebody else keeps locked count
+    /// among them, so that one lane does not stop the others.
     async fn lock_lanes(
         &self,
         conn: &mut PgConnection,
         owner: OwnerId,
         leases: &[Lease],
     ) -> Result<(Vec<i16>, Vec<LaneId>)> {
-        let (lanes, epochs) = columns(leases);
-        let mine: Vec<i16> = sqlx::query_scalar(self.queries.lanes_lock.sql())
-            .bind(owner.as_uuid())
-            .bind(lanes)
-            .bind(epochs)
-            .fetch_all(conn)
-            .await
-            .map_err(failed("check leases"))?;
+        let mut mine = self.lock_by(conn, &self.queries.lanes_lock_free, owner, leases).await?;
+        if mine.len() < leases.len() {
+            conn.execute("savepoint omni_box_lanes").await.map_err(self.failed("set a savepoint"))?;
+            match self.lock_by(conn, &self.queries.lanes_lock, owner, leases).await {
+                Ok(all) => mine = all,
+                Err(error) if error.kind() == ErrorKind::Contention => {
+                    conn.execute("rollback to savepoint omni_box_lanes")
+                        .await
+                        .map_err(self.failed("roll back to a savepoint"))?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let kept: HashSet<i16> = mine.iter().copied().collect();
         let lost = leases
             .iter()
@@ -229,6 +281,23 @@ impl PgStore {
             .filter(|lane| !kept.contains(&lane_number(*lane)))
             .collect();
         Ok((mine, lost))
+    }
+
+    async fn lock_by(
+        &self,
+        conn: &mut PgConnection,
+        query: &Query,
+        owner: OwnerId,
+        leases: &[Lease],
+    ) -> Result<Vec<i16>> {
+        let (lanes, epochs) = columns(leases);
+        sqlx::query_scalar(query.sql())
+            .bind(owner.as_uuid())
+            .bind(lanes)
+            .bind(epochs)
+            .fetch_all(conn)
+            .await
+            .map_err(self.failed("check leases"))
     }
 
     /// Heads first: a key is released only when no head of it is left, and has followers only while it has one.
@@ -273,7 +342,7 @@ impl PgStore {
             .bind(mine)
             .execute(conn)
             .await
-            .map_err(failed("settle events"))?;
+            .map_err(self.failed("settle events"))?;
         Ok(())
     }
 
@@ -294,7 +363,7 @@ impl PgStore {
             .bind(mine)
             .execute(conn)
             .await
-            .map_err(failed("hold events"))?;
+            .map_err(self.failed("hold events"))?;
         Ok(())
     }
 
@@ -306,7 +375,7 @@ impl PgStore {
             .bind(mine)
             .execute(conn)
             .await
-            .map_err(failed("release held keys"))?;
+            .map_err(self.failed("release held keys"))?;
         Ok(())
     }
 }

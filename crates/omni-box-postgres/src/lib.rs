@@ -23,7 +23,9 @@
 //! ```
 
 mod config;
+mod connection;
 mod error;
+mod hook;
 mod inbox;
 mod lanes;
 mod locking;
@@ -39,5 +41,6 @@ mod transaction;
 
 pub use config::{Listen, PgConfig, PgConfigBuilder};
 pub use omni_box_sql::{SchemaDifference, Table};
-pub use store::{BeginHook, PgStore};
+pub use hook::{BeginHook, HookError};
+pub use store::PgStore;
 pub use transaction::PgTx;

@@ -11,7 +11,6 @@ use omni_box_sql::Query;
 use uuid::Uuid;
 
 use crate::PgStore;
-use crate::error::failed;
 use crate::inbox::inbox_events;
 use crate::lanes::uuids;
 use crate::outbox::outbox_events;
@@ -26,7 +25,7 @@ impl PgStore {
             .bind(token.as_str())
             .fetch_all(&mut *session)
             .await
-            .map_err(failed("mark claimed events"))?;
+            .map_err(self.failed("mark claimed events"))?;
         session.finish().await?;
         Ok(ids.into_iter().map(EventId::from).collect())
     }
@@ -66,7 +65,7 @@ impl DistributedLocking<OutboxEvent> for PgStore {
             .bind(interval(ttl))
             .fetch_all(&mut *session)
             .await
-            .map_err(failed("claim events"))?;
+            .map_err(self.failed("claim events"))?;
         session.finish().await?;
         outbox_events(&rows)
     }
@@ -99,7 +98,7 @@ impl DistributedLocking<InboxEvent> for PgStore {
             .bind(interval(ttl))
             .fetch_all(&mut *session)
             .await
-            .map_err(failed("claim messages"))?;
+            .map_err(self.failed("claim messages"))?;
         session.finish().await?;
         inbox_events(&rows)
     }

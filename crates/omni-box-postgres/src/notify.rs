@@ -9,7 +9,6 @@ use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::task::AbortHandle;
 
-use crate::error::failed;
 use crate::{Listen, PgStore};
 
 /// Longest pause between two attempts to LISTEN.
@@ -33,7 +32,7 @@ impl PgStore {
     pub(crate) fn new_wakeup(&self) -> PgWakeup {
         if self.config.listen == Listen::Dedicated {
             self.listener.0.get_or_init(|| {
-                let options = self.pool.connect_options().as_ref().clone();
+                let options = self.pool().connect_options().as_ref().clone();
                 // a pool of its own: a relay on a small pool must not lose a connection to this
                 let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
                 let task = tokio::spawn(listen(pool, self.config.channel(), self.wake.clone()));
@@ -52,7 +51,7 @@ impl PgStore {
             .bind(self.config.channel())
             .execute(&mut *session)
             .await
-            .map_err(failed("notify relays"))?;
+            .map_err(self.failed("notify relays"))?;
         session.finish().await?;
         self.wake.wake();
         Ok(())

@@ -15,6 +15,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Connection, Executor, PgConnection};
 
 use crate::PgStore;
+use crate::connection::mend;
 use crate::error::failed;
 use crate::migrate::MIGRATIONS;
 use crate::query::Queries;
@@ -32,19 +33,11 @@ impl EventRepository<OutboxEvent> for PgStore {
         conn: &mut PgConnection,
         events: &[OutboxEvent],
     ) -> Result<Vec<Created<OutboxEvent>>> {
-        require_transaction(conn).await?;
-        if events.is_empty() {
-            return Ok(Vec::new());
+        let created = self.create_all(conn, events).await;
+        if let Err(error) = &created {
+            mend(conn, error).await;
         }
-        let new = self.insert(conn, events).await?;
-        let existing = self.existing(conn, events, &new).await?;
-        events
-            .iter()
-            .map(|event| match new.get(&event.id()) {
-                Some(times) => Ok(Created::New(stored(event, times.scheduled_at, times.created_at))),
-                None => existing_of(event, &existing),
-            })
-            .collect()
+        created
     }
 
     async fn get_by_id(&self, conn: &mut PgConnection, id: EventId) -> Result<Option<OutboxEvent>> {
@@ -52,7 +45,7 @@ impl EventRepository<OutboxEvent> for PgStore {
             .bind(id.as_uuid())
             .fetch_optional(conn)
             .await
-            .map_err(failed("look an event up"))?;
+            .map_err(self.failed("look an event up"))?;
         row.as_ref().map(outbox_event).transpose()
     }
 
@@ -66,7 +59,7 @@ impl EventRepository<OutboxEvent> for PgStore {
             .bind(&filters.aggregate_ids)
             .fetch_all(&mut *session)
             .await
-            .map_err(failed("fetch pending events"))?;
+            .map_err(self.failed("fetch pending events"))?;
         session.finish().await?;
         outbox_events(&rows)
     }
@@ -78,7 +71,7 @@ impl EventRepository<OutboxEvent> for PgStore {
             .bind(token.as_str())
             .execute(&mut *session)
             .await
-            .map_err(failed("claim an event"))?;
+            .map_err(self.failed("claim an event"))?;
         session.finish().await?;
         Ok(done.rows_affected() == 1)
     }
@@ -99,7 +92,7 @@ impl EventRepository<OutboxEvent> for PgStore {
             .bind(interval(delay))
             .execute(&mut *session)
             .await
-            .map_err(failed("record a failure"))?;
+            .map_err(self.failed("record a failure"))?;
         session.finish().await?;
         Ok(done.rows_affected() == 1)
     }
@@ -123,7 +116,7 @@ impl OutboxRepository for PgStore {
         let row: Option<(String, i32)> = sqlx::query_as(self.queries.control_mode.sql())
             .fetch_optional(&mut *session)
             .await
-            .map_err(failed("read the delivery mode"))?;
+            .map_err(self.failed("read the delivery mode"))?;
         session.finish().await?;
         delivery_mode(&*self.config, &MIGRATIONS, row)
     }
@@ -147,22 +140,44 @@ impl PgStore {
         let Queries { control_no_rows_indexes, control_rows_indexes, .. } = &*self.queries;
         let indexes = by_mode(mode, control_no_rows_indexes, control_rows_indexes)?;
         let mut tx = omni_box_core::Store::begin(self).await?;
+        // indexes take their time; locks of others must not
+        tx.execute("set local lock_timeout = 10000").await.map_err(self.failed("limit the wait for a lock"))?;
         let (leased, claimed): (i64, i64) = sqlx::query_as(self.queries.control_undrained.sql())
             .fetch_one(&mut *tx)
             .await
-            .map_err(failed("look for relays at work"))?;
+            .map_err(self.failed("look for relays at work"))?;
         check_drained(leased, claimed)?;
         sqlx::query(self.queries.control_free_lanes.sql())
             .execute(&mut *tx)
             .await
-            .map_err(failed("end leases that ran out"))?;
+            .map_err(self.failed("end leases that ran out"))?;
         sqlx::query(self.queries.control_set_mode.sql())
             .bind(mode.as_str())
             .execute(&mut *tx)
             .await
-            .map_err(failed("change the delivery mode"))?;
-        tx.execute(sqlx::raw_sql(indexes.sql())).await.map_err(failed("change the indexes"))?;
+            .map_err(self.failed("change the delivery mode"))?;
+        tx.execute(sqlx::raw_sql(indexes.sql())).await.map_err(self.failed("change the indexes"))?;
         tx.commit_checked().await
+    }
+
+    async fn create_all(
+        &self,
+        conn: &mut PgConnection,
+        events: &[OutboxEvent],
+    ) -> Result<Vec<Created<OutboxEvent>>> {
+        require_transaction(conn).await?;
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let new = self.insert(conn, events).await?;
+        let existing = self.existing(conn, events, &new).await?;
+        events
+            .iter()
+            .map(|event| match new.get(&event.id()) {
+                Some(times) => Ok(Created::New(stored(event, times.scheduled_at, times.created_at))),
+                None => existing_of(event, &existing),
+            })
+            .collect()
     }
 
     async fn insert(
@@ -192,7 +207,7 @@ impl PgStore {
             .bind(self.config.channel())
             .fetch_all(conn)
             .await
-            .map_err(failed("store events"))?;
+            .map_err(self.failed("store events"))?;
         rows.iter()
             .map(|row| {
                 let mut read = Reader::new(row);
@@ -201,7 +216,7 @@ impl PgStore {
                 Ok((id, StoredTimes { scheduled_at, created_at }))
             })
             .collect::<Result<_, sqlx::Error>>()
-            .map_err(failed("read what was stored"))
+            .map_err(self.failed("read what was stored"))
     }
 
     /// The events whose idempotency key was there already, by key. A statement of its own: the insert waited for the transaction that stored
@@ -224,7 +239,7 @@ impl PgStore {
             .bind(keys)
             .fetch_all(conn)
             .await
-            .map_err(failed("look idempotency keys up"))?;
+            .map_err(self.failed("look idempotency keys up"))?;
         rows.iter()
             .map(|row| {
                 let event = outbox_event(row)?;

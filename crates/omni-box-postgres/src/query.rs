@@ -42,6 +42,7 @@ omni_box_sql::queries! {
     lanes_hold = "lanes/hold.sql",
     lanes_leave = "lanes/leave.sql",
     lanes_lock = "lanes/lock.sql",
+    lanes_lock_free = "lanes/lock_free.sql",
     lanes_release = "lanes/release.sql",
     lanes_release_keys = "lanes/release_keys.sql",
     lanes_release_orphans = "lanes/release_orphans.sql",

@@ -7,7 +7,6 @@ use omni_box_core::{BatchSize, InboxEvent, OutboxEvent, Result, RetentionPolicie
 use omni_box_sql::Query;
 
 use crate::PgStore;
-use crate::error::failed;
 use crate::store::interval;
 
 impl PgStore {
@@ -17,7 +16,7 @@ impl PgStore {
             .bind(interval(older_than))
             .execute(&mut *session)
             .await
-            .map_err(failed("give stale claims back"))?;
+            .map_err(self.failed("give stale claims back"))?;
         session.finish().await?;
         Ok(done.rows_affected())
     }
@@ -37,7 +36,7 @@ impl PgStore {
                 .bind(i64::from(batch.get()))
                 .execute(&mut *session)
                 .await
-                .map_err(failed("delete old events"))?;
+                .map_err(self.failed("delete old events"))?;
             session.finish().await?;
             total += done.rows_affected();
             if done.rows_affected() < u64::from(batch.get()) {

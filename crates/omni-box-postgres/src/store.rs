@@ -3,36 +3,31 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::{ErrorKind, Result, Store, Wake};
+use omni_box_core::{Error, ErrorKind, Result, Store, Wake};
 use omni_box_sql::micros;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::types::PgInterval;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool};
 
-use crate::error::{failed, kind};
+use crate::PgConfig;
+use crate::connection::{Connections, Lent};
+use crate::error::kind;
+use crate::hook::{BeginHook, DynHook, HookError};
 use crate::notify::Listener;
 use crate::query::Queries;
-use crate::{PgConfig, PgTx};
-
-/// What runs at the beginning of every transaction that the engine opens: set a role, a tenant, a search path. It is too late for an isolation
-/// level, which is the connection's `default_transaction_isolation`.
-pub type BeginHook = dyn for<'a> Fn(&'a mut PgConnection) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>
-    + Send
-    + Sync;
+use crate::transaction::{Limits, PgTx};
 
 /// Outbox and inbox in PostgreSQL, on a pool of yours. Cloning is cheap.
 #[derive(Clone)]
 pub struct PgStore {
-    pub(crate) pool: PgPool,
+    pub(crate) connections: Connections,
     pub(crate) config: Arc<PgConfig>,
     pub(crate) queries: Arc<Queries>,
     pub(crate) wake: Wake,
     pub(crate) listener: Arc<Listener>,
-    hook: Option<Arc<BeginHook>>,
+    hook: Option<Arc<dyn DynHook>>,
 }
 
 impl PgStore {
@@ -40,40 +35,35 @@ impl PgStore {
     pub fn new(pool: PgPool, config: PgConfig) -> Self {
         let queries = Arc::new(Queries::new(&config));
         let (wake, listener) = (Wake::new(), Arc::default());
-        Self { pool, config: Arc::new(config), queries, wake, listener, hook: None }
+        let connections = Connections::new(pool);
+        Self { connections, config: Arc::new(config), queries, wake, listener, hook: None }
     }
 
-    /// Runs `hook` at the beginning of every transaction the engine opens. With a hook, statements that would go without a
+    /// Runs `hook` at the beginning of every transaction the engine opens: it sets a role, a tenant, a search path. It is too late for an
+    /// isolation level, which is the connection's `default_transaction_isolation`. With a hook, statements that would go without a
     /// transaction of their own get one.
     ///
     /// ```no_run
+    /// use sqlx::PgConnection;
+    ///
     /// # fn run(store: omni_box_postgres::PgStore) -> omni_box_postgres::PgStore {
-    /// store.on_begin(|conn| {
-    ///     Box::pin(async move {
-    ///         sqlx::query("set local role shipping").execute(conn).await.map_err(|error| {
-    ///             omni_box_core::Error::new(omni_box_core::ErrorKind::Unavailable, "cannot set the role")
-    ///                 .with_source(error)
-    ///         })?;
-    ///         Ok(())
-    ///     })
-    /// })
+    /// async fn as_shipping(conn: &mut PgConnection) -> sqlx::Result<()> {
+    ///     sqlx::query("set local role shipping").execute(conn).await?;
+    ///     Ok(())
+    /// }
+    ///
+    /// store.on_begin(as_shipping)
     /// # }
     /// ```
     #[must_use]
-    pub fn on_begin<F>(mut self, hook: F) -> Self
-    where
-        F: for<'a> Fn(&'a mut PgConnection) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>
-            + Send
-            + Sync
-            + 'static,
-    {
+    pub fn on_begin<H: BeginHook>(mut self, hook: H) -> Self {
         self.hook = Some(Arc::new(hook));
         self
     }
 
     /// The pool it works on.
     pub fn pool(&self) -> &PgPool {
-        &self.pool
+        self.connections.pool()
     }
 
     /// Its settings.
@@ -86,25 +76,42 @@ impl PgStore {
         self.wake.wake();
     }
 
-    /// A connection for statements that need no transaction: each commits by itself, unless there is a hook.
+    /// Turns a native error into ours, and notes what it says of the connection.
+    pub(crate) fn failed(&self, doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
+        self.connections.failed(doing)
+    }
+
+    /// A connection for statements that need no transaction: each commits by itself, unless there is a hook, or a call failed a short time
+    /// ago. Limits of time need a transaction, which costs round trips.
     pub(crate) async fn session(&self) -> Result<Session> {
-        if self.hook.is_some() {
-            return Ok(Session::Transaction(self.begin_brief().await?));
+        if self.hook.is_some() || self.connections.is_strained() {
+            return Ok(Session::Transaction(self.begin_within(Limits::BRIEF).await?));
         }
-        let conn = self.pool.acquire().await.map_err(failed("get a connection"))?;
-        Ok(Session::Plain(conn))
+        Ok(Session::Plain(self.connections.lend().await?))
     }
 
     /// A transaction in which only the engine works.
-    pub(crate) async fn begin_brief(&self) -> Result<PgTx> {
-        self.hooked(PgTx::begin_brief(&self.pool).await?).await
+    pub(crate) async fn begin_within(&self, limits: Limits) -> Result<PgTx> {
+        self.hooked(PgTx::begin_brief(&self.connections, limits).await?).await
     }
 
     async fn hooked(&self, mut tx: PgTx) -> Result<PgTx> {
         if let Some(hook) = &self.hook {
-            hook(&mut tx).await?;
+            hook.run(&mut tx).await.map_err(|error| self.hook_failed(error))?;
         }
         Ok(tx)
+    }
+
+    /// What a hook's error means; one of omni-box is handed on.
+    fn hook_failed(&self, error: HookError) -> Error {
+        const DOING: &str = "prepare a transaction by the hook of on_begin";
+        match error.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(error) => match error.downcast::<sqlx::Error>() {
+                Ok(native) => self.failed(DOING)(*native),
+                Err(error) => Error::new(ErrorKind::Internal, format!("cannot {DOING}")).with_source(error),
+            },
+        }
     }
 }
 
@@ -119,7 +126,7 @@ impl Store for PgStore {
     type Tx = PgTx;
 
     async fn begin(&self) -> Result<PgTx> {
-        self.hooked(PgTx::begin(&self.pool).await?).await
+        self.hooked(PgTx::begin(&self.connections).await?).await
     }
 
     async fn commit(&self, tx: PgTx) -> Result<()> {
@@ -132,8 +139,12 @@ impl Store for PgStore {
         tx.rollback().await
     }
 
+    async fn begin_brief(&self) -> Result<PgTx> {
+        self.begin_within(Limits::BRIEF).await
+    }
+
     async fn begin_handling(&self, timeout: Duration) -> Result<PgTx> {
-        self.hooked(PgTx::begin_handling(&self.pool, timeout).await?).await
+        self.hooked(PgTx::begin_handling(&self.connections, timeout).await?).await
     }
 
     async fn abandon(&self, tx: PgTx) {
@@ -141,21 +152,26 @@ impl Store for PgStore {
     }
 
     fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
-        error.downcast_ref::<sqlx::Error>().map(kind)
+        let native = error.downcast_ref::<sqlx::Error>()?;
+        self.connections.note(native);
+        Some(kind(native))
     }
 }
 
 /// See [`PgStore::session`].
 pub(crate) enum Session {
-    Plain(PoolConnection<Postgres>),
+    Plain(Lent),
     Transaction(PgTx),
 }
 
 impl Session {
-    /// Makes what was written last.
+    /// Makes what was written last, and gives the connection back; that of a session that is dropped without it is closed.
     pub(crate) async fn finish(self) -> Result<()> {
         match self {
-            Self::Plain(_) => Ok(()),
+            Self::Plain(lent) => {
+                lent.give_back();
+                Ok(())
+            }
             Self::Transaction(tx) => tx.commit_checked().await,
         }
     }

@@ -107,7 +107,7 @@ pub mod kafka {
 pub mod postgres {
     //! PostgreSQL by sqlx.
     pub use omni_box_postgres::{
-        BeginHook, Listen, PgConfig, PgConfigBuilder, PgStore, PgTx, SchemaDifference, Table,
+        BeginHook, HookError, Listen, PgConfig, PgConfigBuilder, PgStore, PgTx, SchemaDifference, Table,
     };
 }
 

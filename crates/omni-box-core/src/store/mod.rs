@@ -61,6 +61,15 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// When the connection is broken; the transaction is rolled back all the same.
     fn rollback(&self, tx: Self::Tx) -> impl Future<Output = Result<()>> + Send;
 
+    /// Opens a transaction in which only the engine works, briefly: the database should bound its statements, its waits for locks and its
+    /// silence, so that a frozen process or a lock of somebody else stops nobody for long.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    fn begin_brief(&self) -> impl Future<Output = Result<Self::Tx>> + Send {
+        self.begin()
+    }
+
     /// Opens a transaction for handlers of which each may take `timeout`, and none begins when the first began a second ago: the
     /// database should end a statement, and a transaction that has become idle, on its own when its time is over, since a frozen process
     /// cannot.

@@ -87,7 +87,7 @@ impl<S: InboxRepository> Partition<S> {
     /// Whether the database works for others than the message at hand.
     async fn database_answers(&self) -> bool {
         let store = &self.shared.context.store;
-        match store.begin().await {
+        match store.begin_brief().await {
             Ok(tx) => store.rollback(tx).await.is_ok(),
             Err(_) => false,
         }

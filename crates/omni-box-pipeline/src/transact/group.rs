@@ -89,7 +89,7 @@ pub(crate) async fn attempt<S: InboxRepository>(
 async fn begin<S: InboxRepository>(context: &Context<S>, task: Task<'_>) -> omni_box_core::Result<S::Tx> {
     match task {
         Task::Handle => context.store.begin_handling(context.process_timeout).await,
-        Task::Persist | Task::Start | Task::Record(_) => context.store.begin().await,
+        Task::Persist | Task::Start | Task::Record(_) => context.store.begin_brief().await,
     }
 }
 

@@ -1,12 +1,12 @@
--- Completes pending events of lanes that are still the owner's, and tells which are not. The share lock comes first: a
--- take-over waits for this statement, or this statement sees the new owner and epoch.
+-- Completes pending events of lanes that are still the owner's, and tells which are not, or are locked by somebody else. The lock comes
+-- first: a take-over (FOR UPDATE) waits for this statement, or this statement leaves the lane out.
 -- The concatenation is that of inbox/complete.sql.
 with mine as materialized (
     select l.lane from {{outbox_lanes}} l
     join unnest($2::smallint[], $3::bigint[]) as w (lane, epoch) on l.lane = w.lane and l.epoch = w.epoch
     where l.owner = $1
     order by l.lane
-    for share of l
+    for key share of l skip locked
 ),
 done as (
     update {{outbox_events}} e

@@ -5,7 +5,7 @@ with recursive mine as materialized (
     join unnest($2::smallint[], $3::bigint[]) as w (lane, epoch) on l.lane = w.lane and l.epoch = w.epoch
     where l.owner = $1
     order by l.lane
-    for share of l
+    for key share of l
 ),
 keys as (
     select f.* from mine m cross join lateral (

@@ -1,6 +1,7 @@
--- Renews what an owner holds, and counts the relays alive. Lanes are locked in order, here as in a settlement.
+-- Renews what an owner holds, and counts the relays alive. Lanes that somebody else has locked are left out: they cost no other lane. A
+-- settlement of the owner's own locks FOR KEY SHARE, which this lock goes along with.
 with mine as materialized (
-    select l.lane from {{outbox_lanes}} l where l.owner = $1 order by l.lane for no key update
+    select l.lane from {{outbox_lanes}} l where l.owner = $1 order by l.lane for no key update skip locked
 ),
 renewed as (
     update {{outbox_lanes}} l set leased_until = {{clock}} + $2
@@ -10,5 +11,6 @@ renewed as (
 select
     (select count(*) from {{outbox_relays}} r where r.alive_until >= {{clock}}) as alive,
     (select count(*) from {{outbox_lanes}}) as lanes,
+    (select count(*) from {{outbox_lanes}} l where l.owner = $1) as owned,
     array(select r.lane from renewed r order by r.lane) as held,
     array(select r.epoch from renewed r order by r.lane) as epochs

@@ -67,16 +67,16 @@ impl PgStore {
     async fn lock_migrations(&self, deadline: Instant) -> Result<PgTx> {
         const POLL: Duration = Duration::from_millis(50);
         loop {
-            let mut tx = PgTx::begin(&self.pool).await?;
+            let mut tx = PgTx::begin(&self.connections).await?;
             let locked: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
                 .bind(self.config.migration_lock())
                 .fetch_one(&mut *tx)
                 .await
-                .map_err(failed("lock the migrations"))?;
+                .map_err(self.failed("lock the migrations"))?;
             if locked {
                 return Ok(tx);
             }
-            tx.rollback().await?;
+            tx.commit_checked().await?;
             if Instant::now() >= deadline {
                 return Err(Error::new(
                     ErrorKind::Timeout,
@@ -96,7 +96,7 @@ impl PgStore {
         .bind(self.config.qualified(Table::Migrations))
         .fetch_one(&mut *conn)
         .await
-        .map_err(failed("look for the schema"))?;
+        .map_err(self.failed("look for the schema"))?;
         if !schema {
             run(conn, format!("create schema {}", self.config.quote(self.config.schema()))).await?;
         }

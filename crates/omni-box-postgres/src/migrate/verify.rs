@@ -72,7 +72,7 @@ impl PgStore {
     /// # Errors
     /// When the database fails.
     pub async fn verify(&self) -> Result<Vec<SchemaDifference>> {
-        let mut tx = PgTx::begin(&self.pool).await?;
+        let mut tx = PgTx::begin(&self.connections).await?;
         sqlx::query("set transaction read only")
             .execute(&mut *tx)
             .await
@@ -90,7 +90,7 @@ impl PgStore {
         if !differences.contains(&SchemaDifference::MissingTable(ledger.to_owned())) {
             differences.extend(MIGRATIONS.differences(&applied(&mut tx, &self.config).await?));
         }
-        tx.rollback().await?;
+        tx.commit_checked().await?;
         Ok(differences)
     }
 }

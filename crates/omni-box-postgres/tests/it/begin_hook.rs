@@ -8,7 +8,8 @@ use omni_box_core::{
     EventRepository, Failure, FetchFilters, LaneRead, LaneSettlement, OrderedLanes, OutboxEvent, OutboxExt,
     OwnerId, Retry, Store, WorkerId,
 };
-use omni_box_postgres::{PgConfig, PgStore};
+use omni_box_postgres::{BeginHook, HookError, PgConfig, PgStore};
+use sqlx::PgConnection;
 
 use crate::database::{Database, event, request, run};
 
@@ -26,14 +27,11 @@ const WATCH: &str = "
 ";
 
 fn hooked(db: &Database) -> PgStore {
-    PgStore::new(db.pool.clone(), PgConfig::default()).on_begin(|conn| {
-        Box::pin(async move {
-            sqlx::query("set local app.tenant = '7'").execute(conn).await.map_err(|error| {
-                Error::new(ErrorKind::Unavailable, "cannot set the tenant").with_source(error)
-            })?;
-            Ok(())
-        })
-    })
+    async fn set_tenant(conn: &mut PgConnection) -> sqlx::Result<()> {
+        sqlx::query("set local app.tenant = '7'").execute(conn).await?;
+        Ok(())
+    }
+    PgStore::new(db.pool.clone(), PgConfig::default()).on_begin(set_tenant)
 }
 
 #[tokio::test]
@@ -87,8 +85,9 @@ async fn every_transaction_of_the_engine_begins_with_the_hook() {
 #[tokio::test]
 async fn a_hook_that_fails_ends_the_transaction_before_anything_is_written() {
     run(async |db: Arc<Database>| {
-        let store = PgStore::new(db.pool.clone(), PgConfig::default())
-            .on_begin(|_| Box::pin(async { Err(Error::new(ErrorKind::Unauthorized, "no such tenant")) }));
+        let store = PgStore::new(db.pool.clone(), PgConfig::default()).on_begin(
+            async |_: &mut PgConnection| Err(Error::new(ErrorKind::Unauthorized, "no such tenant")),
+        );
         let Err(error) = store.begin().await else { panic!("begun in spite of the hook") };
         assert_eq!(
             (error.kind(), error.to_string().contains("no such tenant")),
@@ -101,4 +100,60 @@ async fn a_hook_that_fails_ends_the_transaction_before_anything_is_written() {
         db.enqueue(&[event("k")]).await;
     })
     .await;
+}
+
+/// Rows of a tenant, behind a policy: a store whose hook names the tenant sees no other's, and leaves no trace on its connections.
+#[tokio::test]
+async fn row_level_security_hides_the_rows_of_other_tenants() {
+    run(async |db: Arc<Database>| {
+        let role = format!("app_{}", uuid::Uuid::new_v4().simple());
+        db.execute(&format!(
+            "create role {role};
+             grant select, insert, update, delete on all tables in schema public to {role};
+             alter table outbox_events add column tenant text default current_setting('app.tenant', true);
+             alter table outbox_events enable row level security;
+             create policy tenants on outbox_events using (tenant = current_setting('app.tenant', true))"
+        ))
+        .await;
+        let store_of = |tenant: &str| {
+            let hook = Tenant { role: role.clone(), tenant: tenant.to_owned() };
+            PgStore::new(db.pool.clone(), PgConfig::default()).on_begin(hook)
+        };
+        let (one, other) = (store_of("one"), store_of("other"));
+        for (store, key) in [(&one, "a"), (&other, "b")] {
+            let mut tx = store.begin().await.unwrap();
+            store.create(&mut tx, &event(key)).await.unwrap();
+            store.commit(tx).await.unwrap();
+        }
+        for (store, key) in [(&one, "a"), (&other, "b")] {
+            let seen = store.outbox().fetch_pending(BatchSize::new(10).unwrap(), &FetchFilters::new()).await.unwrap();
+            let keys: Vec<_> = seen.iter().map(OutboxEvent::partition_key).collect();
+            assert_eq!(keys, [Some(key)]);
+        }
+        let (user, tenant): (String, Option<String>) =
+            sqlx::query_as("select current_user::text, nullif(current_setting('app.tenant', true), '')")
+                .fetch_one(&db.pool)
+                .await
+                .unwrap();
+        assert_ne!((user, tenant.as_deref()), (role.clone(), Some("other")));
+        assert_eq!(tenant, None);
+        db.execute(&format!("drop owned by {role}; drop role {role}")).await;
+    })
+    .await;
+}
+
+struct Tenant {
+    role: String,
+    tenant: String,
+}
+
+impl BeginHook for Tenant {
+    async fn begin(&self, conn: &mut PgConnection) -> Result<(), HookError> {
+        sqlx::query("select set_config('role', $1, true), set_config('app.tenant', $2, true)")
+            .bind(&self.role)
+            .bind(&self.tenant)
+            .execute(conn)
+            .await?;
+        Ok(())
+    }
 }

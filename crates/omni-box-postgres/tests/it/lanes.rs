@@ -66,6 +66,7 @@ async fn a_settlement_and_a_take_over_do_not_pass_each_other() {
         let old = Relay::start(&db, LONG).await;
         // somebody else's take-over is under way, not yet committed
         let mut takeover = db.pool.begin().await.unwrap();
+        sqlx::query("select from outbox_lanes for update").execute(&mut *takeover).await.unwrap();
         sqlx::query("update outbox_lanes set epoch = epoch + 1, owner = gen_random_uuid()")
             .execute(&mut *takeover)
             .await
@@ -185,4 +186,64 @@ async fn a_take_over_that_fails_is_made_again_as_a_whole_and_one_that_is_slow_go
     check("object_in_use", false).await;
     // as a statement that takes too long ends
     check("query_canceled", true).await;
+}
+
+/// Somebody has a lane open in psql: no other lane is renewed later, settled later, or lost.
+#[tokio::test]
+async fn a_lane_that_an_operator_has_locked_stops_no_other() {
+    run(async |db: Arc<Database>| {
+        let events: Vec<_> = (0..64).map(|n| event(&format!("key {n}"))).collect();
+        db.enqueue(&events).await;
+        let mut relay = Relay::start(&db, LONG).await;
+        let (locked, others): (Vec<LaneEvent>, Vec<LaneEvent>) =
+            relay.fetch().await.into_iter().partition(|event| event.lane == LaneId::new(3));
+        assert!(!locked.is_empty() && !others.is_empty());
+        let mut operator = db.pool.begin().await.unwrap();
+        sqlx::query("select from outbox_lanes where lane = 3 for update").execute(&mut *operator).await.unwrap();
+
+        let (first, second) = others.split_at(others.len() / 2);
+        assert_eq!(relay.complete([ids(&locked), ids(first)].concat()).await, [LaneId::new(3)]);
+        let holds = second.iter().map(|e| hold(e.event.id(), Attempt::Free, Retry::OnRequest)).collect();
+        let settlement = LaneSettlement { completed: ids(&locked), holds, ..LaneSettlement::default() };
+        assert_eq!(relay.settle(settlement).await, [LaneId::new(3)]);
+        let settled = "select count(*) from outbox_events where status = 'completed' or head";
+        assert_eq!(db.scalar::<i64>(settled).await, others.len() as i64);
+
+        let share = db.store.lease(&request(relay.owner, LONG)).await.unwrap();
+        assert_eq!(share.leases.len(), 15);
+        assert!(share.leases.iter().all(|lease| lease.lane != LaneId::new(3)));
+        operator.rollback().await.unwrap();
+        relay.leases = db.store.lease(&request(relay.owner, LONG)).await.unwrap().leases;
+        assert_eq!(relay.leases.len(), 16);
+        assert_eq!(relay.complete(ids(&locked)).await, []);
+    })
+    .await;
+}
+
+/// A settlement takes its time; the leases are renewed meanwhile.
+#[tokio::test]
+async fn a_settlement_of_its_own_does_not_hold_up_a_renewal() {
+    run(async |db: Arc<Database>| {
+        let event = event("a");
+        db.enqueue(std::slice::from_ref(&event)).await;
+        let relay = Relay::start(&db, LONG).await;
+        let mut slow = db.pool.begin().await.unwrap();
+        sqlx::query("select from outbox_events for update").execute(&mut *slow).await.unwrap();
+        let (store, owner, leases) = (db.store.clone(), relay.owner, relay.leases.clone());
+        let id = event.id();
+        let settling = tokio::spawn(async move {
+            let settlement = LaneSettlement { completed: vec![id], ..LaneSettlement::default() };
+            store.settle(owner, &leases, &settlement).await
+        });
+        eventually("the settlement waits", async || {
+            let waits = "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())";
+            db.scalar::<bool>(waits).await.then_some(())
+        })
+        .await;
+        let share = db.store.lease(&request(relay.owner, LONG)).await.unwrap();
+        assert_eq!(share.leases.len(), 16);
+        slow.rollback().await.unwrap();
+        assert_eq!(settling.await.unwrap().unwrap().lost, []);
+    })
+    .await;
 }

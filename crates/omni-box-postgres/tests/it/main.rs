@@ -4,6 +4,7 @@
 
 mod begin_hook;
 mod conformance;
+mod connections;
 mod database;
 mod enqueue;
 mod inbox;

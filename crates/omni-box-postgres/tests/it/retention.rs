@@ -5,18 +5,25 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use omni_box_core::{BatchSize, InboxEvent, OutboxEvent, RetentionPolicies};
-use omni_box_postgres::{PgConfig, PgStore};
+use omni_box_postgres::{BeginHook, HookError, PgConfig, PgStore};
+use sqlx::PgConnection;
 
 use crate::database::{Database, run};
+
+struct Counted(Arc<AtomicU32>);
+
+impl BeginHook for Counted {
+    async fn begin(&self, _conn: &mut PgConnection) -> Result<(), HookError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
 
 /// A store, and how many sessions it has begun.
 fn counted(db: &Database) -> (PgStore, Arc<AtomicU32>) {
     let begun = Arc::<AtomicU32>::default();
     let count = Arc::clone(&begun);
-    let store = PgStore::new(db.pool.clone(), PgConfig::default()).on_begin(move |_| {
-        count.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async { Ok(()) })
-    });
+    let store = PgStore::new(db.pool.clone(), PgConfig::default()).on_begin(Counted(count));
     (store, begun)
 }
 

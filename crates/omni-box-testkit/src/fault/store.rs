@@ -49,6 +49,10 @@ impl<S: Store> Store for Faulty<S> {
         self.plan.run(Operation::Rollback, self.inner.rollback(tx)).await
     }
 
+    async fn begin_brief(&self) -> Result<S::Tx> {
+        self.plan.run(Operation::Begin, self.inner.begin_brief()).await
+    }
+
     async fn begin_handling(&self, timeout: Duration) -> Result<S::Tx> {
         self.plan.run(Operation::Begin, self.inner.begin_handling(timeout)).await
     }
