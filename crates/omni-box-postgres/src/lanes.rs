@@ -8,7 +8,9 @@ use omni_box_core::{
     Activity, ErrorKind, EventId, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
     Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Settled,
 };
-use omni_box_sql::{Outcome, Query, check_lanes, fair_share, lane_event, lane_id};
+use omni_box_sql::{
+    Outcome, Query, RELEASE_SLICE, check_lanes, fair_share, lane_event, lane_id, release_slices,
+};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -29,8 +31,9 @@ impl OrderedLanes for PgStore {
     async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare> {
         // a lock that is not to be had costs no lease: a heartbeat is a quarter of it
         let mut tx = self.begin_within(Limits::BRIEF.lock(request.ttl / 8)).await?;
-        let share = self.take_share(&mut tx, request).await?;
+        let (share, unreleased) = self.take_share(&mut tx, request).await?;
         tx.commit_checked().await?;
+        self.orphans.keep(request.owner, &unreleased);
         Ok(share)
     }
 
@@ -49,6 +52,7 @@ impl OrderedLanes for PgStore {
             .await
             .map_err(self.failed("give all lanes back"))?;
         session.finish().await?;
+        self.orphans.keep(owner, &[]);
         self.notify().await
     }
 
@@ -91,9 +95,9 @@ impl OrderedLanes for PgStore {
         }
         let mut tx = self.begin_within(Limits::BRIEF.lock(LANE_PATIENCE)).await?;
         let (mine, lost) = self.lock_lanes(&mut tx, owner, &leases).await?;
-        self.settle_locked(&mut tx, &mine, settlement).await?;
+        let unreleased = self.settle_locked(&mut tx, &mine, settlement).await?;
         tx.commit_checked().await?;
-        Ok(Settled { lost })
+        Ok(Settled { lost, unreleased })
     }
 
     async fn announce(&self, owner: OwnerId, leases: &[Lease], activity: Activity) -> Result<()> {
@@ -112,7 +116,12 @@ impl OrderedLanes for PgStore {
 }
 
 impl PgStore {
-    async fn take_share(&self, conn: &mut PgConnection, request: &LeaseRequest) -> Result<LaneShare> {
+    /// Returns the lanes, too, in which followers without a head wait still.
+    async fn take_share(
+        &self,
+        conn: &mut PgConnection,
+        request: &LeaseRequest,
+    ) -> Result<(LaneShare, Vec<Lease>)> {
         let owner = request.owner.as_uuid();
         let ttl = interval(request.ttl);
         sqlx::query(self.queries.lanes_alive.sql())
@@ -138,7 +147,8 @@ impl PgStore {
             }
         }
         leases.sort_by_key(|lease| lease.lane);
-        Ok(LaneShare { leases, fair_share })
+        let unreleased = self.release_orphans(conn, request, self.orphans.of(request.owner, &leases)).await?;
+        Ok((LaneShare { leases, fair_share }, unreleased))
     }
 
     /// Renews what the owner holds, but for lanes that somebody else has locked (an operator, say): a short while later, and then not at all.
@@ -170,52 +180,77 @@ impl PgStore {
         request: &LeaseRequest,
         most: usize,
     ) -> Result<Vec<Lease>> {
-            let rows: Vec<(i16, i64)> = sqlx::query_as(self.queries.lanes_claim.sql())
-                .bind(request.owner.as_uuid())
-                .bind(request.worker.as_str())
-                .bind(interval(request.ttl))
-                .bind(most as i64)
-                .fetch_all(&mut *conn)
+        let rows: Vec<(i16, i64)> = sqlx::query_as(self.queries.lanes_claim.sql())
+            .bind(request.owner.as_uuid())
+            .bind(request.worker.as_str())
+            .bind(interval(request.ttl))
+            .bind(most as i64)
+            .fetch_all(&mut *conn)
+            .await
+            .map_err(self.failed("take lanes"))?;
+        let taken: Vec<Lease> =
+            rows.into_iter().map(|(lane, epoch)| Lease { lane: lane_id(lane), epoch }).collect();
+        if !taken.is_empty() {
+            // the change of the mode locks every lane before the mode: neither waits for the other
+            let mode: Option<String> = sqlx::query_scalar(self.queries.control_lock_mode.sql())
+                .fetch_optional(&mut *conn)
                 .await
-                .map_err(self.failed("take lanes"))?;
-            let taken: Vec<Lease> =
-                rows.into_iter().map(|(lane, epoch)| Lease { lane: lane_id(lane), epoch }).collect();
-            if !taken.is_empty() {
-                // the change of the mode locks every lane before the mode: neither waits for the other
-                let mode: Option<String> = sqlx::query_scalar(self.queries.control_lock_mode.sql())
-                    .fetch_optional(&mut *conn)
-                    .await
-                    .map_err(self.failed("read the delivery mode"))?;
-                check_lanes(mode.as_deref())?;
-                self.release_orphans(conn, request, &taken).await?;
-            }
-            Ok(taken)
+                .map_err(self.failed("read the delivery mode"))?;
+            check_lanes(mode.as_deref())?;
+            self.orphans.add(request.owner, &taken);
+        }
+        Ok(taken)
     }
 
-    /// Releases what waits for nobody in lanes that are being taken, for half a lease at most: where more keys wait than can be looked at in
-    /// that time, the lanes come first.
+    /// Releases what waits for nobody in lanes that were taken, slice by slice, for an eighth of a lease; returns the lanes in which more may
+    /// wait. A slice that takes half a lease is given up: the lanes come first.
     async fn release_orphans(
         &self,
         conn: &mut PgConnection,
         request: &LeaseRequest,
-        taken: &[Lease],
-    ) -> Result<()> {
+        lanes: Vec<Lease>,
+    ) -> Result<Vec<Lease>> {
+        let until = Instant::now() + request.ttl / 8;
         let half = i32::try_from(request.ttl.as_millis() / 2).unwrap_or(i32::MAX).max(1);
         let bound = format!("savepoint omni_box; set local statement_timeout = {half}");
-        conn.execute(sqlx::raw_sql(AssertSqlSafe(bound))).await.map_err(self.failed("bound a statement"))?;
-        match self.guarded(conn, &self.queries.lanes_release_orphans, request.owner, taken).await {
-            Err(error) if error.kind() == ErrorKind::Timeout => {
-                tracing::warn!(
-                    lanes = taken.len(),
-                    "events whose key's head is gone were not looked for, too many keys wait; the next owner of these lanes will"
-                );
-                conn.execute("rollback to savepoint omni_box")
-                    .await
-                    .map_err(self.failed("roll back a statement"))?;
-                Ok(())
+        while !lanes.is_empty() {
+            let bound = sqlx::raw_sql(AssertSqlSafe(bound.clone()));
+            conn.execute(bound).await.map_err(self.failed("bound a statement"))?;
+            match self.release_slice(conn, request.owner, &lanes).await {
+                Ok(released) if released < RELEASE_SLICE as u64 => return Ok(Vec::new()),
+                Ok(_) if Instant::now() < until => {
+                    conn.execute("release savepoint omni_box")
+                        .await
+                        .map_err(self.failed("release a savepoint"))?;
+                }
+                Ok(_) => break,
+                Err(error) if error.kind() == ErrorKind::Timeout => {
+                    tracing::warn!(
+                        lanes = lanes.len(),
+                        "events whose key's head is gone were not all looked for, too many keys wait; trying again with the next heartbeat"
+                    );
+                    conn.execute("rollback to savepoint omni_box")
+                        .await
+                        .map_err(self.failed("roll back a statement"))?;
+                    break;
+                }
+                Err(error) => return Err(error),
             }
-            other => other,
         }
+        Ok(lanes)
+    }
+
+    async fn release_slice(&self, conn: &mut PgConnection, owner: OwnerId, lanes: &[Lease]) -> Result<u64> {
+        let (lanes, epochs) = columns(lanes);
+        let done = sqlx::query(self.queries.lanes_release_orphans.sql())
+            .bind(owner.as_uuid())
+            .bind(lanes)
+            .bind(epochs)
+            .bind(RELEASE_SLICE as i64)
+            .execute(conn)
+            .await
+            .map_err(self.failed("release keys without a head"))?;
+        Ok(done.rows_affected())
     }
 
     /// Runs a statement whose parameters are the owner and its leases.
@@ -300,13 +335,14 @@ impl PgStore {
             .map_err(self.failed("check leases"))
     }
 
-    /// Heads first: a key is released only when no head of it is left, and has followers only while it has one.
+    /// Heads first: a key is released only when no head of it is left, and has followers only while it has one. Returns the keys of which
+    /// followers wait still.
     async fn settle_locked(
         &self,
         conn: &mut PgConnection,
         mine: &[i16],
         settlement: &LaneSettlement,
-    ) -> Result<()> {
+    ) -> Result<Vec<KeyRef>> {
         let LaneSettlement { completed, holds, followers, release } = settlement;
         if !completed.is_empty() {
             self.change(conn, &self.queries.lanes_complete_locked, completed, mine).await?;
@@ -314,19 +350,16 @@ impl PgStore {
         if !holds.is_empty() {
             self.hold(conn, mine, holds).await?;
         }
-        if !release.is_empty() {
-            self.release_keys(conn, mine, release).await?;
-        }
+        let mut unreleased = self.release_keys(conn, mine, release).await?;
         if !followers.is_empty() {
-            for query in [
-                &self.queries.lanes_follow,
-                &self.queries.lanes_follow_deferred,
-                &self.queries.lanes_follow_orphaned,
-            ] {
+            for query in [&self.queries.lanes_follow, &self.queries.lanes_follow_deferred] {
                 self.change(conn, query, followers, mine).await?;
             }
+            // the followers of a head that is gone go on ahead of these events
+            let orphaned = self.orphaned(conn, mine, followers).await?;
+            unreleased.extend(self.release_keys(conn, mine, &orphaned).await?);
         }
-        Ok(())
+        Ok(unreleased)
     }
 
     /// Runs a statement whose parameters are events and the lanes they may be of.
@@ -367,17 +400,58 @@ impl PgStore {
         Ok(())
     }
 
-    async fn release_keys(&self, conn: &mut PgConnection, mine: &[i16], keys: &[KeyRef]) -> Result<()> {
-        sqlx::query(self.queries.lanes_release_keys.sql())
-            .bind(keys.iter().map(|key| lane_number(key.lane)).collect::<Vec<_>>())
-            .bind(keys.iter().map(|key| key.topic.as_str()).collect::<Vec<_>>())
-            .bind(keys.iter().map(|key| key.partition_key.as_str()).collect::<Vec<_>>())
+    /// Releases a slice of what waits behind heads that are done; returns the keys of which more waits.
+    async fn release_keys(
+        &self,
+        conn: &mut PgConnection,
+        mine: &[i16],
+        keys: &[KeyRef],
+    ) -> Result<Vec<KeyRef>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (keys, most) = release_slices(keys);
+        let lanes: Vec<i16> = keys.iter().map(|key| lane_number(key.lane)).collect();
+        let topics: Vec<&str> = keys.iter().map(|key| key.topic.as_str()).collect();
+        let names: Vec<&str> = keys.iter().map(|key| key.partition_key.as_str()).collect();
+        let released = sqlx::query(self.queries.lanes_release_keys.sql())
+            .bind(&lanes)
+            .bind(&topics)
+            .bind(&names)
             .bind(mine)
-            .execute(conn)
+            .bind(most as i64)
+            .bind(RELEASE_SLICE as i64)
+            .execute(&mut *conn)
             .await
             .map_err(self.failed("release held keys"))?;
-        Ok(())
+        if released.rows_affected() < most as u64 {
+            return Ok(Vec::new());
+        }
+        let left: Vec<(i16, String, String)> = sqlx::query_as(self.queries.lanes_unreleased.sql())
+            .bind(&lanes)
+            .bind(&topics)
+            .bind(&names)
+            .bind(mine)
+            .fetch_all(conn)
+            .await
+            .map_err(self.failed("look for held keys"))?;
+        Ok(left.into_iter().map(key_ref).collect())
     }
+
+    /// Keys of these events that have followers but no head.
+    async fn orphaned(&self, conn: &mut PgConnection, mine: &[i16], ids: &[EventId]) -> Result<Vec<KeyRef>> {
+        let keys: Vec<(i16, String, String)> = sqlx::query_as(self.queries.lanes_orphaned.sql())
+            .bind(uuids(ids))
+            .bind(mine)
+            .fetch_all(conn)
+            .await
+            .map_err(self.failed("look for keys without a head"))?;
+        Ok(keys.into_iter().map(key_ref).collect())
+    }
+}
+
+fn key_ref((lane, topic, partition_key): (i16, String, String)) -> KeyRef {
+    KeyRef { lane: lane_id(lane), topic, partition_key }
 }
 
 pub(crate) fn uuids(ids: &[EventId]) -> Vec<Uuid> {

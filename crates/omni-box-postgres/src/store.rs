@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result, Store, Wake};
-use omni_box_sql::micros;
+use omni_box_sql::{Orphans, micros};
 use sqlx::postgres::types::PgInterval;
 use sqlx::{PgConnection, PgPool};
 
@@ -27,6 +27,7 @@ pub struct PgStore {
     pub(crate) queries: Arc<Queries>,
     pub(crate) wake: Wake,
     pub(crate) listener: Arc<Listener>,
+    pub(crate) orphans: Arc<Orphans>,
     hook: Option<Arc<dyn DynHook>>,
 }
 
@@ -36,7 +37,15 @@ impl PgStore {
         let queries = Arc::new(Queries::new(&config));
         let (wake, listener) = (Wake::new(), Arc::default());
         let connections = Connections::new(pool);
-        Self { connections, config: Arc::new(config), queries, wake, listener, hook: None }
+        Self {
+            connections,
+            config: Arc::new(config),
+            queries,
+            wake,
+            listener,
+            orphans: Arc::default(),
+            hook: None,
+        }
     }
 
     /// Runs `hook` at the beginning of every transaction the engine opens: it sets a role, a tenant, a search path. It is too late for an

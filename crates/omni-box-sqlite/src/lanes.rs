@@ -7,7 +7,9 @@ use omni_box_core::{
     Activity, EventId, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare, Lease,
     LeaseRequest, OrderedLanes, OwnerId, Result, Settled, Store,
 };
-use omni_box_sql::{Outcome, Query, check_lanes, fair_share, lane_event, lane_id, micros};
+use omni_box_sql::{
+    Outcome, Query, RELEASE_SLICE, check_lanes, fair_share, lane_event, lane_id, micros, release_slices,
+};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
@@ -20,8 +22,9 @@ impl OrderedLanes for SqliteStore {
     async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare> {
         self.check_ttl(request.ttl);
         let mut tx = self.begin().await?;
-        let share = self.take_share(&mut tx, request).await?;
+        let (share, unreleased) = self.take_share(&mut tx, request).await?;
         tx.commit().await?;
+        self.orphans.keep(request.owner, &unreleased);
         Ok(share)
     }
 
@@ -48,6 +51,7 @@ impl OrderedLanes for SqliteStore {
                 .map_err(failed("give all lanes back"))?;
         }
         tx.commit().await?;
+        self.orphans.keep(owner, &[]);
         self.wake();
         Ok(())
     }
@@ -78,10 +82,10 @@ impl OrderedLanes for SqliteStore {
         }
         let mut tx = self.begin().await?;
         let mine = self.held(&mut tx, owner, leases).await?;
-        self.settle_held(&mut tx, &mine, settlement).await?;
+        let unreleased = self.settle_held(&mut tx, &mine, settlement).await?;
         tx.commit().await?;
         let lost = leases.iter().map(|lease| lease.lane).filter(|lane| !mine.contains(lane)).collect();
-        Ok(Settled { lost })
+        Ok(Settled { lost, unreleased })
     }
 
     async fn announce(&self, owner: OwnerId, leases: &[Lease], activity: Activity) -> Result<()> {
@@ -114,7 +118,12 @@ impl OrderedLanes for SqliteStore {
 type Due = (i64, i64);
 
 impl SqliteStore {
-    async fn take_share(&self, conn: &mut SqliteConnection, request: &LeaseRequest) -> Result<LaneShare> {
+    /// Returns the lanes, too, in which followers without a head wait still.
+    async fn take_share(
+        &self,
+        conn: &mut SqliteConnection,
+        request: &LeaseRequest,
+    ) -> Result<(LaneShare, Vec<Lease>)> {
         let (owner, ttl) = (request.owner.to_string(), micros(request.ttl));
         sqlx::query(self.queries.lanes_alive.sql())
             .bind(&owner)
@@ -156,15 +165,35 @@ impl SqliteStore {
                 check_lanes(mode.as_ref().map(|(mode, _)| mode.as_str()))?;
             }
             let taken: Vec<Lease> = rows.into_iter().map(lease).collect();
-            sqlx::query(self.queries.lanes_release_orphans.sql())
-                .bind(array(taken.iter().map(|lease| lease.lane.number())))
-                .execute(conn)
-                .await
-                .map_err(failed("release keys without a head"))?;
+            self.orphans.add(request.owner, &taken);
             leases.extend(taken);
         }
         leases.sort_by_key(|lease| lease.lane);
-        Ok(LaneShare { leases, fair_share })
+        let unreleased = self.release_orphans(conn, self.orphans.of(request.owner, &leases)).await?;
+        Ok((LaneShare { leases, fair_share }, unreleased))
+    }
+
+    /// Releases a slice of what waits for nobody in lanes that were taken; returns the lanes in which more may wait.
+    async fn release_orphans(
+        &self,
+        conn: &mut SqliteConnection,
+        mut lanes: Vec<Lease>,
+    ) -> Result<Vec<Lease>> {
+        let mut room = RELEASE_SLICE as u64;
+        while let Some(lease) = lanes.last() {
+            let done = sqlx::query(self.queries.lanes_release_orphans.sql())
+                .bind(lease.lane.number())
+                .bind(room as i64)
+                .execute(&mut *conn)
+                .await
+                .map_err(failed("release keys without a head"))?;
+            room = room.saturating_sub(done.rows_affected());
+            if room == 0 {
+                break;
+            }
+            lanes.pop();
+        }
+        Ok(lanes)
     }
 
     /// Which of these lanes are the owner's; they stay so until the transaction ends, as it has the write lock.
@@ -205,13 +234,14 @@ impl SqliteStore {
             .map_err(failed("read events of lanes"))
     }
 
-    /// Heads first: a key is released only when no head of it is left, and has followers only while it has one.
+    /// Heads first: a key is released only when no head of it is left, and has followers only while it has one. Returns the keys of which
+    /// followers wait still.
     async fn settle_held(
         &self,
         conn: &mut SqliteConnection,
         mine: &HashSet<LaneId>,
         settlement: &LaneSettlement,
-    ) -> Result<()> {
+    ) -> Result<Vec<KeyRef>> {
         let LaneSettlement { completed, holds, followers, release } = settlement;
         let lanes = numbers(mine);
         if !completed.is_empty() {
@@ -220,19 +250,17 @@ impl SqliteStore {
         for hold in holds {
             self.hold(conn, hold, &lanes).await?;
         }
-        for key in release.iter().filter(|key| mine.contains(&key.lane)) {
-            self.release_key(conn, key).await?;
-        }
+        let mut unreleased =
+            self.release_keys(conn, release.iter().filter(|key| mine.contains(&key.lane))).await?;
         if !followers.is_empty() {
-            for query in [
-                &self.queries.lanes_follow,
-                &self.queries.lanes_follow_deferred,
-                &self.queries.lanes_follow_orphaned,
-            ] {
+            for query in [&self.queries.lanes_follow, &self.queries.lanes_follow_deferred] {
                 self.change(conn, query, followers, &lanes).await?;
             }
+            // the followers of a head that is gone go on ahead of these events
+            let orphaned = self.orphaned(conn, followers, &lanes).await?;
+            unreleased.extend(self.release_keys(conn, &orphaned).await?);
         }
-        Ok(())
+        Ok(unreleased)
     }
 
     /// Runs a statement whose parameters are events and the lanes they may be of.
@@ -268,15 +296,63 @@ impl SqliteStore {
         Ok(())
     }
 
-    async fn release_key(&self, conn: &mut SqliteConnection, key: &KeyRef) -> Result<()> {
-        sqlx::query(self.queries.lanes_release_key.sql())
+    /// Releases a slice of what waits behind heads that are done; returns the keys of which more waits.
+    async fn release_keys(
+        &self,
+        conn: &mut SqliteConnection,
+        keys: impl IntoIterator<Item = &KeyRef>,
+    ) -> Result<Vec<KeyRef>> {
+        let (keys, most) = release_slices(keys);
+        let mut room = RELEASE_SLICE as u64;
+        let mut unreleased = Vec::new();
+        for key in keys {
+            let most = room.min(most as u64);
+            let done = sqlx::query(self.queries.lanes_release_key.sql())
+                .bind(key.lane.number())
+                .bind(&key.topic)
+                .bind(&key.partition_key)
+                .bind(most as i64)
+                .execute(&mut *conn)
+                .await
+                .map_err(failed("release a held key"))?;
+            room -= done.rows_affected();
+            if done.rows_affected() == most && self.waits(conn, key).await? {
+                unreleased.push(key.clone());
+            }
+        }
+        Ok(unreleased)
+    }
+
+    /// Whether followers of a key wait.
+    async fn waits(&self, conn: &mut SqliteConnection, key: &KeyRef) -> Result<bool> {
+        sqlx::query_scalar(self.queries.lanes_waits.sql())
             .bind(key.lane.number())
             .bind(&key.topic)
             .bind(&key.partition_key)
-            .execute(conn)
+            .fetch_one(conn)
             .await
-            .map_err(failed("release a held key"))?;
-        Ok(())
+            .map_err(failed("look for held keys"))
+    }
+
+    /// Keys of these events that have followers but no head.
+    async fn orphaned(
+        &self,
+        conn: &mut SqliteConnection,
+        events: &[EventId],
+        lanes: &str,
+    ) -> Result<Vec<KeyRef>> {
+        let keys: Vec<(i64, String, String)> = sqlx::query_as(self.queries.lanes_orphaned.sql())
+            .bind(ids(events))
+            .bind(lanes)
+            .fetch_all(conn)
+            .await
+            .map_err(failed("look for keys without a head"))?;
+        let key_ref = |(lane, topic, partition_key): (i64, String, String)| KeyRef {
+            lane: lane_id(lane),
+            topic,
+            partition_key,
+        };
+        Ok(keys.into_iter().map(key_ref).collect())
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use omni_box_core::{ErrorKind, Result, Store, Wake};
+use omni_box_sql::Orphans;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool};
@@ -34,6 +35,7 @@ pub struct SqliteStore {
     pub(crate) queries: Arc<Queries>,
     pub(crate) wake: Wake,
     queue: Queue,
+    pub(crate) orphans: Arc<Orphans>,
     leases: Arc<LeaseCheck>,
     hook: Option<Arc<BeginHook>>,
 }
@@ -75,6 +77,7 @@ impl SqliteStore {
             queries,
             wake: Wake::new(),
             queue: Queue::default(),
+            orphans: Arc::default(),
             leases: Arc::default(),
             hook: None,
         }

@@ -3,7 +3,7 @@
 use chrono::{TimeDelta, Utc};
 use omni_box_core::{Attempt, Event, EventStatus, LaneSettlement, OutboxEvent, OutboxRepository, Retry};
 
-use super::{Relay, hold, ids, key_of, publishable};
+use super::{AMPLE, Relay, hold, ids, key_of, publishable};
 use crate::specimen::{new_outbox, outbox};
 use crate::table::{self, DAY, HOUR, MINUTE, TTL};
 use crate::{Specimen, StoreFixture};
@@ -133,6 +133,53 @@ where
         released.iter().all(|event| !event.is_behind_head && !event.is_held_head),
         "none of them is held any more"
     );
+}
+
+/// `LaneSettlement::release`: of very many followers a part is released with each call, lowest first, until none is left; what comes after
+/// those that wait still is behind them.
+pub async fn very_many_followers_are_released_in_order<F>(fixture: F)
+where
+    F: StoreFixture<Store: OutboxRepository>,
+{
+    const COUNT: usize = 10_500;
+    let relay = Relay::first(&fixture).await;
+    let events: Vec<OutboxEvent> = (0..=COUNT).map(|_| OutboxEvent::of("a")).collect();
+    relay.table.create(&events).await;
+    let fetched = relay.read(&relay.reads(1), &[], AMPLE).await;
+    relay.hold(&fetched[0], Attempt::Counted, Retry::OnRequest, vec![]).await;
+    for followers in table::ids(&events[1..]).chunks(1000) {
+        relay.settle(LaneSettlement { followers: followers.to_vec(), ..LaneSettlement::default() }).await;
+    }
+    let later = OutboxEvent::of("a");
+    relay.table.create_one(&later).await;
+    let mut settlement = LaneSettlement {
+        completed: ids(&fetched),
+        release: vec![key_of(&fetched[0])],
+        ..LaneSettlement::default()
+    };
+    let expected = [table::ids(&events[1..]), vec![later.id()]].concat();
+    let mut done = 0;
+    loop {
+        let (before, unreleased) = (done, relay.settle_and_release(&settlement).await);
+        loop {
+            let due = publishable(&relay.read(&relay.reads(5000), &[], u64::MAX).await);
+            if due.is_empty() {
+                break;
+            }
+            assert!(
+                due == expected[done..][..due.len()],
+                "what is released is what comes first, in its order"
+            );
+            done += due.len();
+            relay.complete(due).await;
+        }
+        assert!(done > before, "each call releases something");
+        if unreleased.is_empty() {
+            break;
+        }
+        settlement = LaneSettlement { release: unreleased, ..LaneSettlement::default() };
+    }
+    assert_eq!(done, expected.len(), "a key of which more waits is told, so that it is released again");
 }
 
 /// `LaneSettlement::release`: of a key whose head still waits, changes nothing.

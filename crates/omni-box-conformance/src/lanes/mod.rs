@@ -104,9 +104,15 @@ impl<S: OutboxRepository> Relay<S> {
 
     async fn settle_as(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Vec<LaneId> {
         let settled = retried("settle", async || self.lanes().settle(owner, leases, settlement).await).await;
-        let Settled { mut lost } = settled;
+        let Settled { mut lost, .. } = settled;
         lost.sort();
         lost
+    }
+
+    /// Returns the keys of which more followers wait.
+    async fn settle_and_release(&self, settlement: &LaneSettlement) -> Vec<KeyRef> {
+        let settle = async || self.lanes().settle(self.owner, &self.leases, settlement).await;
+        retried("settle", settle).await.unreleased
     }
 
     async fn complete(&self, ids: Vec<EventId>) {

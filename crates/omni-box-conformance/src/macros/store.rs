@@ -170,6 +170,7 @@ macro_rules! lanes_conformance {
             a_held_head_is_read_when_its_time_has_come
             what_waits_for_an_operator_is_never_due
             a_release_restores_the_order
+            very_many_followers_are_released_in_order
             a_release_waits_for_the_head
             a_head_that_fails_for_good_lets_its_key_go_on
             a_follower_without_a_head_stays_due

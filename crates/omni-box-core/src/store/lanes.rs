@@ -114,7 +114,7 @@ pub struct LaneSettlement {
     /// Wait behind the head of their key.
     pub followers: Vec<EventId>,
     /// Keys whose head is completed or failed: their followers become due again, in their old order. While a head of the key waits, nothing
-    /// is changed.
+    /// is changed. Of many followers a part is released, and [`Settled::unreleased`] names the key.
     pub release: Vec<KeyRef>,
 }
 
@@ -133,6 +133,8 @@ impl LaneSettlement {
 pub struct Settled {
     /// Leases that are not the owner's any more: nothing of these lanes was changed.
     pub lost: Vec<LaneId>,
+    /// Keys without a head of which followers wait still: the owner releases them again, in a later settlement.
+    pub unreleased: Vec<KeyRef>,
 }
 
 /// Whether a relay wants to be woken.
@@ -176,6 +178,7 @@ pub trait OrderedLanes: Send + Sync {
     /// - Returns at most each lane's limit, and at most about `max_bytes` of payload (but at least one event, if any is due).
     /// - Includes heads of held keys whose time has come, and events scheduled for later that are due now.
     /// - Never returns a follower of a held key as publishable: either it is left out or it has `is_behind_head`.
+    /// - What comes after followers of its key that are not released yet has `is_behind_head`, too; what comes before them has not.
     async fn fetch(
         &self,
         lanes: &[LaneRead],
@@ -190,7 +193,11 @@ pub trait OrderedLanes: Send + Sync {
     /// - Writing the same settlement twice is the same as writing it once.
     /// - Holds: the event waits as the head of its key. Followers wait behind it; one that was scheduled for later joins at the end of
     ///   the key. A follower whose key has no held head any more is left as it is.
-    /// - What is held is in the store: the next owner of the lane finds it.
+    /// - Releases: a settlement releases so many followers as fit a statement of a second or so, and at least one of each key that has any
+    ///   (or of as many keys as that allows), lowest `seq` first. The rest stays held, and its keys are [`unreleased`](Settled::unreleased): the
+    ///   owner names them in the `release` of a later settlement, until none is left.
+    /// - What is held is in the store: the next owner of the lane finds it. Followers without a head, which the owner before had not released
+    ///   yet, become due again by calls of [`lease`](Self::lease).
     /// - `attempts_made` changes as [`Attempt`](crate::Attempt) says, and stays within 0 and the maximum.
     async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled>;
 

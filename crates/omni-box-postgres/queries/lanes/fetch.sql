@@ -104,13 +104,14 @@ select
             select count(*) from {{outbox_events}} h
             where h.lane = e.lane and h.topic = e.topic and h.partition_key = e.partition_key
                 and h.status = 'pending' and h.held and h.head
-        ) > 0 or (
-            select true from {{outbox_events}} h
+        ) > 0 or coalesce((
+            -- of a key whose followers are being released, what comes before the rest of them goes on
+            select h.seq from {{outbox_events}} h
             where h.lane = e.lane and h.topic = e.topic and h.partition_key = e.partition_key
                 and h.status = 'pending' and h.held and not h.head
             order by h.seq
             limit 1
-        ) is not null
+        ) < case when e.deferred then 9223372036854775807 else e.seq end, false)
     ) as is_behind_head
 from chosen e
 order by e.lane, e.seq

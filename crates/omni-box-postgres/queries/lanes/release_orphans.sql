@@ -1,5 +1,6 @@
 -- Followers whose head is gone (deleted or changed by an operator) become due again. Steps from key to key of what waits; a
--- head without followers costs nothing.
+-- head without followers costs nothing. At most $4 of them: the steps end there, and keys that were released are gone from the next ones.
+-- The concatenation is that of inbox/settle_completed.sql.
 with recursive mine as materialized (
     select l.lane from {{outbox_lanes}} l
     join unnest($2::smallint[], $3::bigint[]) as w (lane, epoch) on l.lane = w.lane and l.epoch = w.epoch
@@ -22,17 +23,22 @@ keys as (
         order by e.topic, e.partition_key
         limit 1
     ) f
-),
-orphaned as materialized (
-    select k.lane, k.topic, k.partition_key from keys k
+)
+update {{outbox_events}} e
+set held = false, updated_at = {{clock}}
+where e.id = any(array(
+    select b.id from keys k
+    cross join lateral (
+        select f.id from {{outbox_events}} f
+        where f.lane = k.lane and f.topic = k.topic and f.partition_key = k.partition_key
+            and f.status = 'pending' and f.held and not f.head
+        order by f.seq
+        limit (select $4::bigint)
+    ) b
     where (
         select count(*) from {{outbox_events}} h
         where h.lane = k.lane and h.topic = k.topic and h.partition_key = k.partition_key
             and h.status = 'pending' and h.held and h.head
     ) = 0
-)
-update {{outbox_events}} e
-set held = false, updated_at = {{clock}}
-from orphaned o
-where e.lane = o.lane and e.topic = o.topic and e.partition_key = o.partition_key
-    and e.status = 'pending' and e.held and not e.head
+    limit (select $4::bigint)
+)) and e.status || '' = 'pending' and e.held and not e.head

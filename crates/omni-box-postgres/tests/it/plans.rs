@@ -37,12 +37,14 @@ static COMPLETE: Hot = hot!("lanes/complete.sql", "uuid, smallint[], bigint[], u
 static FETCH: Hot = hot!("lanes/fetch.sql", "smallint[], int[], uuid[], bigint");
 static FOLLOW: Hot = hot!("lanes/follow.sql", "uuid[], smallint[]");
 static FOLLOW_DEFERRED: Hot = hot!("lanes/follow_deferred.sql", "uuid[], smallint[]");
-static FOLLOW_ORPHANED: Hot = hot!("lanes/follow_orphaned.sql", "uuid[], smallint[]");
+static ORPHANED: Hot = hot!("lanes/orphaned.sql", "uuid[], smallint[]");
 static PENDING_OF: Hot = hot!("inbox/pending_of.sql", "text, text, int, bigint, bigint");
 static PURGE_INBOX: Hot = hot!("events/purge.sql", "interval, bigint", render_for::<InboxEvent>);
 static PURGE_OUTBOX: Hot = hot!("events/purge.sql", "interval, bigint", render_for::<OutboxEvent>);
-static RELEASE_KEYS: Hot = hot!("lanes/release_keys.sql", "smallint[], text[], text[], smallint[]");
-static RELEASE_ORPHANS: Hot = hot!("lanes/release_orphans.sql", "uuid, smallint[], bigint[]");
+static RELEASE_KEYS: Hot =
+    hot!("lanes/release_keys.sql", "smallint[], text[], text[], smallint[], bigint, bigint");
+static RELEASE_ORPHANS: Hot = hot!("lanes/release_orphans.sql", "uuid, smallint[], bigint[], bigint");
+static UNRELEASED: Hot = hot!("lanes/unreleased.sql", "smallint[], text[], text[], smallint[]");
 
 impl Hot {
     fn prepare(&self) -> String {
@@ -112,8 +114,13 @@ async fn assert_plans(db: &Database, state: &str) {
                 format!("{leases}, array_fill(gen_random_uuid(), array[1000])"),
                 "outbox_events_pkey",
             ),
-            (&RELEASE_ORPHANS, leases.clone(), "outbox_events"),
-            (&RELEASE_KEYS, format!("'{{3}}', '{{orders}}', '{{h1}}', {LANES}"), "outbox_events"),
+            (&RELEASE_ORPHANS, format!("{leases}, 10000"), "outbox_events"),
+            (
+                &RELEASE_KEYS,
+                format!("'{{3}}', '{{orders}}', '{{h1}}', {LANES}, 10000, 10000"),
+                "outbox_events",
+            ),
+            (&UNRELEASED, format!("'{{3}}', '{{orders}}', '{{h1}}', {LANES}"), "outbox_events"),
             (&PENDING_OF, "'g', 'orders', 1, 5, 100".to_owned(), "Index Scan using inbox_events_pending"),
         ] {
             let plan = hot.plan(&mut conn, &arguments, mode).await;
@@ -160,11 +167,12 @@ async fn one_key_with_all_the_followers_does_not_make_look_ups_scan_the_table() 
                     (&FETCH, fetch.clone()),
                     (&FOLLOW, format!("{ids}, {LANES}")),
                     (&FOLLOW_DEFERRED, format!("{ids}, {LANES}")),
-                    (&FOLLOW_ORPHANED, format!("{ids}, {LANES}")),
-                    (&RELEASE_KEYS, format!("'{{3}}', '{{orders}}', '{{k1}}', {LANES}")),
+                    (&ORPHANED, format!("{ids}, {LANES}")),
+                    (&RELEASE_KEYS, format!("'{{3}}', '{{orders}}', '{{k1}}', {LANES}, 10000, 10000")),
+                    (&UNRELEASED, format!("'{{3}}', '{{orders}}', '{{k1}}', {LANES}")),
                     (
                         &RELEASE_ORPHANS,
-                        format!("gen_random_uuid(), {LANES}, array_fill(1::bigint, array[16])"),
+                        format!("gen_random_uuid(), {LANES}, array_fill(1::bigint, array[16]), 10000"),
                     ),
                 ] {
                     let plan = hot.plan(&mut conn, &arguments, mode).await;

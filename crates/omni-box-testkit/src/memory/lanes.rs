@@ -24,12 +24,20 @@ pub(super) struct Lane {
     owner: Option<OwnerId>,
     epoch: i64,
     leased_until: Option<DateTime<Utc>>,
+    /// Since it was taken, not all followers without a head have been released.
+    may_have_orphans: bool,
 }
 
 impl Lane {
     /// All of them, free.
     pub(super) fn all() -> Vec<Self> {
-        let lane = |number| Self { id: LaneId::new(number), owner: None, epoch: 0, leased_until: None };
+        let lane = |number| Self {
+            id: LaneId::new(number),
+            owner: None,
+            epoch: 0,
+            leased_until: None,
+            may_have_orphans: false,
+        };
         (0..LANES).map(lane).collect()
     }
 
@@ -87,15 +95,20 @@ impl State {
             leases.push(lane.lease());
         }
         let room = fair_share.saturating_sub(leases.len());
-        let mut taken = HashSet::new();
         for lane in self.lanes.iter_mut().filter(|lane| lane.is_free(now)).take(room) {
             lane.owner = Some(owner);
             lane.epoch += 1;
             lane.leased_until = Some(until);
             leases.push(lane.lease());
-            taken.insert(lane.id);
+            lane.may_have_orphans = true;
         }
-        self.tables.outbox.release_orphans(now, |row| taken.contains(&row.lane));
+        let is_mine = |lane: &Lane| lane.owner == Some(owner) && lane.may_have_orphans;
+        let looked_at: HashSet<LaneId> =
+            self.lanes.iter().filter(|lane| is_mine(lane)).map(|lane| lane.id).collect();
+        let left = self.tables.outbox.release_orphans(now, |row| looked_at.contains(&row.lane));
+        for lane in self.lanes.iter_mut().filter(|lane| looked_at.contains(&lane.id)) {
+            lane.may_have_orphans = left.iter().any(|key| key.lane == lane.id);
+        }
         leases.sort_by_key(|lease| lease.lane);
         LaneShare { leases, fair_share }
     }
@@ -165,8 +178,17 @@ impl OrderedLanes for MemoryStore {
     ) -> Result<Vec<LaneEvent>> {
         let (tables, now) = (self.committed(), self.shared.now());
         let in_flight: HashSet<EventId> = in_flight.iter().copied().collect();
-        let held = tables.outbox.pending().filter(|row| row.held);
-        let held: HashSet<(&str, &str)> = held.filter_map(OutboxRow::key).collect();
+        // from which seq on a key is held: all of it while it has a head, else what comes after the first follower
+        let mut held: HashMap<(&str, &str), i64> = HashMap::new();
+        for row in tables.outbox.pending().filter(|row| row.held) {
+            let Some(key) = row.key() else { continue };
+            let from = if row.head { i64::MIN } else { row.seq };
+            held.entry(key).and_modify(|first| *first = from.min(*first)).or_insert(from);
+        }
+        let is_behind = |row: &OutboxRow| {
+            let first = row.key().and_then(|key| held.get(&key));
+            !row.head && first.is_some_and(|first| *first < row.seq || row.is_deferred())
+        };
         let mut due = tables.outbox.due_of(lanes, &in_flight, now);
         // the first of each lane, then the second of each, while the bytes last
         due.sort_by_key(|(place, row)| (*place, row.lane));
@@ -182,7 +204,7 @@ impl OrderedLanes for MemoryStore {
             lane: row.lane,
             seq: row.seq,
             is_held_head: row.head,
-            is_behind_head: !row.head && row.key().is_some_and(|key| held.contains(&key)),
+            is_behind_head: is_behind(row),
         };
         Ok(due.into_iter().map(read).collect())
     }
@@ -193,8 +215,8 @@ impl OrderedLanes for MemoryStore {
         }
         let (mut state, now) = (self.shared.state(), self.shared.now());
         let (mine, lost) = state.check(owner, leases);
-        state.settle(&mine, settlement, now);
-        Ok(Settled { lost })
+        let unreleased = state.settle(&mine, settlement, now);
+        Ok(Settled { lost, unreleased })
     }
 
     /// Every commit with events in it wakes everybody, so there is nothing to note.

@@ -1,13 +1,16 @@
 //! What the owner of lanes writes of their events.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
-use omni_box_core::{EventId, LaneHold, LaneId, LaneSettlement};
+use omni_box_core::{EventId, KeyRef, LaneHold, LaneId, LaneSettlement};
 
 use super::outbox::OutboxRow;
 use super::state::State;
 use super::table::{Row, Table};
+
+/// Followers that one call releases at most.
+const RELEASE_SLICE: usize = 10_000;
 
 /// Topic and key.
 type Key = (String, String);
@@ -15,8 +18,15 @@ type Key = (String, String);
 impl State {
     /// Writes outcomes of events of the lanes in `mine`. Heads first: a key is released only when no head of it is left, and has followers
     /// only while it has one.
-    pub(super) fn settle(&mut self, mine: &HashSet<LaneId>, settlement: &LaneSettlement, now: DateTime<Utc>) {
+    /// Returns the keys of which followers wait still.
+    pub(super) fn settle(
+        &mut self,
+        mine: &HashSet<LaneId>,
+        settlement: &LaneSettlement,
+        now: DateTime<Utc>,
+    ) -> Vec<KeyRef> {
         let LaneSettlement { completed, holds, followers, release } = settlement;
+        let mut unreleased = BTreeSet::new();
         let table = &mut self.tables.outbox;
         for id in completed {
             table.settle(*id, mine, |row| row.complete(now));
@@ -30,17 +40,18 @@ impl State {
                 .filter(|key| mine.contains(&key.lane))
                 .map(|key| (key.lane, key.topic.as_str(), key.partition_key.as_str()))
                 .collect();
-            table.release_orphans(now, |row| {
+            unreleased.extend(table.release_orphans(now, |row| {
                 row.key().is_some_and(|(topic, key)| keys.contains(&(row.lane, topic, key)))
-            });
+            }));
         }
         if !followers.is_empty() {
-            self.follow(followers, mine, now);
+            unreleased.extend(self.follow(followers, mine, now));
         }
+        unreleased.into_iter().collect()
     }
 
     /// Events wait behind the head of their key, if it still has one; else what waits there goes on ahead of them.
-    fn follow(&mut self, ids: &[EventId], mine: &HashSet<LaneId>, now: DateTime<Utc>) {
+    fn follow(&mut self, ids: &[EventId], mine: &HashSet<LaneId>, now: DateTime<Utc>) -> BTreeSet<KeyRef> {
         let wanted: HashSet<EventId> = ids.iter().copied().collect();
         let heads = self.tables.outbox.heads();
         let is_wanted = |row: &&OutboxRow| wanted.contains(&row.id()) && mine.contains(&row.lane);
@@ -60,7 +71,7 @@ impl State {
             row.life.updated_at = now;
             self.tables.outbox.put(row);
         }
-        self.tables.outbox.release_orphans(now, |row| owned_key(row).is_some_and(|key| keys.contains(&key)));
+        self.tables.outbox.release_orphans(now, |row| owned_key(row).is_some_and(|key| keys.contains(&key)))
     }
 }
 
@@ -89,19 +100,29 @@ impl Table<OutboxRow> {
         self.pending().filter(|row| row.held && row.head).filter_map(owned_key).collect()
     }
 
-    /// What waits behind a head that is gone becomes due again, in its old order.
-    pub(super) fn release_orphans(&mut self, now: DateTime<Utc>, concerns: impl Fn(&OutboxRow) -> bool) {
+    /// What waits behind a head that is gone becomes due again, in its old order; returns the keys of which more waits.
+    pub(super) fn release_orphans(
+        &mut self,
+        now: DateTime<Utc>,
+        concerns: impl Fn(&OutboxRow) -> bool,
+    ) -> BTreeSet<KeyRef> {
         let heads = self.heads();
         let is_orphan = |row: &&OutboxRow| {
             let has_head = || owned_key(row).is_some_and(|key| heads.contains(&key));
             row.held && !row.head && concerns(row) && !has_head()
         };
-        let orphans: Vec<OutboxRow> = self.pending().filter(is_orphan).cloned().collect();
+        let mut orphans: Vec<OutboxRow> = self.pending().filter(is_orphan).cloned().collect();
+        orphans.sort_by_key(|row| row.seq);
+        let rest = orphans.split_off(orphans.len().min(RELEASE_SLICE));
         for mut row in orphans {
             row.held = false;
             row.life.updated_at = now;
             self.put(row);
         }
+        let key_ref = |row: &OutboxRow| {
+            owned_key(row).map(|(topic, partition_key)| KeyRef { lane: row.lane, topic, partition_key })
+        };
+        rest.iter().filter_map(key_ref).collect()
     }
 }
 

@@ -461,6 +461,7 @@ impl Flight {
     /// How many outcomes wait to be written.
     pub(crate) fn outgoing(&self) -> usize {
         self.outgoing.completed.len()
+            + self.outgoing.release.len()
             + self.outgoing.followers.len()
             + self.outgoing.holds.len()
             + self.failed.len()
@@ -516,6 +517,14 @@ impl Flight {
         let ids: Vec<EventId> = self.ids_of(settlement).copied().collect();
         for id in ids {
             self.forget(id);
+        }
+    }
+
+    /// Releases keys again of which a settlement has released a part.
+    pub(crate) fn release_again(&mut self, keys: Vec<KeyRef>, now: Instant) {
+        if !keys.is_empty() {
+            self.outgoing.release.extend(keys);
+            self.outgoing_since.get_or_insert(now);
         }
     }
 

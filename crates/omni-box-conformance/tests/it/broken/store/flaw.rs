@@ -139,7 +139,10 @@ flaws! { Fixture:
         lanes::settle::attempts_are_counted_as_the_failure_says;
     AReleaseForgetsFollowers =>
         lanes::hold::a_release_restores_the_order,
+        lanes::hold::very_many_followers_are_released_in_order,
         lanes::hold::a_head_that_fails_for_good_lets_its_key_go_on;
+    /// Tells no key of which more waits.
+    ForgetsTheRestOfARelease => lanes::hold::very_many_followers_are_released_in_order;
     /// Followers that are released come after what came later.
     FollowersJoinAtTheEnd => lanes::hold::a_release_restores_the_order;
 

@@ -55,11 +55,16 @@ impl<S: OutboxRepository> Broken<S> {
         for (owner, lease) in leases {
             of_owner.entry(owner).or_default().push(lease);
         }
-        let mut lost = Vec::new();
+        let mut all = Settled::default();
         for (owner, leases) in of_owner {
-            lost.extend(self.inner_lanes().settle(owner, &leases, settlement).await?.lost);
+            let Settled { lost, unreleased } = self.inner_lanes().settle(owner, &leases, settlement).await?;
+            all.lost.extend(lost);
+            all.unreleased.extend(unreleased);
         }
-        Ok(Settled { lost })
+        if self.has(Flaw::ForgetsTheRestOfARelease) {
+            all.unreleased.clear();
+        }
+        Ok(all)
     }
 
     /// What is written instead of a settlement.

@@ -123,10 +123,11 @@ impl<S: OutboxRepository> Engine<S> {
     pub(super) fn take_written(&mut self, written: Written, now: Instant) {
         let Written { settlement, lanes, result } = written;
         match result {
-            Ok(Settled { lost }) => {
+            Ok(Settled { lost, unreleased }) => {
                 self.database_gate.open_for(call::SETTLE);
                 self.last_progress = Some(now);
                 self.flight.settled(&settlement, self.fetches);
+                self.flight.release_again(unreleased, now);
                 self.lose(lost);
                 if self.flight.sent() == 0 {
                     self.polling.freed(now);
