@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
-use omni_box_sql::{Dialect, Table, TableNames, check_name};
+use omni_box_sql::{Dialect, MigrationSql, Table, TableNames, check_name};
 
-use crate::migrate;
+use crate::migrations::MIGRATIONS;
 
 /// Longest name PostgreSQL keeps, in bytes.
 const NAME_BYTES: usize = 63;
@@ -69,10 +69,23 @@ impl PgConfig {
         format!("{}.{}", self.quote(&self.schema), self.quote(self.table(table)))
     }
 
-    /// The SQL that [`PgStore::migrate`](crate::PgStore::migrate) runs on an empty schema, for those who apply it by other means. It records
-    /// itself, so that `migrate` finds nothing left to do.
+    /// The SQL that [`PgStore::migrate`](crate::PgStore::migrate) runs on an empty schema, as one transaction; see
+    /// [`migrations`](Self::migrations) for its parts.
     pub fn migration_sql(&self) -> String {
-        migrate::sql(self)
+        let all: String = self.migrations().into_iter().map(|migration| migration.sql).collect();
+        format!("begin;\n{all}commit;\n")
+    }
+
+    /// Each migration as SQL without transaction control, for those who apply them by other means: sqlx's migrator, Flyway, an
+    /// administrator. Each records itself, so that [`PgStore::migrate`](crate::PgStore::migrate) finds nothing left to do.
+    ///
+    /// ```
+    /// for migration in omni_box_postgres::PgConfig::default().migrations() {
+    ///     println!("-- V{}__omni_box_{}.sql\n{}", migration.version, migration.name, migration.sql);
+    /// }
+    /// ```
+    pub fn migrations(&self) -> Vec<MigrationSql> {
+        MIGRATIONS.each(self, &format!("create schema if not exists {};\n", self.quote(self.schema())))
     }
 
     /// The channel of NOTIFY: of two installations in one database, neither wakes the other.

@@ -50,9 +50,8 @@ pub(crate) fn is_of_connection(error: &sqlx::Error) -> bool {
 pub(crate) fn is_kept_of_connection(error: &Error) -> bool {
     // what the code alone leaves open, the kind has decided
     error.kind() == ErrorKind::Unavailable
-        && kept_state(error).is_some_and(|state| {
-            matches!(state, READ_ONLY | "26000" | "42P05" | "08P01" | "0A000")
-        })
+        && kept_state(error)
+            .is_some_and(|state| matches!(state, READ_ONLY | "26000" | "42P05" | "08P01" | "0A000"))
 }
 
 /// Whether the server, or the session, took no writes.
@@ -89,9 +88,10 @@ fn kind_of_state(code: &str) -> ErrorKind {
 /// Data errors and errors raised by functions of the application quote values in the primary message.
 fn keep(error: &dyn DatabaseError) -> KeptError {
     let code = error.code().unwrap_or_default();
-    let is_quiet =
-        matches!(code.get(..2), Some("08" | "23" | "25" | "26" | "28" | "3F" | "40" | "53" | "55" | "57" | "58"))
-            || matches!(&*code, "42501" | "42P01" | "42703");
+    let is_quiet = matches!(
+        code.get(..2),
+        Some("08" | "23" | "25" | "26" | "28" | "3F" | "40" | "53" | "55" | "57" | "58")
+    ) || matches!(&*code, "42501" | "42P01" | "42703");
     let message = is_quiet.then(|| error.message().to_owned());
     KeptError { code: format!("SQLSTATE {code}"), message }
 }

@@ -24,12 +24,14 @@
 
 mod config;
 mod connection;
+mod context;
 mod error;
 mod hook;
 mod inbox;
 mod lanes;
 mod locking;
 mod migrate;
+mod migrations;
 mod notify;
 mod outbox;
 mod query;
@@ -38,9 +40,11 @@ mod row;
 mod savepoint;
 mod store;
 mod transaction;
+mod wakeup;
 
 pub use config::{Listen, PgConfig, PgConfigBuilder};
-pub use omni_box_sql::{SchemaDifference, Table};
+pub use context::InboxContextExt;
 pub use hook::{BeginHook, HookError};
+pub use omni_box_sql::{MigrationSql, SchemaDifference, Table};
 pub use store::PgStore;
 pub use transaction::PgTx;

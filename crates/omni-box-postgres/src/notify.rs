@@ -1,15 +1,12 @@
-//! Wake-ups: from this process at once, from others by LISTEN.
+//! A connection that LISTENs for the commits of other processes.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use omni_box_core::{Result, Waiter, Wake, Wakeup};
+use omni_box_core::Wake;
 use sqlx::PgPool;
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::task::AbortHandle;
-
-use crate::{Listen, PgStore};
 
 /// Longest pause between two attempts to LISTEN.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
@@ -21,55 +18,20 @@ pub(crate) struct Listener(OnceLock<ListenerTask>);
 #[derive(Debug)]
 struct ListenerTask(AbortHandle);
 
+impl Listener {
+    /// Starts to LISTEN, if it does not yet.
+    pub(crate) fn start(&self, options: PgConnectOptions, channel: String, wake: &Wake) {
+        self.0.get_or_init(|| {
+            // a pool of its own: a relay on a small pool must not lose a connection to this
+            let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+            ListenerTask(tokio::spawn(listen(pool, channel, wake.clone())).abort_handle())
+        });
+    }
+}
+
 impl Drop for ListenerTask {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-impl PgStore {
-    /// A source of wake-ups; the first one starts to LISTEN.
-    pub(crate) fn new_wakeup(&self) -> PgWakeup {
-        if self.config.listen == Listen::Dedicated {
-            self.listener.0.get_or_init(|| {
-                let options = self.pool().connect_options().as_ref().clone();
-                // a pool of its own: a relay on a small pool must not lose a connection to this
-                let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
-                let task = tokio::spawn(listen(pool, self.config.channel(), self.wake.clone()));
-                ListenerTask(task.abort_handle())
-            });
-        }
-        PgWakeup { calls: self.wake.waiter(), _listener: Arc::clone(&self.listener) }
-    }
-}
-
-impl PgStore {
-    /// Wakes the relays of every process: lanes are free.
-    pub(crate) async fn notify(&self) -> Result<()> {
-        let mut session = self.session().await?;
-        sqlx::query("select pg_notify($1, '')")
-            .bind(self.config.channel())
-            .execute(&mut *session)
-            .await
-            .map_err(self.failed("notify relays"))?;
-        session.finish().await?;
-        self.wake.wake();
-        Ok(())
-    }
-}
-
-/// Waits for a commit of any process.
-#[derive(Debug)]
-pub(crate) struct PgWakeup {
-    calls: Waiter,
-    /// Keeps the listener alive.
-    _listener: Arc<Listener>,
-}
-
-#[async_trait]
-impl Wakeup for PgWakeup {
-    async fn wait(&mut self) {
-        self.calls.wait().await;
     }
 }
 

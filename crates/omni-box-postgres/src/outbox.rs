@@ -17,7 +17,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use crate::PgStore;
 use crate::connection::mend;
 use crate::error::failed;
-use crate::migrate::MIGRATIONS;
+use crate::migrations::MIGRATIONS;
 use crate::query::Queries;
 use crate::row::Reader;
 use crate::store::interval;

@@ -47,6 +47,7 @@ mod control;
 mod dialect;
 mod error;
 mod event;
+mod extended;
 mod migration;
 mod orphans;
 mod parameter;
@@ -54,18 +55,21 @@ mod query;
 mod row;
 mod schema;
 mod table;
+mod template;
 
 pub use control::{by_mode, check_drained, check_lanes, delivery_mode};
-pub use dialect::{Dialect, render, render_for};
+pub use dialect::Dialect;
 pub use error::{KeptError, cause, kind, no_savepoint, no_transaction};
 pub use event::StoredEvent;
-pub use migration::{Migration, Migrations};
+pub use extended::{known_message, lane_event};
+pub use migration::{Migration, MigrationSql, Migrations};
 pub use orphans::{Orphans, RELEASE_SLICE, release_slices};
 pub use parameter::{Outcome, fair_share, micros, moment, stored};
 pub use query::Query;
-pub use row::{Columns, known_message, lane_event, lane_id};
+pub use row::{Columns, lane_id};
 pub use schema::{ExpectedTable, SchemaDifference};
 pub use table::{Table, TableNames, check_name};
+pub use template::{render, render_for};
 
 #[doc(hidden)]
 /// What the macros name.

@@ -45,6 +45,19 @@ impl Migration {
     }
 }
 
+/// A migration as text, for those who apply it by other means: sqlx's migrator, Flyway, an administrator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MigrationSql {
+    /// The version it leads to.
+    pub version: i64,
+    /// What it is for, in a word.
+    pub name: &'static str,
+    /// Its statements, without transaction control; they belong in one transaction. The last one writes it down in the ledger, so that
+    /// `migrate` finds it done.
+    pub sql: String,
+}
+
 /// All that a store knows of its schema's past. What was applied is told to its methods as the ledger's `version` and `checksum`, in the
 /// order of the versions.
 #[derive(Debug)]
@@ -61,10 +74,22 @@ impl Migrations {
         self.all[self.all.len() - 1].version
     }
 
+    /// Each migration as text, in order; the first makes the ledger, too, after `before`.
+    pub fn each(&self, dialect: &(impl Dialect + ?Sized), before: &str) -> Vec<MigrationSql> {
+        let mut first = before.to_owned() + &render(dialect, self.ledger);
+        self.all
+            .iter()
+            .map(|migration| MigrationSql {
+                version: migration.version,
+                name: migration.name,
+                sql: std::mem::take(&mut first) + &migration.sql(dialect),
+            })
+            .collect()
+    }
+
     /// The ledger and every migration as one text, which leads from nothing to the newest version.
     pub fn sql(&self, dialect: &(impl Dialect + ?Sized)) -> String {
-        let migrations = self.all.iter().map(|migration| migration.sql(dialect));
-        render(dialect, self.ledger) + &migrations.collect::<String>()
+        self.each(dialect, "").into_iter().map(|migration| migration.sql).collect()
     }
 
     /// The migration to apply next, if one is left.

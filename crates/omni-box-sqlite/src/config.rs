@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
-use omni_box_sql::{Dialect, Table, TableNames};
+use omni_box_sql::{Dialect, MigrationSql, Table, TableNames};
 
-use crate::migrate;
+use crate::migrations::MIGRATIONS;
 
 /// The machine's clock in microseconds since 1970. `julianday` counts milliseconds, and is the same for one statement.
 const MACHINE_CLOCK: &str = "(cast(round((julianday('now') - 2440587.5) * 86400000) as integer) * 1000)";
@@ -55,10 +55,17 @@ impl SqliteConfig {
         self.busy_timeout
     }
 
-    /// The SQL that [`SqliteStore::migrate`](crate::SqliteStore::migrate) runs on an empty file, for those who apply it by other means. It
-    /// records itself, so that `migrate` finds nothing left to do.
+    /// The SQL that [`SqliteStore::migrate`](crate::SqliteStore::migrate) runs on an empty file, as one transaction; see
+    /// [`migrations`](Self::migrations) for its parts.
     pub fn migration_sql(&self) -> String {
-        migrate::sql(self)
+        let all: String = self.migrations().into_iter().map(|migration| migration.sql).collect();
+        format!("begin immediate;\n{all}commit;\n")
+    }
+
+    /// Each migration as SQL without transaction control, for those who apply them by other means: sqlx's migrator, say. Each records
+    /// itself, so that [`SqliteStore::migrate`](crate::SqliteStore::migrate) finds nothing left to do.
+    pub fn migrations(&self) -> Vec<MigrationSql> {
+        MIGRATIONS.each(self, "")
     }
 }
 

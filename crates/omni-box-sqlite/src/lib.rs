@@ -45,11 +45,14 @@
 //! itself. `create`, `receive`, `settle` and `quarantine` look, and refuse; your own statements should stop at the first error.
 
 mod config;
+mod context;
 mod error;
+mod hook;
 mod inbox;
 mod lanes;
 mod locking;
 mod migrate;
+mod migrations;
 mod outbox;
 mod query;
 mod retention;
@@ -60,6 +63,8 @@ mod transaction;
 mod wakeup;
 
 pub use config::{SqliteConfig, SqliteConfigBuilder};
-pub use omni_box_sql::{SchemaDifference, Table};
-pub use store::{BeginHook, SqliteStore};
+pub use context::InboxContextExt;
+pub use hook::{BeginHook, HookError};
+pub use omni_box_sql::{MigrationSql, SchemaDifference, Table};
+pub use store::SqliteStore;
 pub use transaction::SqliteTx;

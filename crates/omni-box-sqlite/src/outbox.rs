@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::SqliteStore;
 use crate::error::failed;
-use crate::migrate::MIGRATIONS;
+use crate::migrations::MIGRATIONS;
 use crate::query::{Queries, array};
 use crate::row::Reader;
 use crate::transaction::require_transaction;

@@ -4,12 +4,11 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use omni_box_core::{ErrorKind, Result, Store, Wake};
+use omni_box_core::{Error, ErrorKind, Result, Store, Wake};
 use omni_box_sql::Orphans;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
@@ -18,14 +17,10 @@ use tokio::time::Instant;
 
 use crate::config::misconfigured;
 use crate::error::{failed, is_busy, kind};
+use crate::hook::{BeginHook, DynHook, HookError};
 use crate::query::Queries;
 use crate::transaction::Queue;
 use crate::{SqliteConfig, SqliteTx};
-
-/// What runs at the beginning of every transaction that the engine opens.
-pub type BeginHook = dyn for<'a> Fn(&'a mut SqliteConnection) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>
-    + Send
-    + Sync;
 
 /// Outbox and inbox in SQLite, on a file that it opens or a pool of yours. Cloning is cheap; clones queue together for the write lock.
 #[derive(Clone)]
@@ -37,7 +32,7 @@ pub struct SqliteStore {
     queue: Queue,
     pub(crate) orphans: Arc<Orphans>,
     leases: Arc<LeaseCheck>,
-    hook: Option<Arc<BeginHook>>,
+    hook: Option<Arc<dyn DynHook>>,
 }
 
 impl SqliteStore {
@@ -86,13 +81,7 @@ impl SqliteStore {
     /// Runs `hook` at the beginning of every transaction the engine opens. With a hook, reads that would go without a transaction get
     /// one; a hook that writes in it takes the write lock.
     #[must_use]
-    pub fn on_begin<F>(mut self, hook: F) -> Self
-    where
-        F: for<'a> Fn(&'a mut SqliteConnection) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>
-            + Send
-            + Sync
-            + 'static,
-    {
+    pub fn on_begin<H: BeginHook>(mut self, hook: H) -> Self {
         self.hook = Some(Arc::new(hook));
         self
     }
@@ -138,9 +127,21 @@ impl SqliteStore {
 
     async fn hooked(&self, mut tx: SqliteTx) -> Result<SqliteTx> {
         if let Some(hook) = &self.hook {
-            hook(&mut tx).await?;
+            hook.run(&mut tx).await.map_err(hook_failed)?;
         }
         Ok(tx)
+    }
+}
+
+/// What a hook's error means; one of omni-box is handed on.
+fn hook_failed(error: HookError) -> Error {
+    const DOING: &str = "prepare a transaction by the hook of on_begin";
+    match error.downcast::<Error>() {
+        Ok(error) => *error,
+        Err(error) => match error.downcast::<sqlx::Error>() {
+            Ok(native) => failed(DOING)(*native),
+            Err(error) => Error::new(ErrorKind::Internal, format!("cannot {DOING}")).with_source(error),
+        },
     }
 }
 

@@ -107,7 +107,8 @@ pub mod kafka {
 pub mod postgres {
     //! PostgreSQL by sqlx.
     pub use omni_box_postgres::{
-        BeginHook, HookError, Listen, PgConfig, PgConfigBuilder, PgStore, PgTx, SchemaDifference, Table,
+        BeginHook, HookError, InboxContextExt, Listen, MigrationSql, PgConfig, PgConfigBuilder, PgStore,
+        PgTx, SchemaDifference, Table,
     };
 }
 
@@ -115,7 +116,8 @@ pub mod postgres {
 pub mod sqlite {
     //! SQLite by sqlx.
     pub use omni_box_sqlite::{
-        BeginHook, SchemaDifference, SqliteConfig, SqliteConfigBuilder, SqliteStore, SqliteTx, Table,
+        BeginHook, HookError, InboxContextExt, MigrationSql, SchemaDifference, SqliteConfig,
+        SqliteConfigBuilder, SqliteStore, SqliteTx, Table,
     };
 }
 

@@ -5,32 +5,13 @@ mod verify;
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
-use omni_box_sql::{Dialect, Migration, Migrations, render};
+use omni_box_sql::{Dialect, render};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::time::Instant;
 
 use crate::error::failed;
+use crate::migrations::MIGRATIONS;
 use crate::{PgConfig, PgStore, PgTx, Table};
-
-pub(crate) static MIGRATIONS: Migrations = Migrations {
-    ledger: "create table {{omni_box_migrations}} (
-    version integer not null,
-    name text not null,
-    checksum text not null,
-    applied_at timestamptz not null default now(),
-    constraint {{omni_box_migrations_pkey}} primary key (version)
-);
-",
-    all: &[Migration { version: 1, name: "schema", template: include_str!("../../migrations/0001_schema.sql") }],
-};
-
-/// Everything as one text; see [`PgConfig::migration_sql`].
-pub(crate) fn sql(config: &PgConfig) -> String {
-    let mut sql = format!("begin;\ncreate schema if not exists {};\n", config.quote(config.schema()));
-    sql.push_str(&MIGRATIONS.sql(config));
-    sql.push_str("commit;\n");
-    sql
-}
 
 impl PgStore {
     /// Brings the schema to the version this program needs; does nothing if it has it. May be called by any number of processes at

@@ -6,8 +6,9 @@ use omni_box_core::Result;
 use omni_box_sql::{ExpectedTable, SchemaDifference};
 use sqlx::PgConnection;
 
-use super::{MIGRATIONS, applied};
+use super::applied;
 use crate::error::failed;
+use crate::migrations::MIGRATIONS;
 use crate::{PgStore, PgTx, Table};
 
 /// Tables that the Python library made have `jsonb` for `json`.

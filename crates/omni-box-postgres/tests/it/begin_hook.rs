@@ -85,9 +85,10 @@ async fn every_transaction_of_the_engine_begins_with_the_hook() {
 #[tokio::test]
 async fn a_hook_that_fails_ends_the_transaction_before_anything_is_written() {
     run(async |db: Arc<Database>| {
-        let store = PgStore::new(db.pool.clone(), PgConfig::default()).on_begin(
-            async |_: &mut PgConnection| Err(Error::new(ErrorKind::Unauthorized, "no such tenant")),
-        );
+        let store =
+            PgStore::new(db.pool.clone(), PgConfig::default()).on_begin(async |_: &mut PgConnection| {
+                Err(Error::new(ErrorKind::Unauthorized, "no such tenant"))
+            });
         let Err(error) = store.begin().await else { panic!("begun in spite of the hook") };
         assert_eq!(
             (error.kind(), error.to_string().contains("no such tenant")),
@@ -126,7 +127,11 @@ async fn row_level_security_hides_the_rows_of_other_tenants() {
             store.commit(tx).await.unwrap();
         }
         for (store, key) in [(&one, "a"), (&other, "b")] {
-            let seen = store.outbox().fetch_pending(BatchSize::new(10).unwrap(), &FetchFilters::new()).await.unwrap();
+            let seen = store
+                .outbox()
+                .fetch_pending(BatchSize::new(10).unwrap(), &FetchFilters::new())
+                .await
+                .unwrap();
             let keys: Vec<_> = seen.iter().map(OutboxEvent::partition_key).collect();
             assert_eq!(keys, [Some(key)]);
         }

@@ -200,8 +200,9 @@ async fn plans_that_are_older_than_the_schema_are_made_again() {
 
         // a connection of the application's own, which stays with it
         let mut conn = PgConnection::connect_with(&options(&db)).await.unwrap();
-        let repeated =
-            || build(NewOutboxEvent::new("t", "orders", &serde_json::json!({"a": 1})).idempotency_key("once"));
+        let repeated = || {
+            build(NewOutboxEvent::new("t", "orders", &serde_json::json!({"a": 1})).idempotency_key("once"))
+        };
         let mut create = async || {
             let mut tx = conn.begin().await.unwrap();
             let created = store.create(&mut tx, &repeated()).await.map(|created| created.is_new());

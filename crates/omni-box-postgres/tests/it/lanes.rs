@@ -199,7 +199,10 @@ async fn a_lane_that_an_operator_has_locked_stops_no_other() {
             relay.fetch().await.into_iter().partition(|event| event.lane == LaneId::new(3));
         assert!(!locked.is_empty() && !others.is_empty());
         let mut operator = db.pool.begin().await.unwrap();
-        sqlx::query("select from outbox_lanes where lane = 3 for update").execute(&mut *operator).await.unwrap();
+        sqlx::query("select from outbox_lanes where lane = 3 for update")
+            .execute(&mut *operator)
+            .await
+            .unwrap();
 
         let (first, second) = others.split_at(others.len() / 2);
         assert_eq!(relay.complete([ids(&locked), ids(first)].concat()).await, [LaneId::new(3)]);

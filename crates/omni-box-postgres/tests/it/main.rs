@@ -5,6 +5,7 @@
 mod begin_hook;
 mod conformance;
 mod connections;
+mod context;
 mod database;
 mod enqueue;
 mod inbox;

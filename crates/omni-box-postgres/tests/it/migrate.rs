@@ -67,6 +67,31 @@ async fn the_printed_sql_is_the_migration() {
 }
 
 #[tokio::test]
+async fn each_printed_migration_is_a_step_of_the_migration() {
+    run_with(PgConfig::builder().schema("elsewhere").build().unwrap(), async |db: Arc<Database>| {
+        const CATALOGUE: &str = "select string_agg(what, E'\n' order by what) from (
+            select table_name || '.' || column_name || ' ' || udt_name || ' ' || coalesce(column_default, '') as what
+            from information_schema.columns where table_schema = 'elsewhere'
+            union all select indexdef from pg_indexes where schemaname = 'elsewhere'
+            union all select version || ' ' || checksum from elsewhere.omni_box_migrations) c";
+        for migration in db.store.config().migrations() {
+            let is_control = |line: &str| ["begin;", "commit;"].contains(&line);
+            assert!(!migration.sql.lines().any(is_control), "no transaction control in {}", migration.version);
+            // as a migrator does it
+            let mut tx = db.pool.begin().await.unwrap();
+            sqlx::raw_sql(sqlx::AssertSqlSafe(migration.sql)).execute(&mut *tx).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        assert_eq!(db.store.verify().await.unwrap(), []);
+        let printed: String = db.scalar(CATALOGUE).await;
+        db.execute("drop schema elsewhere cascade").await;
+        db.store.migrate().await.unwrap();
+        assert_eq!(db.scalar::<String>(CATALOGUE).await, printed);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn verify_names_each_difference() {
     run(async |db: Arc<Database>| {
         db.execute(

@@ -5,31 +5,13 @@ mod verify;
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
-use omni_box_sql::{Migration, Migrations, render};
+use omni_box_sql::render;
 use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
 use tokio::time::Instant;
 
 use crate::error::failed;
+use crate::migrations::MIGRATIONS;
 use crate::{SqliteConfig, SqliteStore, SqliteTx, Table};
-
-pub(crate) static MIGRATIONS: Migrations = Migrations {
-    ledger: "create table if not exists {{omni_box_migrations}} (
-    version integer not null primary key,
-    name text not null,
-    checksum text not null,
-    applied_at integer not null default {{machine_clock}}
-) strict;
-",
-    all: &[Migration { version: 1, name: "schema", template: include_str!("../../migrations/0001_schema.sql") }],
-};
-
-/// Everything as one text; see [`SqliteConfig::migration_sql`].
-pub(crate) fn sql(config: &SqliteConfig) -> String {
-    let mut sql = "begin immediate;\n".to_owned();
-    sql.push_str(&MIGRATIONS.sql(config));
-    sql.push_str("commit;\n");
-    sql
-}
 
 impl SqliteStore {
     /// Brings the schema to the version this program needs; does nothing if it has it. May be called by any number of processes at

@@ -94,6 +94,31 @@ async fn the_printed_sql_is_the_migration() {
 }
 
 #[tokio::test]
+async fn each_printed_migration_is_a_step_of_the_migration() {
+    let directory = TempDir::new().unwrap();
+    let mut schemas = Vec::new();
+    for name in ["printed.db", "migrated.db"] {
+        let store = SqliteStore::open(directory.path().join(name), SqliteConfig::default()).await.unwrap();
+        if name == "printed.db" {
+            for migration in store.config().migrations() {
+                let mut tx = store.pool().begin().await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(migration.sql)).execute(&mut *tx).await.unwrap();
+                tx.commit().await.unwrap();
+            }
+            assert_eq!(store.verify().await.unwrap(), []);
+        }
+        store.migrate().await.unwrap();
+        let schema: Vec<(String, Option<String>)> =
+            sqlx::query_as("select name, sql from sqlite_schema order by name")
+                .fetch_all(store.pool())
+                .await
+                .unwrap();
+        schemas.push(schema);
+    }
+    assert_eq!(schemas[0], schemas[1]);
+}
+
+#[tokio::test]
 async fn verify_names_each_difference() {
     let db = Database::create().await;
     db.execute(

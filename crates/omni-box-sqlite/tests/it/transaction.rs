@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use omni_box_core::{ErrorKind, EventRepository, Savepoints, Store};
 use omni_box_sqlite::{SqliteConfig, SqliteStore};
-use sqlx::{AssertSqlSafe, Connection, Executor};
+use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 use tokio::time::timeout;
 
 use crate::database::{Database, event};
@@ -179,14 +179,11 @@ async fn what_a_callers_pool_left_out_is_set() {
 async fn the_hook_runs_in_every_transaction() {
     let db = Database::create().await;
     db.execute("create table begun (i integer primary key)").await;
-    let store = db.store.clone().on_begin(|conn| {
-        Box::pin(async move {
-            conn.execute("insert into begun default values").await.map_err(|error| {
-                omni_box_core::Error::new(ErrorKind::Unavailable, "cannot note a begin").with_source(error)
-            })?;
-            Ok(())
-        })
-    });
+    async fn note(conn: &mut SqliteConnection) -> sqlx::Result<()> {
+        conn.execute("insert into begun default values").await?;
+        Ok(())
+    }
+    let store = db.store.clone().on_begin(note);
     let mut tx = store.begin_handling(Duration::from_secs(1)).await.unwrap();
     let savepoints: &dyn Savepoints<_> = &store;
     savepoints.start(&mut tx).await.unwrap();

@@ -29,9 +29,6 @@ pub(super) const KNOWN: &[Known] = &[
         modules: &["services::docker", "services::local", "services::ready", "services::record"],
     },
     Known { package: "omni-box-pipeline", modules: &["inbox::builder", "inbox::runner"] },
-    Known { package: "omni-box-postgres", modules: &["config", "migrate", "notify", "store"] },
-    Known { package: "omni-box-sql", modules: &["dialect", "event", "row"] },
-    Known { package: "omni-box-sqlite", modules: &["config", "migrate", "store"] },
     Known { package: "omni-box-testkit", modules: &["broker::group", "broker::queue", "broker::state"] },
     Known { package: "omni-box-testkit", modules: &["fault::plan", "fault::trigger"] },
     Known {
