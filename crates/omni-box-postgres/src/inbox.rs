@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use chrono::{DateTime, Datelike, Utc};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, ErrorKind,
     Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement,
@@ -95,7 +96,7 @@ impl InboxRepository for PgStore {
             .bind(column(messages, |m| m.message.key.as_deref()))
             .bind(column(messages, |m| m.message.raw_headers()))
             .bind(column(messages, |m| m.message.value.as_deref()))
-            .bind(column(messages, |m| m.message.timestamp))
+            .bind(column(messages, |m| m.message.timestamp.filter(is_storable)))
             .bind(column(messages, |m| m.error.replace('\0', "\u{fffd}")))
             .bind(column(messages, |m| m.message.fingerprint().to_vec()))
             .execute(conn)
@@ -294,7 +295,7 @@ impl PgStore {
             .bind(column(events, |e| e.position().map(|position| position.topic.as_str())))
             .bind(column(events, |e| e.position().map(|position| position.partition)))
             .bind(column(events, |e| e.position().map(|position| position.offset)))
-            .bind(column(events, InboxEvent::produced_at))
+            .bind(column(events, |e| e.produced_at().filter(is_storable)))
             .bind(column(events, InboxEvent::digest))
             .bind(column(events, InboxEvent::raw_key))
             .bind(column(events, |e| e.lifecycle().scheduled_at()))
@@ -341,6 +342,13 @@ impl PgStore {
             .collect::<Result<_, sqlx::Error>>()
             .map_err(self.failed("read messages"))
     }
+}
+
+/// Whether the server has such a point in time; it begins with the Julian calendar, in 4714 BC. What a producer's clock said is left out
+/// otherwise, since a message must be kept whatever it says.
+fn is_storable(at: &DateTime<Utc>) -> bool {
+    const FIRST_YEAR: i32 = -4712;
+    at.year() >= FIRST_YEAR
 }
 
 fn key_of(event: &InboxEvent) -> (String, ConsumerGroup) {

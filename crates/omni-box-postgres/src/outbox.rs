@@ -1,6 +1,6 @@
 //! The outbox table: create, look up, and the marks of the mode `rows`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use omni_box_core::{
@@ -141,7 +141,9 @@ impl PgStore {
         let indexes = by_mode(mode, control_no_rows_indexes, control_rows_indexes)?;
         let mut tx = omni_box_core::Store::begin(self).await?;
         // indexes take their time; locks of others must not
-        tx.execute("set local lock_timeout = 10000").await.map_err(self.failed("limit the wait for a lock"))?;
+        tx.execute("set local lock_timeout = 10000")
+            .await
+            .map_err(self.failed("limit the wait for a lock"))?;
         let (leased, claimed): (i64, i64) = sqlx::query_as(self.queries.control_undrained.sql())
             .fetch_one(&mut *tx)
             .await
@@ -170,10 +172,16 @@ impl PgStore {
             return Ok(Vec::new());
         }
         let new = self.insert(conn, events).await?;
-        let existing = self.existing(conn, events, &new).await?;
+        let mut met = HashSet::new();
+        // an event that is named twice is stored by its first place
+        let stored_times: Vec<Option<&StoredTimes>> =
+            events.iter().map(|event| new.get(&event.id()).filter(|_| met.insert(event.id()))).collect();
+        let repeated = events.iter().zip(&stored_times).filter(|(_, times)| times.is_none());
+        let existing = self.existing(conn, repeated.map(|(event, _)| event)).await?;
         events
             .iter()
-            .map(|event| match new.get(&event.id()) {
+            .zip(stored_times)
+            .map(|(event, times)| match times {
                 Some(times) => Ok(Created::New(stored(event, times.scheduled_at, times.created_at))),
                 None => existing_of(event, &existing),
             })
@@ -224,14 +232,9 @@ impl PgStore {
     async fn existing(
         &self,
         conn: &mut PgConnection,
-        events: &[OutboxEvent],
-        new: &HashMap<EventId, StoredTimes>,
+        events: impl Iterator<Item = &OutboxEvent>,
     ) -> Result<HashMap<String, OutboxEvent>> {
-        let keys: Vec<&str> = events
-            .iter()
-            .filter(|event| !new.contains_key(&event.id()))
-            .filter_map(|event| event.content().idempotency_key.as_deref())
-            .collect();
+        let keys: Vec<&str> = events.filter_map(|event| event.content().idempotency_key.as_deref()).collect();
         if keys.is_empty() {
             return Ok(HashMap::new());
         }

@@ -133,3 +133,19 @@ async fn errors_repeat_no_payload() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_event_that_is_named_twice_in_one_call_is_new_once() {
+    run(async |db: Arc<Database>| {
+        let once = build(NewOutboxEvent::from_json("t", "orders", r#"{"a":1}"#).idempotency_key("same"));
+        let mut tx = db.pool.begin().await.unwrap();
+        let created = db.store.create_many(&mut tx, &[once.clone(), event("a"), once.clone()]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(
+            created.iter().map(omni_box_core::Created::is_new).collect::<Vec<_>>(),
+            [true, true, false]
+        );
+        assert_eq!(count(&db).await, 2);
+    })
+    .await;
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use omni_box_core::{
     ConsumerGroup, ErrorKind, Event, EventContent, InboundMessage, InboxEvent, InboxRepository,
     NewInboxEvent, OmniBoxDomainService, Payload, QuarantinedMessage, Received, Savepoints, SourcePosition,
@@ -179,6 +180,36 @@ async fn quarantine_keeps_raw_bytes_once() {
             db.scalar::<String>("select headers::text from inbox_quarantine").await,
             "[[\"a\u{fffd}\", \"/g==\"], [\"a\u{fffd}\", null]]"
         );
+    })
+    .await;
+}
+
+/// A message is kept whatever its producer's clock says.
+#[tokio::test]
+async fn times_before_the_servers_first_keep_no_message_out() {
+    run(async |db: Arc<Database>| {
+        for (offset, timestamp) in [(1, DateTime::<Utc>::MIN_UTC), (2, DateTime::<Utc>::MAX_UTC)] {
+            let message = InboundMessage {
+                topic: "orders".into(),
+                partition: 3,
+                offset,
+                key: None,
+                value: Some(Bytes::from_static(b"{")),
+                headers: Vec::new(),
+                timestamp: Some(timestamp),
+            };
+            let kept = QuarantinedMessage { consumer_group: group(), message, error: "no JSON".into() };
+            let content = EventContent::new("order.placed", Payload::from_text("{}").unwrap());
+            let event =
+                NewInboxEvent::new(format!("m{offset}"), group(), "orders", content).produced_at(timestamp);
+            let event = OmniBoxDomainService::default().create_inbox_event(event).unwrap();
+            let mut tx = db.store.begin().await.unwrap();
+            db.store.quarantine(&mut tx, &[kept]).await.unwrap();
+            db.store.receive(&mut tx, &[event]).await.unwrap();
+            db.store.commit(tx).await.unwrap();
+        }
+        assert_eq!(db.scalar::<i64>("select count(*) from inbox_quarantine").await, 2);
+        assert_eq!(db.scalar::<i64>("select count(*) from inbox_events where produced_at is null").await, 1);
     })
     .await;
 }
