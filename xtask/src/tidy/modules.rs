@@ -29,7 +29,8 @@ mod tests {
         for folder in ["beside", "inside", "data"] {
             std::fs::create_dir(root.join(folder))?;
         }
-        let empty = ["beside.rs", "beside/part.rs", "inside/mod.rs", "inside/part.rs", "data.rs", "data/table.sql"];
+        let empty =
+            ["beside.rs", "beside/part.rs", "inside/mod.rs", "inside/part.rs", "data.rs", "data/table.sql"];
         for file in empty {
             std::fs::write(root.join(file), "")?;
         }

@@ -1,7 +1,7 @@
 //! Describes a runner and checks that its settings agree.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
@@ -15,7 +15,7 @@ use super::runner::InboxConsumerRunner;
 use super::shared::Shared;
 use crate::gate::Gate;
 use crate::settings::outage_retry;
-use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, OnFailed};
+use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, Database, OnFailed};
 
 const LONGEST_OUTAGE_RETRY: Duration = Duration::from_secs(5);
 
@@ -187,7 +187,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         }
         let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY);
         let context = Context {
-            store: self.store,
+            database: Database::new(self.store, config.process_timeout, Gate::new("database", outage_retry)),
             handler: self.handler,
             group: checked.group,
             worker: checked.worker,
@@ -199,7 +199,6 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             retry: config.retry,
             outage_retry,
             metrics: self.metrics,
-            database: Arc::new(Mutex::new(Gate::new("database", outage_retry))),
         };
         let shared = Shared {
             context,

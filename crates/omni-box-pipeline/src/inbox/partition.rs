@@ -158,7 +158,7 @@ impl<S: InboxRepository> Partition<S> {
 
     /// Stops working in the database for a while.
     pub(super) fn pause(&mut self, error: &Error) {
-        self.paused_until = Some(Instant::now() + self.shared.context.close_database(error));
+        self.paused_until = Some(Instant::now() + self.shared.context.database.close(error));
     }
 
     /// Waits until there may be something to do.
@@ -232,10 +232,10 @@ impl<S: InboxRepository> Partition<S> {
 
     async fn attach(&mut self) {
         let context = &self.shared.context;
-        match context.store.attach(&context.group, &self.partition, &self.owner).await {
+        match context.database.attach(&context.group, &self.partition, &self.owner).await {
             Ok(end) => {
                 self.is_attached = true;
-                context.open_database();
+                context.database.open();
                 if end == PartitionEnd::Unclean && context.handler.is_some() {
                     self.careful = context.group_size;
                     tracing::info!(
@@ -252,7 +252,7 @@ impl<S: InboxRepository> Partition<S> {
         let page = self.window.room().min(BACKLOG_PAGE);
         let limit = u32::try_from(page).unwrap_or(u32::MAX);
         let context = &self.shared.context;
-        let rows = match context.store.pending_of(&context.group, &self.partition, after, limit).await {
+        let rows = match context.database.pending_of(&context.group, &self.partition, after, limit).await {
             Ok(rows) => rows,
             Err(error) => return self.pause(&error),
         };
@@ -445,7 +445,7 @@ impl<S: InboxRepository> Partition<S> {
         self.acker.finish().await;
         if self.is_attached {
             let context = &self.shared.context;
-            if let Err(error) = context.store.detach(&context.group, &self.partition, &self.owner).await {
+            if let Err(error) = context.database.detach(&context.group, &self.partition, &self.owner).await {
                 tracing::warn!(
                     partition = %self.partition, worker_id = %context.worker, kind = ?error.kind(),
                     "could not note the end of a partition; its next worker will go one message at a time",

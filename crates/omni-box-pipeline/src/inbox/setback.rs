@@ -6,7 +6,9 @@ use omni_box_core::{Error, InboxRepository};
 use tokio::time::Instant;
 
 use super::partition::Partition;
-use crate::transact::{Blame, Body, Cause, Doing, Evidence, Item, Left, Patience, Recorded, blame};
+use crate::transact::{
+    Blame, Cause, Doing, Evidence, Item, LOOK_AGAIN, Left, Patience, Proof, Recorded, blame,
+};
 
 impl<S: InboxRepository> Partition<S> {
     /// Does what [`blame`] decides. If a failure is to be recorded, returns it with the group for its transaction, the message at the end.
@@ -41,11 +43,17 @@ impl<S: InboxRepository> Partition<S> {
                 item.tries.contention = failures;
                 put_off(item, delay);
             }
-            Blame::Unstored { failures, error } => self.put_off_unstored(group, failures, &error)?,
-            Blame::Raw { reason } => {
-                let item = self.first_of(group)?;
-                item.tries.persist += 1;
-                item.body = Body::Refused(reason);
+            Blame::Unstored { failures, error, proof } => {
+                if self.is_own(*group.first()?, proof, &error).await {
+                    self.put_off_unstored(group, failures, &error)?;
+                }
+            }
+            Blame::Raw { reason, error, proof } => {
+                if self.is_own(*group.first()?, proof, &error).await {
+                    let item = self.first_of(group)?;
+                    item.tries.persist += 1;
+                    item.refuse(reason);
+                }
             }
         }
         None
@@ -84,19 +92,46 @@ impl<S: InboxRepository> Partition<S> {
         self.pause(error);
     }
 
+    /// Whether the database refuses this message while it takes others. If not, nothing is counted, and it is tried again as in an outage.
+    async fn is_own(&mut self, at: usize, proof: Proof, error: &Error) -> bool {
+        let context = &self.shared.context;
+        match proof {
+            Proof::Needless => true,
+            Proof::AnotherIsStored => {
+                let is_own = context.database.stores_another(&context.group).await;
+                if !is_own {
+                    self.pause(error);
+                }
+                is_own
+            }
+            Proof::AnotherWasKept => {
+                let kept = context.database.kept();
+                let delay = context.outage_retry.delay(u32::MAX);
+                let item = self.window.get_mut(at);
+                let is_own = item.tries.kept_by_then.replace(kept).is_some_and(|by_then| kept > by_then);
+                if !is_own {
+                    // others have their turn meanwhile
+                    put_off(item, delay);
+                }
+                is_own
+            }
+        }
+    }
+
     /// Whether the database works for others than the message at hand.
     async fn database_answers(&self) -> bool {
-        let store = &self.shared.context.store;
-        match store.begin_brief().await {
-            Ok(tx) => store.rollback(tx).await.is_ok(),
+        let database = &self.shared.context.database;
+        match database.begin_brief().await {
+            Ok(tx) => database.rollback(tx).await.is_ok(),
             Err(_) => false,
         }
     }
 
     fn put_off_unstored(&mut self, group: &[usize], failures: u32, error: &Error) -> Option<()> {
-        let delay = self.shared.context.retry.delay(failures);
+        let delay = self.shared.context.retry.delay(failures).min(LOOK_AGAIN);
         let item = self.first_of(group)?;
         item.tries.persist = failures;
+        item.accept();
         put_off(item, delay);
         tracing::warn!(
             message_id = item.message_id(), partition = %self.partition,

@@ -55,7 +55,7 @@ pub(crate) enum Blame {
     Stop,
     /// No message is charged; the group is formed anew.
     NoMessage,
-    /// No transaction can be opened: the worker pauses.
+    /// No transaction can be opened, or the database does not answer: the worker pauses.
     Unreachable(Error),
     /// The database or the deployment fails: the worker pauses, and each message of the group counts it.
     Outage {
@@ -70,16 +70,28 @@ pub(crate) enum Blame {
     /// Others: the only message waits, having met contention so often now.
     Contention { failures: u32 },
     /// The only message, refused by its table so often now: it waits.
-    Unstored { failures: u32, error: Error },
+    Unstored { failures: u32, error: Error, proof: Proof },
     /// The only message, which its table does not take: it is kept as raw bytes.
-    Raw { reason: String },
+    Raw { reason: String, error: Error, proof: Proof },
+}
+
+/// What shows that the database refuses a message and not every message. Without it a failure counts for nothing: the database has more
+/// ways to fail than are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// None is needed: nothing but time is lost.
+    Needless,
+    /// Another message can be stored and settled.
+    AnotherIsStored,
+    /// Another message was kept since this one was refused: what fails at the commit is not seen before.
+    AnotherWasKept,
 }
 
 /// Decides whom the failure of a group's transaction is charged to. All others are tried again.
 pub(crate) fn blame(cause: Cause, group: &[&Item], doing: Doing, patience: Patience) -> Blame {
     match cause {
         Cause::Stopped => Blame::Stop,
-        Cause::Unreachable(error) => Blame::Unreachable(error),
+        Cause::Unreachable(error) | Cause::Unanswered(error) => Blame::Unreachable(error),
         Cause::Culprit { position, .. } if position >= group.len() => Blame::NoMessage,
         Cause::Culprit { position, charge, left } => {
             Blame::Message { position, charge, evidence: Evidence::Itself(left) }
@@ -89,10 +101,11 @@ pub(crate) fn blame(cause: Cause, group: &[&Item], doing: Doing, patience: Patie
         }
         Cause::Refused { error, .. } if is_environment(&error) => outage(error, group, doing, patience),
         Cause::Refused { error, stage } => match group {
-            [item] if stage == Stage::Effect && can_be_charged(item, doing) => {
+            // recorded in a transaction of its own, which is proof enough
+            [item] if stage != Stage::Store && can_be_charged(item, doing) => {
                 alone(&error, Evidence::Itself(Left::default()))
             }
-            [item] => unstored(error, item, patience),
+            [item] => unstored(error, stage, item, patience),
             _ => Blame::Split,
         },
     }
@@ -119,13 +132,18 @@ fn outage(error: Error, group: &[&Item], doing: Doing, patience: Patience) -> Bl
 }
 
 /// A message that cannot be stored as an event is kept as raw bytes: at once if it never can, after some tries otherwise.
-fn unstored(error: Error, item: &Item, patience: Patience) -> Blame {
+fn unstored(error: Error, stage: Stage, item: &Item, patience: Patience) -> Blame {
     let failures = item.tries.persist + 1;
+    let proof = match stage {
+        _ if item.event().is_none() => Proof::Needless,
+        Stage::Store | Stage::Effect => Proof::AnotherIsStored,
+        Stage::Commit => Proof::AnotherWasKept,
+    };
     let is_final = error.class() == FailureClass::Permanent || failures >= patience.store;
     if is_final && item.message.is_some() && item.event().is_some() {
-        return Blame::Raw { reason: format!("could not be stored: {}", error.chain()) };
+        return Blame::Raw { reason: format!("could not be stored: {}", error.chain()), error, proof };
     }
-    Blame::Unstored { failures, error }
+    Blame::Unstored { failures, error, proof }
 }
 
 /// What fails while a failure is recorded is not charged again.

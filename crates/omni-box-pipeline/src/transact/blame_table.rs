@@ -12,8 +12,8 @@ use omni_box_core::{
 };
 
 use super::blame::Doing::{self, Recording, Working};
-use super::blame::{self, Evidence, Patience};
-use super::cause::Stage::{Effect, Store};
+use super::blame::{self, Evidence, Patience, Proof};
+use super::cause::Stage::{Commit, Effect, Store};
 use super::cause::{Cause, Stage};
 use super::judgement;
 use super::message::{Body, Item, Tries};
@@ -92,6 +92,9 @@ fn each_failure_is_charged_as_the_table_says() {
         check(|| Cause::Stopped, Three(Fresh), doing, Stop);
         check(unreachable, One(Outages(9)), doing, Pause);
         check(unreachable, Three(Outages(9)), doing, Pause);
+        let unanswered = || Cause::Unanswered(Error::new(Unavailable, "no answer"));
+        check(unanswered, One(Outages(9)), doing, Pause);
+        check(unanswered, Three(Outages(9)), doing, Pause);
         // a message that ended its transaction is named
         check(|| culprit(0), One(Fresh), doing, Charge(0));
         check(|| culprit(2), Three(Fresh), doing, Charge(2));
@@ -150,6 +153,41 @@ fn each_failure_is_charged_as_the_table_says() {
         check(|| refused(kind, Effect), Refused(Fresh), Working, Unstored(1));
     }
     check(|| refused(Invalid, Effect), One(Fresh), Recording, Raw);
+    // the same at the commit
+    for kind in [Conflict, Internal, Timeout, Invalid] {
+        check(|| refused(kind, Commit), One(Fresh), Working, Charge(0));
+        check(|| refused(kind, Commit), Three(Fresh), Working, Split);
+        check(|| refused(kind, Commit), Refused(Fresh), Working, Unstored(1));
+    }
+    check(|| refused(Internal, Commit), One(Fresh), Recording, Unstored(1));
+    check(|| refused(Internal, Commit), One(Stores(5)), Recording, Raw);
+}
+
+#[test]
+fn a_message_that_is_refused_is_not_given_up_without_proof() {
+    use Proof::{AnotherIsStored, AnotherWasKept, Needless};
+    for tried in [Fresh, Stores(5)] {
+        for kind in [Conflict, Internal] {
+            for (stage, of, doing, expected) in [
+                (Store, One(tried), Working, AnotherIsStored),
+                (Store, Row(tried), Working, AnotherIsStored),
+                (Store, One(tried), Recording, AnotherIsStored),
+                (Effect, One(tried), Recording, AnotherIsStored),
+                (Commit, One(tried), Recording, AnotherWasKept),
+                (Store, Refused(tried), Working, Needless),
+                (Commit, Refused(tried), Working, Needless),
+            ] {
+                let group = group(of);
+                let group: Vec<&Item> = group.iter().collect();
+                let decided = blame::blame(refused(kind, stage), &group, doing, Patience::default());
+                let proof = match decided {
+                    blame::Blame::Unstored { proof, .. } | blame::Blame::Raw { proof, .. } => Some(proof),
+                    _ => None,
+                };
+                assert_eq!(proof, Some(expected), "{kind:?} at {stage:?} of {of:?} while {doing:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use omni_box_core::{Error, ErrorKind, FailureClass};
 
+use super::database::is_given_up;
 use super::judgement::Charge;
 use super::left::Left;
 
@@ -10,8 +11,10 @@ use super::left::Left;
 pub(crate) enum Stage {
     /// Storing the messages themselves.
     Store,
-    /// What follows from the messages: the handlers' writes, the outcomes, the commit.
+    /// What follows from the messages: the handlers' writes and the outcomes.
     Effect,
+    /// Making all of it last.
+    Commit,
 }
 
 /// Why a group changed nothing (or, if a commit failed, may have changed nothing).
@@ -19,6 +22,8 @@ pub(crate) enum Stage {
 pub(crate) enum Cause {
     /// No transaction could be opened.
     Unreachable(Error),
+    /// The database did not answer in time. The transaction is abandoned, since it cannot be rolled back either.
+    Unanswered(Error),
     /// The database refused.
     Refused { error: Error, stage: Stage },
     /// The message at this place of the group ended the transaction; the others had no part in it.
@@ -29,7 +34,7 @@ pub(crate) enum Cause {
 
 impl Cause {
     pub(crate) fn refused(error: Error, stage: Stage) -> Self {
-        Self::Refused { error, stage }
+        if is_given_up(&error) { Self::Unanswered(error) } else { Self::Refused { error, stage } }
     }
 
     pub(crate) fn culprit(position: usize, charge: Charge) -> Self {

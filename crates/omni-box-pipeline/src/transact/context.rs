@@ -1,18 +1,16 @@
-//! What a group of messages is handled with: store, handler and settings.
+//! What a group of messages is handled with: database, handler and settings.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::{
-    ConsumerGroup, Error, InboxHandler, InboxMetrics, InboxRepository, RetryPolicy, WorkerId,
-};
+use omni_box_core::{ConsumerGroup, InboxHandler, InboxMetrics, InboxRepository, RetryPolicy, WorkerId};
 
+use super::database::Database;
 use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
-use crate::gate::Gate;
 
-/// Store, handler and settings of one worker, shared by all its transactions.
+/// Database, handler and settings of one worker, shared by all its transactions.
 pub(crate) struct Context<S: InboxRepository> {
-    pub(crate) store: S,
+    pub(crate) database: Database<S>,
     pub(crate) handler: Option<Arc<dyn InboxHandler<S>>>,
     pub(crate) group: ConsumerGroup,
     pub(crate) worker: WorkerId,
@@ -25,8 +23,6 @@ pub(crate) struct Context<S: InboxRepository> {
     /// For a database or broker that is down, and for contention.
     pub(crate) outage_retry: RetryPolicy,
     pub(crate) metrics: Arc<dyn InboxMetrics>,
-    /// The gate before the database.
-    pub(crate) database: Arc<Mutex<Gate>>,
 }
 
 impl<S: InboxRepository> Context<S> {
@@ -49,21 +45,6 @@ impl<S: InboxRepository> Context<S> {
 
     /// Most messages in one transaction.
     pub(crate) fn group_size(&self) -> usize {
-        if self.store.savepoints().is_some() { self.group_size } else { 1 }
-    }
-
-    /// Notes that the database failed; says how long to wait.
-    pub(crate) fn close_database(&self, error: &Error) -> Duration {
-        self.gate().close(error)
-    }
-
-    /// Notes that the database works.
-    pub(crate) fn open_database(&self) {
-        self.gate().open();
-    }
-
-    fn gate(&self) -> MutexGuard<'_, Gate> {
-        // a gate is a counter: whatever state a panic left it in is a good one
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+        if self.database.has_savepoints() { self.group_size } else { 1 }
     }
 }

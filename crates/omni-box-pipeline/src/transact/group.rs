@@ -56,7 +56,7 @@ pub(crate) async fn attempt<S: InboxRepository>(
     stop: impl Future<Output = ()>,
 ) -> Result<Vec<Fate>, Cause> {
     let mut stop = std::pin::pin!(stop);
-    let store = &context.store;
+    let database = &context.database;
     let mut tx = tokio::select! {
         tx = begin(context, task) => tx.map_err(Cause::Unreachable)?,
         () = &mut stop => return Err(Cause::Stopped),
@@ -68,19 +68,21 @@ pub(crate) async fn attempt<S: InboxRepository>(
     match ended {
         Ok(fates) => {
             tokio::select! {
-                committed = store.commit(tx) => committed.map_err(|error| Cause::refused(error, Stage::Effect))?,
+                committed = database.commit(tx) => committed.map_err(|error| Cause::refused(error, Stage::Commit))?,
                 () = &mut stop => return Err(Cause::Stopped),
             }
-            context.open_database();
+            database.open();
+            database
+                .count_kept(fates.iter().filter(|fate| matches!(fate, Fate::Done(_) | Fate::Stored)).count());
             Ok(fates)
         }
-        Err(cause @ (Cause::Stopped | Cause::Culprit { .. })) => {
-            store.abandon(tx).await;
+        Err(cause @ (Cause::Stopped | Cause::Culprit { .. } | Cause::Unanswered(_))) => {
+            database.abandon(tx).await;
             Err(cause)
         }
         Err(cause) => {
             // rolled back either way; the failure that led here is the one to tell
-            let _ = store.rollback(tx).await;
+            let _ = database.rollback(tx).await;
             Err(cause)
         }
     }
@@ -88,8 +90,8 @@ pub(crate) async fn attempt<S: InboxRepository>(
 
 async fn begin<S: InboxRepository>(context: &Context<S>, task: Task<'_>) -> omni_box_core::Result<S::Tx> {
     match task {
-        Task::Handle => context.store.begin_handling(context.process_timeout).await,
-        Task::Persist | Task::Start | Task::Record(_) => context.store.begin_brief().await,
+        Task::Handle => context.database.begin_handling(context.process_timeout).await,
+        Task::Persist | Task::Start | Task::Record(_) => context.database.begin_brief().await,
     }
 }
 
@@ -139,13 +141,13 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             let ran = self.run_events(conn, &events).await;
             ran.map_err(|cause| cause.leaving(std::mem::take(&mut self.left)))?;
         }
-        let store = &self.context.store;
+        let database = &self.context.database;
         if !self.settlement.is_empty() {
-            let settled = store.settle(conn, &self.settlement).await;
+            let settled = database.settle(conn, &self.settlement).await;
             settled.map_err(|error| Cause::refused(error, Stage::Effect))?;
         }
         if !self.quarantine.is_empty() {
-            let kept = store.quarantine(conn, &self.quarantine).await;
+            let kept = database.quarantine(conn, &self.quarantine).await;
             kept.map_err(|error| Cause::refused(error, Stage::Store))?;
         }
         Ok(self.fates)
@@ -165,7 +167,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
     }
 
     async fn run_events(&mut self, conn: &mut S::Conn, events: &[InboxEvent]) -> Result<(), Cause> {
-        let received = self.context.store.receive(conn, events).await;
+        let received = self.context.database.receive(conn, events).await;
         let received = received.map_err(|error| Cause::refused(error, Stage::Store))?;
         if received.len() != events.len() {
             let error = Error::new(ErrorKind::Internal, "the store answered for another number of messages");

@@ -35,11 +35,13 @@ pub(crate) struct Course {
     mark: Mark,
     /// How many have succeeded.
     kept: usize,
+    /// The last one returned later than its time, with success.
+    is_late: bool,
 }
 
 impl Course {
     pub(crate) fn new() -> Self {
-        Self { mark: Mark::Unset, kept: 0 }
+        Self { mark: Mark::Unset, kept: 0, is_late: false }
     }
 
     fn pass(&mut self, position: usize) {
@@ -73,13 +75,16 @@ pub(crate) async fn handle<S: InboxRepository>(
 ) -> Result<Handled, Cause> {
     set_mark(context, conn, course).await?;
     let is_in_company = course.kept > 0 && !context.acks_first();
-    let cx = InboxContext::new(row, &mut *conn, &context.store, &context.worker);
+    let cx = InboxContext::new(row, &mut *conn, context.database.lend(), &context.worker);
     let begun = Instant::now();
     // `handle` itself may panic before there is a future
     let run =
         AssertUnwindSafe(async { handler.handle(cx).await }).catch_unwind().instrument(span(context, row));
     let ended = timeout(context.process_timeout, run).await;
-    context.metrics.handler_duration(row.event_type(), begun.elapsed());
+    let elapsed = begun.elapsed();
+    context.metrics.handler_duration(row.event_type(), elapsed);
+    // one that blocks its thread is not ended by its time; the server may have ended its transaction
+    let is_late = elapsed > context.process_timeout;
 
     let failed = match ended {
         Err(_) => return Err(Cause::culprit(position, timed_out(context.process_timeout))),
@@ -90,10 +95,14 @@ pub(crate) async fn handle<S: InboxRepository>(
         Ok(Ok(Ok(outcome))) => match settled(outcome) {
             Ok(outcome) => {
                 course.pass(position);
+                course.is_late = is_late;
                 return Ok(Handled::Done(outcome));
             }
             Err(charge) => Failed::Charged(charge),
         },
+        Ok(Ok(Err(_))) if is_late => {
+            return Err(Cause::culprit(position, timed_out(context.process_timeout)));
+        }
         Ok(Ok(Err(error))) => judge_error(context, error, is_in_company),
     };
     undo(context, conn, course, position, failed).await.map(Handled::Undone)
@@ -114,8 +123,7 @@ async fn set_mark<S: InboxRepository>(
     course: &mut Course,
 ) -> Result<(), Cause> {
     if course.mark == Mark::Unset {
-        let Some(savepoints) = context.store.savepoints() else { return Ok(()) };
-        let started = savepoints.start(conn).await;
+        let started = context.database.start_savepoint(conn).await;
         started.map_err(|error| Cause::refused(error, Stage::Effect))?;
         course.mark = Mark::Fresh;
     }
@@ -129,14 +137,15 @@ pub(crate) async fn check_mark<S: InboxRepository>(
     conn: &mut S::Conn,
     course: &mut Course,
 ) -> Result<(), Cause> {
-    let (Some(savepoints), Mark::Passed(position)) = (context.store.savepoints(), course.mark) else {
-        return Ok(());
-    };
-    match savepoints.advance(conn).await {
+    let Mark::Passed(position) = course.mark else { return Ok(()) };
+    match context.database.advance_savepoint(conn).await {
         Ok(()) => course.mark = Mark::Fresh,
         Err(error) if error.kind() == ErrorKind::NoTransaction => {
             let is_in_company = course.kept > 1 && !context.acks_first();
             return Err(Cause::culprit(position, Charge::ended(None).in_company(is_in_company)));
+        }
+        Err(_) if course.is_late => {
+            return Err(Cause::culprit(position, timed_out(context.process_timeout)));
         }
         Err(error) => return Err(Cause::refused(error, Stage::Effect)),
     }
@@ -151,16 +160,13 @@ async fn undo<S: InboxRepository>(
     position: usize,
     failed: Failed,
 ) -> Result<Charge, Cause> {
-    let undone = match context.store.savepoints() {
-        Some(savepoints) => Some(savepoints.rollback(conn).await),
-        None => None,
-    };
+    let undone = context.database.rollback_to_savepoint(conn).await;
     match (undone, failed) {
-        (Some(Ok(())), Failed::Charged(charge)) => {
+        (Ok(true), Failed::Charged(charge)) => {
             course.mark = Mark::Fresh;
             Ok(charge)
         }
-        (Some(Err(error)), failed) if error.kind() == ErrorKind::NoTransaction => {
+        (Err(error), failed) if error.kind() == ErrorKind::NoTransaction => {
             let (failure, is_in_company) = match failed {
                 Failed::Charged(charge) => (charge.error, charge.is_in_company),
                 Failed::Refused(error) => (error.chain(), false),
@@ -189,7 +195,7 @@ fn settled(outcome: HandlerOutcome) -> Result<Outcome, Charge> {
 fn judge_error<S: InboxRepository>(context: &Context<S>, error: HandlerError, is_in_company: bool) -> Failed {
     let is_native = Cell::new(false);
     let error = error.into_error(|native| {
-        let kind = context.store.classify(native);
+        let kind = context.database.classify(native);
         is_native.set(kind.is_some());
         kind
     });

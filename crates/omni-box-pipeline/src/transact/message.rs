@@ -40,6 +40,8 @@ pub(crate) struct Tries {
     /// Groups with this message in it that an infrastructure failure ended, in a row.
     pub(crate) infrastructure: u32,
     pub(crate) persist: u32,
+    /// How many messages of the runner had been kept when this one was last refused at a commit.
+    pub(crate) kept_by_then: Option<usize>,
     pub(crate) free: u32,
     pub(crate) held: u32,
 }
@@ -48,6 +50,8 @@ pub(crate) struct Tries {
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) body: Body,
+    /// The event that is to be kept as raw bytes, since its table does not take it.
+    pub(crate) refused: Option<Box<InboxEvent>>,
     /// The message itself; `None` for a row that was stored before.
     pub(crate) message: Option<InboundMessage>,
     pub(crate) key: Key,
@@ -84,6 +88,7 @@ impl Item {
     fn stored_body(body: Body, key: Key) -> Self {
         Self {
             body,
+            refused: None,
             message: None,
             key,
             offset: None,
@@ -110,6 +115,20 @@ impl Item {
             (Body::Refused(_), message) => {
                 message.as_ref().map_or_else(String::new, InboundMessage::coordinates)
             }
+        }
+    }
+
+    /// Turns an event into raw bytes.
+    pub(crate) fn refuse(&mut self, reason: String) {
+        if let Body::Event(event) = std::mem::replace(&mut self.body, Body::Refused(reason)) {
+            self.refused = Some(event);
+        }
+    }
+
+    /// Takes that back: its bytes could not be kept either, so that the message may not have been at fault.
+    pub(crate) fn accept(&mut self) {
+        if let Some(event) = self.refused.take() {
+            self.body = Body::Event(event);
         }
     }
 

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod blocking;
 mod broker;
 mod cancel;
 mod company;
 mod contention;
 mod ended;
+mod ended_file;
 mod failures;
 mod faults;
 mod gates;
@@ -19,6 +21,8 @@ mod order;
 mod outage;
 mod poison;
 pub(crate) mod service;
+mod silence;
 mod table;
 mod topic;
+mod unlisted;
 mod waiting;
