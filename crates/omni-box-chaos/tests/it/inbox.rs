@@ -164,7 +164,9 @@ async fn handler_fails_a_few_times() -> Result<()> {
     shop.settled().await?;
     consumer.stop().await?;
     shop.judged().await?;
-    assert_eq!(shop.shipping.count("select count(*) from inbox_events where attempts_made < 2").await?, 0);
+    // a failure behind others in one transaction may be theirs: it costs nothing, and the message goes alone next
+    let odd = "select count(*) from inbox_events where attempts_made not between 1 and 2";
+    assert_eq!(shop.shipping.count(odd).await?, 0);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use crate::topic::{Isolation, Record, read_topic};
 /// A message that is on a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Header `message_id` or `event_id`, else `topic:partition:offset`.
+    /// Header `message_id` or `event_id`, else `topic:partition:offset` and, where it has one, `:` and its time in milliseconds.
     pub id: String,
     /// The topic.
     pub topic: String,
@@ -37,8 +37,11 @@ impl Message {
             let (_, value) = record.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
             std::str::from_utf8(value.as_deref()?).ok().filter(|text| !text.is_empty()).map(str::to_owned)
         };
-        message.id =
-            header("message_id").or_else(|| header("event_id")).unwrap_or_else(|| message.position());
+        let of_last_resort = || match record.timestamp_ms {
+            Some(time) => format!("{}:{time}", message.position()),
+            None => message.position(),
+        };
+        message.id = header("message_id").or_else(|| header("event_id")).unwrap_or_else(of_last_resort);
         message
     }
 }

@@ -96,7 +96,6 @@ async fn cancel(_cx: InboxContext<'_, PgStore>, _order: OrderPlaced) {}
 #[expect(dead_code, reason = "compiled, as the README shows it, and never run")]
 async fn consume(
     brokers: &str,
-    group: &str,
     app: Carrier,
     store: PgStore,
     relay: OutboxRelay<PgStore>,
@@ -105,7 +104,7 @@ async fn consume(
         .on("orders", "order.placed", ship)
         .on("orders", "order.cancelled", cancel)
         .with_state(app);
-    let consumer = KafkaEventConsumer::from_config(KafkaConsumerConfig::new(brokers, group, ["orders"]))?;
+    let consumer = KafkaEventConsumer::from_config(KafkaConsumerConfig::new(brokers, "shipping", ["orders"]))?;
     let shipping = InboxConsumerRunner::builder(consumer, store).handler(router).build()?;
 
     let serve = async |stop: CancellationToken| {
