@@ -143,7 +143,7 @@ impl Specimen for OutboxEvent {
     }
 
     fn foreign_filters() -> Vec<FetchFilters> {
-        vec![FetchFilters::new().source("shop")]
+        vec![FetchFilters::new().source("shop"), FetchFilters::new().consumer_group(group())]
     }
 
     async fn prepare<F: StoreFixture>(fixture: &F) {
@@ -211,7 +211,20 @@ impl Specimen for InboxEvent {
 
     fn filters() -> Vec<(FetchFilters, Self, Self)> {
         let make = |source| inbox(new_inbox(&Uuid::now_v7().to_string(), source).partition_key(source));
-        vec![(FetchFilters::new().source("shop").source("bank"), make("shop"), make("club"))]
+        let foreign = |with_place: bool| {
+            let id = Uuid::now_v7().to_string();
+            let group = ConsumerGroup::new("billing").expect("a valid name");
+            let event = NewInboxEvent::new(id, group, "shop", content("order.placed", r#"{"order": 7}"#));
+            let place = SourcePosition { topic: "orders".into(), partition: 0, offset: 1 };
+            inbox(if with_place { event.position(place) } else { event })
+        };
+        let ours = || FetchFilters::new().consumer_group(group());
+        vec![
+            (FetchFilters::new().source("shop").source("bank"), make("shop"), make("club")),
+            (ours(), make("shop"), foreign(true)),
+            (ours(), make("shop"), foreign(false)),
+            (ours().source("shop"), make("shop"), make("club")),
+        ]
     }
 
     fn foreign_filters() -> Vec<FetchFilters> {

@@ -195,6 +195,7 @@ impl EventRepository<InboxEvent> for PgStore {
         let rows = sqlx::query(self.queries.inbox_fetch.sql())
             .bind(i64::from(limit.get()))
             .bind(&filters.sources)
+            .bind(group_names(filters))
             .fetch_all(&mut *session)
             .await
             .map_err(self.failed("fetch pending messages"))?;
@@ -361,6 +362,11 @@ fn deleted_meanwhile() -> Error {
 
 fn inbox_event(row: &PgRow) -> Result<InboxEvent> {
     InboxEvent::read(&mut Reader::new(row)).map_err(failed("read a message"))
+}
+
+/// The names of the groups that a fetch is for.
+pub(crate) fn group_names(filters: &FetchFilters) -> Vec<&str> {
+    filters.consumer_groups.iter().map(ConsumerGroup::as_str).collect()
 }
 
 pub(crate) fn inbox_events(rows: &[PgRow]) -> Result<Vec<InboxEvent>> {

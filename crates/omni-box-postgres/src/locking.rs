@@ -11,7 +11,7 @@ use omni_box_sql::Query;
 use uuid::Uuid;
 
 use crate::PgStore;
-use crate::inbox::inbox_events;
+use crate::inbox::{group_names, inbox_events};
 use crate::lanes::uuids;
 use crate::outbox::outbox_events;
 use crate::store::interval;
@@ -96,6 +96,7 @@ impl DistributedLocking<InboxEvent> for PgStore {
             .bind(&filters.sources)
             .bind(token.as_str())
             .bind(interval(ttl))
+            .bind(group_names(filters))
             .fetch_all(&mut *session)
             .await
             .map_err(self.failed("claim messages"))?;

@@ -169,6 +169,7 @@ impl EventRepository<InboxEvent> for SqliteStore {
         let rows = sqlx::query(self.queries.inbox_fetch.sql())
             .bind(i64::from(limit.get()))
             .bind(array(filters.sources.iter().map(String::as_str)))
+            .bind(array(filters.consumer_groups.iter().map(ConsumerGroup::as_str)))
             .fetch_all(&mut *reader)
             .await
             .map_err(failed("fetch pending messages"))?;

@@ -1,11 +1,16 @@
 //! Outcomes are written in the message's own transaction.
 
-use omni_box_core::{Attempt, Event, EventStatus, InboxEvent, InboxRepository, InboxSettlement, Retry};
+use std::time::Duration;
+
+use omni_box_core::{
+    Attempt, Event, EventRepository, EventStatus, InboxEvent, InboxRepository, InboxSettlement, Retry,
+};
 
 use super::{Inbox, message};
 use crate::StoreFixture;
 use crate::specimen::{content, group, inbox};
-use crate::table::{HOUR, failure, ids};
+use crate::table::{HOUR, failure, ids, token};
+use crate::transaction::retried;
 
 /// `settle`: every outcome of a group is written.
 pub async fn a_group_is_settled_to_its_last_message<F>(fixture: F)
@@ -94,4 +99,27 @@ where
         after, before,
         "a completed and a failed message stay as they are, whatever is written of them"
     );
+}
+
+/// `settle`: a claim ends with the outcome of its row.
+pub async fn a_claim_ends_with_its_outcome<F>(fixture: F)
+where
+    F: StoreFixture<Store: InboxRepository>,
+{
+    let table = Inbox::open(&fixture).await;
+    let event = message("a", 0, "1");
+    table.receive_one(&event).await;
+    let claim = async || {
+        let token = token();
+        retried("claim a message", async || table.store.mark_processing(event.id(), &token).await).await
+    };
+    assert!(claim().await, "a pending message that no token has is claimed");
+    table.settle_failure(&event, failure(Attempt::Counted, Retry::After(Duration::ZERO))).await;
+    assert!(
+        claim().await,
+        "the outcome of a message ends the claim on it, so that the next worker can claim it"
+    );
+    table.settle_completed(&event).await;
+    let life = table.row(&event).await.lifecycle().clone();
+    assert_eq!(life.lock(), None, "a message that is done is claimed by no token");
 }

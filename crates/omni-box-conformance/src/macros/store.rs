@@ -306,6 +306,7 @@ macro_rules! inbox_conformance {
                     a_group_is_settled_to_its_last_message
                     attempts_are_counted_as_the_failure_says
                     only_pending_messages_are_settled
+                    a_claim_ends_with_its_outcome
                 }
             }
             $crate::__conformance_cases! { StoreFixture, $fixture, [], in (inbox::quarantine):

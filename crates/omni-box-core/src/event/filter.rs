@@ -2,6 +2,8 @@
 
 use uuid::Uuid;
 
+use crate::id::ConsumerGroup;
+
 /// Narrows a fetch. Conditions are combined by "and", the values of one by "or".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -10,6 +12,8 @@ pub struct FetchFilters {
     pub topics: Vec<String>,
     /// `source` of inbox events.
     pub sources: Vec<String>,
+    /// `consumer_group` of inbox events.
+    pub consumer_groups: Vec<ConsumerGroup>,
     /// `aggregate_type` of outbox events.
     pub aggregate_types: Vec<String>,
     /// `aggregate_id` of outbox events.
@@ -33,6 +37,13 @@ impl FetchFilters {
     #[must_use]
     pub fn source(mut self, source: impl Into<String>) -> Self {
         self.sources.push(source.into());
+        self
+    }
+
+    /// Only this consumer group (or one of several).
+    #[must_use]
+    pub fn consumer_group(mut self, group: ConsumerGroup) -> Self {
+        self.consumer_groups.push(group);
         self
     }
 

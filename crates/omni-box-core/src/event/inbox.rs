@@ -173,7 +173,9 @@ impl Event for InboxEvent {
     }
 
     fn passes(&self, filters: &FetchFilters) -> bool {
-        filters.sources.is_empty() || filters.sources.contains(&self.record.source)
+        let InboxRecord { source, consumer_group, .. } = &self.record;
+        (filters.sources.is_empty() || filters.sources.contains(source))
+            && (filters.consumer_groups.is_empty() || filters.consumer_groups.contains(consumer_group))
     }
 
     fn id(&self) -> EventId {

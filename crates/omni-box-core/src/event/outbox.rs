@@ -90,10 +90,10 @@ impl Event for OutboxEvent {
     }
 
     fn check_filters(filters: &FetchFilters) -> Result<()> {
-        if filters.sources.is_empty() {
+        if filters.sources.is_empty() && filters.consumer_groups.is_empty() {
             return Ok(());
         }
-        Err(Error::invalid("outbox events have no source to filter by"))
+        Err(Error::invalid("outbox events have neither source nor consumer group to filter by"))
     }
 
     fn passes(&self, filters: &FetchFilters) -> bool {

@@ -116,6 +116,7 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
     /// - Changes pending rows only.
     /// - `attempts_made` changes as [`Attempt`](crate::Attempt) says, and stays within 0 and the maximum.
     /// - The status becomes `failed` by [`Retry::Never`](super::Retry::Never) only, however many attempts are left.
+    /// - The claim of a row ends with its outcome, whichever token has it: a worker of stored rows has claimed them before.
     ///
     /// # Errors
     /// [`NoTransaction`](crate::ErrorKind::NoTransaction) outside a transaction. When the database fails.

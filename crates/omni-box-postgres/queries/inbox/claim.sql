@@ -6,11 +6,14 @@ with heads as (
             e.id, coalesce(e.locked_at >= {{clock}} - $4::interval, false) as is_claimed
         from {{inbox_events}} e
         where e.status = 'pending' and e.source_offset is not null
+            and (cardinality($5::text[]) = 0 or e.consumer_group = any($5::text[]))
         order by e.consumer_group, e.source_topic, e.source_partition, e.partition_key, e.raw_key,
             is_claimed desc, e.source_offset
     )
     union all
-    select e.id, false from {{inbox_events}} e where e.status = 'pending' and e.source_offset is null
+    select e.id, false from {{inbox_events}} e
+    where e.status = 'pending' and e.source_offset is null
+        and (cardinality($5::text[]) = 0 or e.consumer_group = any($5::text[]))
 ),
 due as (
     select e.id

@@ -5,11 +5,14 @@ with heads as (
         select distinct on (e.consumer_group, e.source_topic, e.source_partition, e.partition_key, e.raw_key) e.id
         from {{inbox_events}} e
         where e.status = 'pending' and e.source_offset is not null
+            and (cardinality($3::text[]) = 0 or e.consumer_group = any($3::text[]))
         order by e.consumer_group, e.source_topic, e.source_partition, e.partition_key, e.raw_key,
             e.locked_at is null, e.source_offset
     )
     union all
-    select e.id from {{inbox_events}} e where e.status = 'pending' and e.source_offset is null
+    select e.id from {{inbox_events}} e
+    where e.status = 'pending' and e.source_offset is null
+        and (cardinality($3::text[]) = 0 or e.consumer_group = any($3::text[]))
 )
 select {{inbox_columns}}
 from {{inbox_events}} e

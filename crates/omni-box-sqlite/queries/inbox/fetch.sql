@@ -4,10 +4,13 @@ with heads as (
     select o.id, min(o.source_offset)
     from {{inbox_events}} o
     where o.status = 'pending' and o.source_offset is not null
+        and (?3 = '[]' or o.consumer_group in (select j.value from json_each(?3) j))
     group by o.consumer_group, o.source_topic, o.source_partition, o.partition_key, o.raw_key
     having count(o.locked_at) = 0
     union all
-    select o.id, null from {{inbox_events}} o where o.status = 'pending' and o.source_offset is null
+    select o.id, null from {{inbox_events}} o
+    where o.status = 'pending' and o.source_offset is null
+        and (?3 = '[]' or o.consumer_group in (select j.value from json_each(?3) j))
 )
 select {{inbox_columns}}
 from heads h join {{inbox_events}} e on e.id = h.id

@@ -153,6 +153,8 @@ impl Table<InboxRow> {
             !is_claimed(row)
                 && row.scheduled_at() <= now
                 && (filters.sources.is_empty() || filters.sources.contains(&row.record.source))
+                && (filters.consumer_groups.is_empty()
+                    || filters.consumer_groups.contains(&row.record.consumer_group))
                 && is_free(row)
         });
         pending.sort_by_key(|row| (row.scheduled_at(), row.id()));

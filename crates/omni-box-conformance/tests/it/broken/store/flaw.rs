@@ -159,6 +159,7 @@ flaws! { Fixture:
     /// What was given up and is sent again stays given up.
     SwallowsWhatIsSentAgain => inbox::receive::a_message_that_is_sent_again_is_tried_again;
     SettlesAGroupButItsLast => inbox::settle::a_group_is_settled_to_its_last_message;
+    KeepsClaimsOfSettledMessages => inbox::settle::a_claim_ends_with_its_outcome;
     SettlesMessagesThatAreNotPending => inbox::settle::only_pending_messages_are_settled;
     QuarantinesRepeats => inbox::quarantine::a_message_is_kept_once;
     /// Another message at the place of one that is kept is dropped.

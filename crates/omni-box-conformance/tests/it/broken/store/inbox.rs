@@ -68,6 +68,9 @@ impl<S: InboxRepository> InboxRepository for Broken<S> {
             settlement.failures.pop();
         }
         InboxRepository::settle(&self.inner, conn, &settlement).await?;
+        if self.has(Flaw::KeepsClaimsOfSettledMessages) {
+            self.notes().kept_claims.extend(settlement.failures.iter().map(|(id, _)| *id));
+        }
         if self.has(Flaw::SettlesMessagesThatAreNotPending) {
             self.complete_failed::<InboxEvent>(&settlement.completed).await?;
         }

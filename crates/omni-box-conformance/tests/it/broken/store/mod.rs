@@ -40,6 +40,8 @@ struct Notes {
     created: Vec<EventId>,
     /// Who has claimed an event, the latest last.
     claims: HashMap<EventId, Vec<ClaimToken>>,
+    /// Whose claims last although they should have ended.
+    kept_claims: HashSet<EventId>,
     /// Lives of events as they seem to be.
     lives: HashMap<EventId, LifecycleRecord>,
     deleted: HashSet<EventId>,

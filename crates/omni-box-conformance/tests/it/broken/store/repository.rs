@@ -133,6 +133,9 @@ impl<E: Kind, S: EventRepository<E>> EventRepository<E> for Broken<S> {
     }
 
     async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+        if self.notes().kept_claims.contains(&id) {
+            return Ok(false);
+        }
         let is_claimed = self.inner.mark_processing(id, token).await?;
         if is_claimed {
             self.note_claim(id, token);
