@@ -45,25 +45,31 @@
 //! # }
 //! ```
 
+mod batch;
+mod claims;
+mod deadline;
 mod gate;
 mod inbox;
 mod layer;
 mod maintenance;
 mod outcome;
+mod polling;
 mod relay;
 pub mod router;
 mod settings;
 mod transact;
+mod work;
 mod workers;
 
+pub use batch::BatchProcessingResult;
 pub use gate::GateStatus;
 pub use inbox::{InboxConfig, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder};
 pub use layer::{HandlerLayer, Next};
 pub use maintenance::OmniBoxMaintenanceService;
 pub use outcome::Outcome;
 pub use relay::{
-    BatchProcessingResult, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,
-    RejectionPolicy, RelayConfig, RelaySnapshot, RelayStatus,
+    OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder, RejectionPolicy, RelayConfig,
+    RelaySnapshot, RelayStatus,
 };
 pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on};
 pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed};

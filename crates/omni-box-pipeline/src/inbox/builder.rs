@@ -201,7 +201,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             metrics: self.metrics,
         };
         let shared = Shared {
-            context,
+            context: Arc::new(context),
             decoder: self.decoder,
             drain_deadline: checked.drain_deadline,
             window: config.window,

@@ -6,10 +6,8 @@ use omni_box_core::{ConsumerGroup, EventConsumer, Result, RetryPolicy, WorkerId}
 use tokio::sync::Semaphore;
 
 use crate::settings::{check_durations, check_number, misconfigured, named};
-use crate::transact::{AckStrategy, CommitOffsetPolicy, GROUP_TIME, OnFailed};
+use crate::transact::{AckStrategy, CommitOffsetPolicy, GROUP_TIME, MAX_GROUP, OnFailed};
 
-/// Most savepoints in one transaction that PostgreSQL keeps in its subtransaction cache (of 64, with some to spare for handlers).
-const MAX_GROUP: usize = 60;
 const MAX_WINDOW: usize = 1_000_000;
 const DRAIN_DEADLINE: Duration = Duration::from_secs(45);
 

@@ -10,7 +10,7 @@ use crate::transact::Context;
 
 /// Parts of one runner that each partition's worker uses.
 pub(super) struct Shared<S: InboxRepository> {
-    pub(super) context: Context<S>,
+    pub(super) context: Arc<Context<S>>,
     pub(super) decoder: Arc<dyn MessageDecoder>,
     pub(super) drain_deadline: Duration,
     /// Most messages of a partition in memory.

@@ -5,11 +5,9 @@
 
 mod builder;
 mod config;
-mod deadline;
 mod lanes;
 mod mode;
 mod observer;
-mod polling;
 mod publisher;
 mod rows;
 mod settings;
@@ -21,6 +19,6 @@ mod wakeup;
 
 pub use builder::{OutboxRelay, OutboxRelayBuilder};
 pub use config::RelayConfig;
-pub use publisher::{BatchProcessingResult, OutboxPublisher, OutboxPublisherBuilder};
+pub use publisher::{OutboxPublisher, OutboxPublisherBuilder};
 pub use status::{RelaySnapshot, RelayStatus};
 pub use verdict::RejectionPolicy;

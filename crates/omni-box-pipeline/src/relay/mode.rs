@@ -4,9 +4,9 @@ use omni_box_core::{DeliveryMode, Error, ErrorKind, FailureClass, OutboxReposito
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::deadline::within;
 use super::settings::Settings;
 use super::status::RelayStatus;
+use crate::deadline::within;
 use crate::gate::Gate;
 
 /// Asks for the delivery mode, waiting out an outage. `None`: cancelled meanwhile.

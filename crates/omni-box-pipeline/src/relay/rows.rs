@@ -7,12 +7,12 @@ use omni_box_core::{Error, ErrorKind, FailureClass, FetchFilters, OutboxReposito
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::deadline::FAREWELL;
-use super::polling::Polling;
 use super::publisher::{OutboxPublisher, Stop};
 use super::verdict::ends_relay;
 use super::wakeup::wait;
+use crate::deadline::FAREWELL;
 use crate::gate::Gate;
+use crate::polling::Polling;
 
 /// Publishes one batch after the other until `shutdown` is cancelled, and waits for the last within the drain deadline.
 pub(super) async fn run<S: OutboxRepository>(
@@ -53,9 +53,7 @@ pub(super) async fn run<S: OutboxRepository>(
                     broker.open();
                 }
                 if batch.released_event_ids.is_empty() {
-                    let found = batch.processed_event_ids.len()
-                        + batch.retried_event_ids.len()
-                        + batch.failed_event_ids.len();
+                    let found = batch.recorded();
                     polling.fetched(found, found > 0, now);
                     (polling.next().saturating_duration_since(now), polling.is_quiet())
                 } else {

@@ -7,12 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omni_box_core::{
-    ClaimToken, ConsumerGroup, Error, ErrorKind, Event, EventContent, EventId, InboxEvent, InboxRepository,
-    InboxSettlement, NewInboxEvent, OmniBoxDomainService, PartitionEnd, Payload, QuarantinedMessage,
-    Received, Result, TopicPartition,
+    BatchSize, ClaimToken, ConsumerGroup, Error, ErrorKind, Event, EventContent, EventId, FetchFilters,
+    InboxEvent, InboxRepository, InboxSettlement, NewInboxEvent, OmniBoxDomainService, PartitionEnd, Payload,
+    QuarantinedMessage, Received, Result, TopicPartition,
 };
 use tokio::time::timeout;
 
+use crate::claims::{Claims, Stale};
 use crate::gate::Gate;
 
 /// How much longer a call is waited for than a handler may take. The server ends a statement of a handling transaction after the handler's
@@ -142,6 +143,24 @@ impl<S: InboxRepository> Database<S> {
         owner: &ClaimToken,
     ) -> Result<()> {
         self.within("detach", self.store.detach(group, partition, owner)).await
+    }
+
+    pub(crate) async fn claim(
+        &self,
+        claims: &Claims<InboxEvent>,
+        limit: BatchSize,
+        filters: &FetchFilters,
+        stale: &Stale,
+    ) -> Result<Vec<InboxEvent>> {
+        self.within("claim", claims.take(&self.store, limit, filters, stale)).await
+    }
+
+    pub(crate) async fn refresh(&self, claims: &Claims<InboxEvent>, ids: &[EventId]) -> Result<Vec<EventId>> {
+        self.within("refresh", claims.refresh(&self.store, ids)).await
+    }
+
+    pub(crate) async fn release(&self, claims: &Claims<InboxEvent>, ids: &[EventId]) -> Result<()> {
+        self.within("release", claims.release(&self.store, ids, None)).await
     }
 
     /// Whether one message of a transaction can fail alone; the calls below do nothing otherwise.

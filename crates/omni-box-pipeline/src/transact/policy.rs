@@ -1,5 +1,8 @@
 //! When a message is acknowledged.
 
+/// Most savepoints in one transaction that PostgreSQL keeps in its subtransaction cache (of 64, with some to spare for handlers).
+pub(crate) const MAX_GROUP: usize = 60;
+
 /// What is promised about a message's effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AckStrategy {

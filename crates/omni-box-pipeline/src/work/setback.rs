@@ -1,16 +1,16 @@
-//! What a partition's worker does when a group's transaction failed as a whole.
+//! What a worker does when a group's transaction failed as a whole.
 
 use std::time::Duration;
 
 use omni_box_core::{Error, InboxRepository};
 use tokio::time::Instant;
 
-use super::partition::Partition;
+use super::messages::Messages;
 use crate::transact::{
     Blame, Cause, Doing, Evidence, Item, LOOK_AGAIN, Left, Patience, Proof, Recorded, blame,
 };
 
-impl<S: InboxRepository> Partition<S> {
+impl<S: InboxRepository> Messages<S> {
     /// Does what [`blame`] decides. If a failure is to be recorded, returns it with the group for its transaction, the message at the end.
     pub(super) async fn set_back(
         &mut self,
@@ -38,7 +38,7 @@ impl<S: InboxRepository> Partition<S> {
                 return Some((group, Recorded { charge, left }));
             }
             Blame::Contention { failures } => {
-                let delay = self.shared.context.outage_retry.delay(failures);
+                let delay = self.context.outage_retry.delay(failures);
                 let item = self.first_of(group)?;
                 item.tries.contention = failures;
                 put_off(item, delay);
@@ -68,8 +68,8 @@ impl<S: InboxRepository> Partition<S> {
         match evidence {
             Evidence::Itself(left) => {
                 tracing::debug!(
-                    message_id = self.window.get(at).message_id(), partition = %self.partition,
-                    worker_id = %self.shared.context.worker, "message ended its transaction, recording its failure",
+                    message_id = self.window.get(at).message_id(), origin = %self.origin,
+                    worker_id = %self.context.worker, "message ended its transaction, recording its failure",
                 );
                 return Some(left);
             }
@@ -94,7 +94,7 @@ impl<S: InboxRepository> Partition<S> {
 
     /// Whether the database refuses this message while it takes others. If not, nothing is counted, and it is tried again as in an outage.
     async fn is_own(&mut self, at: usize, proof: Proof, error: &Error) -> bool {
-        let context = &self.shared.context;
+        let context = &self.context;
         match proof {
             Proof::Needless => true,
             Proof::AnotherIsStored => {
@@ -120,7 +120,7 @@ impl<S: InboxRepository> Partition<S> {
 
     /// Whether the database works for others than the message at hand.
     async fn database_answers(&self) -> bool {
-        let database = &self.shared.context.database;
+        let database = &self.context.database;
         match database.begin_brief().await {
             Ok(tx) => database.rollback(tx).await.is_ok(),
             Err(_) => false,
@@ -128,14 +128,14 @@ impl<S: InboxRepository> Partition<S> {
     }
 
     fn put_off_unstored(&mut self, group: &[usize], failures: u32, error: &Error) -> Option<()> {
-        let delay = self.shared.context.retry.delay(failures).min(LOOK_AGAIN);
+        let delay = self.context.retry.delay(failures).min(LOOK_AGAIN);
         let item = self.first_of(group)?;
         item.tries.persist = failures;
         item.accept();
         put_off(item, delay);
         tracing::warn!(
-            message_id = item.message_id(), partition = %self.partition,
-            worker_id = %self.shared.context.worker, kind = ?error.kind(), "message could not be stored, trying again",
+            message_id = item.message_id(), origin = %self.origin,
+            worker_id = %self.context.worker, kind = ?error.kind(), "message could not be stored, trying again",
         );
         Some(())
     }

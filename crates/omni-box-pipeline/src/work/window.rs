@@ -2,54 +2,69 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use omni_box_core::{Event, EventId};
 use tokio::time::Instant;
 
 use crate::transact::Item;
 
 /// An ordered, bounded queue of messages.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     items: VecDeque<Item>,
     capacity: usize,
 }
 
 impl Window {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self { items: VecDeque::new(), capacity }
     }
 
     /// How many more it takes.
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.capacity.saturating_sub(self.items.len())
     }
 
-    pub(super) fn push(&mut self, item: Item) {
+    pub(crate) fn push(&mut self, item: Item) {
         self.items.push_back(item);
     }
 
-    pub(super) fn get(&self, at: usize) -> &Item {
+    pub(crate) fn get(&self, at: usize) -> &Item {
         &self.items[at]
     }
 
-    pub(super) fn get_mut(&mut self, at: usize) -> &mut Item {
+    pub(crate) fn get_mut(&mut self, at: usize) -> &mut Item {
         &mut self.items[at]
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Drops everything.
+    pub(crate) fn clear(&mut self) {
+        self.items.clear();
+    }
+
+    /// Drops messages by their event's id.
+    pub(crate) fn remove(&mut self, is_gone: impl Fn(EventId) -> bool) {
+        self.items.retain(|item| !item.event().is_some_and(|event| is_gone(event.id())));
+    }
+
     /// Drops what is done. Places in the window change.
-    pub(super) fn sweep(&mut self) {
+    pub(crate) fn sweep(&mut self) {
         self.items.retain(|item| !item.is_done);
     }
 
     /// Ends the waits whose time has come. A message behind another one of its key may stay for long after that, and its time must not be
     /// taken for one to wake up at.
-    pub(super) fn wake(&mut self, now: Instant) {
+    pub(crate) fn wake(&mut self, now: Instant) {
         for item in &mut self.items {
             item.due.take_if(|due| *due <= now);
         }
     }
 
     /// The first messages that are not stored yet, in order: none before those with the same key.
-    pub(super) fn unstored(&self, limit: usize) -> Vec<usize> {
+    pub(crate) fn unstored(&self, limit: usize) -> Vec<usize> {
         let mut blocked = HashSet::new();
         let mut ids = HashSet::new();
         let mut group = Vec::new();
@@ -77,7 +92,7 @@ impl Window {
 
     /// The first messages that are due and whose keys wait for nothing, in order; no id twice. Of a runner that stores first, only
     /// stored ones. One that goes alone is a group of its own as soon as it is the first.
-    pub(super) fn due(&self, limit: usize, only_stored: bool) -> Vec<usize> {
+    pub(crate) fn due(&self, limit: usize, only_stored: bool) -> Vec<usize> {
         let mut blocked = HashSet::new();
         let mut ids = HashSet::new();
         let mut group = Vec::new();
@@ -112,7 +127,7 @@ impl Window {
     }
 
     /// When the next waiting message is due.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.items.iter().filter_map(|item| item.due).min()
     }
 }

@@ -104,7 +104,8 @@ async fn consume(
         .on("orders", "order.placed", ship)
         .on("orders", "order.cancelled", cancel)
         .with_state(app);
-    let consumer = KafkaEventConsumer::from_config(KafkaConsumerConfig::new(brokers, "shipping", ["orders"]))?;
+    let consumer =
+        KafkaEventConsumer::from_config(KafkaConsumerConfig::new(brokers, "shipping", ["orders"]))?;
     let shipping = InboxConsumerRunner::builder(consumer, store).handler(router).build()?;
 
     let serve = async |stop: CancellationToken| {

@@ -1,7 +1,6 @@
 //! `publish_batch`, compatible with the Python library omni-box: one batch a call, and what became of it.
 
 mod builder;
-mod result;
 mod rows;
 
 use std::fmt;
@@ -16,7 +15,6 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::deadline::within;
 use super::lanes::flight::Flight;
 use super::lanes::owned::OwnedLanes;
 use super::mode::unavailable;
@@ -26,9 +24,11 @@ use super::shared::Publisher;
 use super::status::RelayStatus;
 use super::suspects::Suspects;
 use super::verdict::RejectionPolicy;
+use crate::batch::BatchProcessingResult;
+use crate::claims::Stale;
+use crate::deadline::within;
 
 pub use builder::OutboxPublisherBuilder;
-pub use result::BatchProcessingResult;
 
 /// Publishes a batch per call, for applications that write the loop themselves.
 ///
@@ -70,8 +70,7 @@ pub struct OutboxPublisher<S> {
     owned: Mutex<OwnedLanes>,
     /// Events that may be the cause of the broker's errors.
     suspects: Mutex<Suspects>,
-    /// When claims of workers that died are given back next.
-    stale_due: Mutex<Option<Instant>>,
+    stale: Stale,
 }
 
 impl<S> fmt::Debug for OutboxPublisher<S> {
@@ -112,7 +111,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             owner: OwnerId::generate(),
             owned: Mutex::default(),
             suspects: Mutex::default(),
-            stale_due: Mutex::default(),
+            stale: Stale::default(),
         }
     }
 

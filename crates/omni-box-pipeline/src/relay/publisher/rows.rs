@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    Attempt, BatchSize, ClaimToken, DeliveryReport, Error, Event, EventId, Failure, FetchFilters,
-    OutboxEvent, OutboxRepository, Reporter, Result, Retry, WorkerId,
+    BatchSize, ClaimToken, DeliveryReport, Error, Event, EventId, FetchFilters, OutboxEvent,
+    OutboxRepository, Reporter, Result, Retry, WorkerId,
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{BatchProcessingResult, OutboxPublisher, Stop, cancelled, late};
+use super::{OutboxPublisher, Stop, cancelled, late};
+use crate::batch::BatchProcessingResult;
+use crate::claims::Claims;
+use crate::deadline::within;
 use crate::outcome::Outcome;
-use crate::relay::deadline::within;
 use crate::relay::suspects::Fault;
 use crate::relay::verdict::ReportVerdict;
 
@@ -27,7 +29,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let token = ClaimToken::new(worker, self.owner);
         let asked = Instant::now();
         let answered_in = self.settings.batch_deadline();
-        let events = within(answered_in, self.claim(&token, batch_size, filters)).await?;
+        let claims = Claims::new(token.clone(), self.settings.lease_ttl);
+        let events = within(answered_in, claims.take(&self.store, batch_size, filters, &self.stale)).await?;
         let mut result = BatchProcessingResult::default();
         if events.is_empty() {
             return Ok((result, None));
@@ -40,9 +43,9 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let (mut open, unavailable) = self.send_rows(&events, deadline, stop, &token, &mut result).await?;
 
         let completed = std::mem::take(&mut result.processed_event_ids);
-        result.processed_event_ids = within(answered_in, self.complete(&token, &completed)).await?;
+        result.processed_event_ids = within(answered_in, claims.complete(&self.store, &completed)).await?;
         open.extend(completed.into_iter().filter(|id| !result.processed_event_ids.contains(id)));
-        within(answered_in, self.release(&token, &open, unavailable.as_ref())).await?;
+        within(answered_in, claims.release(&self.store, &open, unavailable.as_ref())).await?;
         result.released_event_ids = open;
         Ok((result, unavailable))
     }
@@ -149,78 +152,5 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             }
         }
         (arrived, given_up)
-    }
-
-    async fn claim(
-        &self,
-        token: &ClaimToken,
-        limit: BatchSize,
-        filters: &FetchFilters,
-    ) -> Result<Vec<OutboxEvent>> {
-        if let Some(locking) = self.store.locking() {
-            return locking.claim(token, limit, self.settings.lease_ttl, filters).await;
-        }
-        self.release_stale().await?;
-        let mut claimed = Vec::new();
-        for event in self.store.fetch_pending(limit, filters).await? {
-            if self.store.mark_processing(event.id(), token).await? {
-                claimed.push(event);
-            }
-        }
-        Ok(claimed)
-    }
-
-    /// Gives back what workers that died have claimed, now and then, where nobody can take it over.
-    async fn release_stale(&self) -> Result<()> {
-        let mut due = self.stale_due.lock().await;
-        let now = Instant::now();
-        if due.is_some_and(|due| now < due) {
-            return Ok(());
-        }
-        match self.store.retention() {
-            Some(retention) => {
-                let released = retention.release_stale_locks(self.settings.lease_ttl).await?;
-                if released > 0 {
-                    tracing::info!(released, "events given back that a worker had claimed and left");
-                }
-            }
-            None if due.is_none() => tracing::warn!(
-                "the store offers neither locking nor retention: unless it ends old claims by itself, what a worker has claimed \
-                 when it dies is never published"
-            ),
-            None => {}
-        }
-        *due = Some(now + self.settings.heartbeat());
-        Ok(())
-    }
-
-    /// Gives claims back without counting an attempt.
-    async fn release(&self, token: &ClaimToken, ids: &[EventId], reason: Option<&Error>) -> Result<()> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        if let Some(locking) = self.store.locking() {
-            return locking.release(token, ids).await;
-        }
-        // a failure that costs nothing and is tried again at once gives a claim back on any store
-        let text = reason.map_or_else(|| "given back unpublished".to_owned(), Error::chain);
-        let failure = Failure::new(&text, Attempt::Free, Retry::After(Duration::ZERO));
-        for id in ids {
-            self.store.mark_failed(*id, token, &failure).await?;
-        }
-        Ok(())
-    }
-
-    async fn complete(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
-        if let Some(bulk) = self.store.bulk() {
-            return bulk.complete_many(ids, token).await;
-        }
-        let mut completed = Vec::with_capacity(ids.len());
-        for id in ids {
-            if self.store.mark_completed(*id, token).await? {
-                completed.push(*id);
-            }
-        }
-        Ok(completed)
     }
 }

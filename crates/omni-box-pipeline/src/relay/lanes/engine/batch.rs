@@ -6,7 +6,7 @@ use omni_box_core::{Lease, OutboxRepository, Settled};
 use tokio::time::Instant;
 
 use super::{BATCHES_IN_FLIGHT, Broker, Engine, Fetched, SETTLE_LINGER, Written, call, lanes};
-use crate::relay::deadline::within;
+use crate::deadline::within;
 
 impl<S: OutboxRepository> Engine<S> {
     pub(super) fn start_fetch(&mut self, now: Instant) -> Option<Instant> {

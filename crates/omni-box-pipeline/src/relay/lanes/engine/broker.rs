@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::super::flight::Trouble;
 use super::{Broker, Engine, Stall};
+use crate::deadline::{FAREWELL, within};
 use crate::outcome::Outcome;
-use crate::relay::deadline::{FAREWELL, within};
 use crate::relay::verdict::ends_relay;
 
 /// How long events that go on are waited for, before everything is given up for those that stand still.

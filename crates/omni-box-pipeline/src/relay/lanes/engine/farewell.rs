@@ -4,7 +4,7 @@ use omni_box_core::{OutboxRepository, Result};
 use tokio::time::{Instant, timeout};
 
 use super::{Engine, lanes};
-use crate::relay::deadline::FAREWELL;
+use crate::deadline::FAREWELL;
 
 impl<S: OutboxRepository> Engine<S> {
     /// Hands everything back within a deadline. A publisher whose purge stands still keeps only what it still has: outcomes are written,

@@ -6,7 +6,7 @@ use omni_box_core::{LaneId, LeaseRequest, OutboxRepository};
 use tokio::time::Instant;
 
 use super::{Broker, Engine, LeaseAnswer, call, lanes};
-use crate::relay::deadline::within;
+use crate::deadline::within;
 
 impl<S: OutboxRepository> Engine<S> {
     pub(super) fn start_lease(&mut self, now: Instant) -> Option<Instant> {

@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::flight::Flight;
 use super::owned::OwnedLanes;
+use crate::deadline::FAREWELL;
 use crate::gate::Gate;
-use crate::relay::deadline::FAREWELL;
+use crate::polling::Polling;
 use crate::relay::observer::Observer;
-use crate::relay::polling::Polling;
 use crate::relay::settings::Settings;
 use crate::relay::status::RelayStatus;
 use crate::relay::verdict::RejectionPolicy;

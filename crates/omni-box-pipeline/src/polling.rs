@@ -14,7 +14,7 @@ const SETTLED_AFTER: Duration = Duration::from_millis(100);
 /// is found the interval doubles up to the longest; so events of transactions that were open when "idle" was announced, and
 /// those of foreign writers, are found soon.
 #[derive(Debug)]
-pub(super) struct Polling {
+pub(crate) struct Polling {
     shortest: Duration,
     longest: Duration,
     interval: Duration,
@@ -26,7 +26,7 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    pub(super) fn new(shortest: Duration, longest: Duration, now: Instant) -> Self {
+    pub(crate) fn new(shortest: Duration, longest: Duration, now: Instant) -> Self {
         Self {
             shortest,
             longest,
@@ -39,12 +39,12 @@ impl Polling {
     }
 
     /// When to fetch next.
-    pub(super) fn next(&self) -> Instant {
+    pub(crate) fn next(&self) -> Instant {
         self.next
     }
 
     /// Notes what a fetch found.
-    pub(super) fn fetched(&mut self, found: usize, was_full: bool, now: Instant) {
+    pub(crate) fn fetched(&mut self, found: usize, was_full: bool, now: Instant) {
         let quiet = found == 0;
         if quiet != self.quiet {
             self.quiet = quiet;
@@ -55,29 +55,29 @@ impl Polling {
     }
 
     /// Whether the last fetch found nothing.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.quiet
     }
 
     /// Notes that everything in flight is done: what was enqueued meanwhile need not wait longer than the shortest interval.
-    pub(super) fn freed(&mut self, now: Instant) {
+    pub(crate) fn freed(&mut self, now: Instant) {
         self.next = self.next.min(now + self.shortest);
     }
 
     /// Notes a wake-up.
-    pub(super) fn woken(&mut self, now: Instant) {
+    pub(crate) fn woken(&mut self, now: Instant) {
         self.interval = self.shortest;
         self.next = now;
     }
 
     /// What writers have to be told now, if anything has changed for long enough.
-    pub(super) fn announcement(&self, now: Instant) -> Option<Activity> {
+    pub(crate) fn announcement(&self, now: Instant) -> Option<Activity> {
         let activity = if self.quiet { Activity::Idle } else { Activity::Busy };
         (activity != self.announced && now - self.since >= SETTLED_AFTER).then_some(activity)
     }
 
     /// Notes what writers were told; the events of a transaction that did not see it are found by the polls that follow.
-    pub(super) fn announced(&mut self, activity: Activity, now: Instant) {
+    pub(crate) fn announced(&mut self, activity: Activity, now: Instant) {
         self.announced = activity;
         if activity == Activity::Idle {
             self.woken(now);
@@ -85,7 +85,7 @@ impl Polling {
     }
 
     /// Notes that new leases start out with writers believing their owner is busy.
-    pub(super) fn leases_changed(&mut self, now: Instant) {
+    pub(crate) fn leases_changed(&mut self, now: Instant) {
         self.announced = Activity::Busy;
         self.woken(now);
     }

@@ -1,0 +1,287 @@
+//! Groups of messages through transactions, and what becomes of each message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use omni_box_core::{Error, Event, EventId, InboxRepository};
+use tokio::time::Instant;
+
+use super::group_size::GroupSize;
+use super::window::Window;
+use crate::outcome::Outcome;
+use crate::transact::{Context, Doing, Fate, Item, Recorded, Stay, Task, attempt};
+
+/// Resolves when work must be dropped at once.
+pub(crate) type StopSignal = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A message that has an outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// The event's id; `None` for what could not be decoded.
+    pub(crate) event_id: Option<EventId>,
+    pub(crate) message_id: String,
+    pub(crate) outcome: Outcome,
+}
+
+/// What a worker has in memory of one source of messages.
+pub(crate) struct Messages<S: InboxRepository> {
+    pub(crate) context: Arc<Context<S>>,
+    /// Where they come from, for the log.
+    pub(super) origin: String,
+    pub(crate) window: Window,
+    pub(super) group_size: GroupSize,
+    /// Messages that still have to go one at a time, because the last worker may have died of one.
+    careful: usize,
+    paused_until: Option<Instant>,
+    /// Work was cut short.
+    pub(super) is_stopped: bool,
+    stop: StopSignal,
+    /// Whether a message that has to wait leaves the memory: its row brings it back.
+    lets_waiting_go: bool,
+    /// Offsets of messages that are done, until they are taken.
+    acknowledged: Vec<i64>,
+    /// Outcomes since they were last taken, if anything asks for them.
+    settled: Option<Vec<Settled>>,
+}
+
+impl<S: InboxRepository> Messages<S> {
+    /// For at most `capacity` messages; groups are given up as soon as `stop` resolves.
+    pub(crate) fn new(
+        context: Arc<Context<S>>,
+        origin: impl ToString,
+        capacity: usize,
+        stop: StopSignal,
+    ) -> Self {
+        Self {
+            origin: origin.to_string(),
+            window: Window::new(capacity),
+            group_size: GroupSize::new(context.group_size()),
+            context,
+            careful: 0,
+            paused_until: None,
+            is_stopped: false,
+            stop,
+            lets_waiting_go: false,
+            acknowledged: Vec::new(),
+            settled: None,
+        }
+    }
+
+    /// For messages whose rows are stored: one that has to wait leaves the memory.
+    pub(crate) fn of_stored_rows(
+        context: Arc<Context<S>>,
+        origin: impl ToString,
+        capacity: usize,
+        stop: StopSignal,
+    ) -> Self {
+        let messages = Self::new(context, origin, capacity, stop);
+        Self { lets_waiting_go: true, settled: Some(Vec::new()), ..messages }
+    }
+
+    /// Takes one message at a time to its outcome from now on, and keeps the outcomes.
+    pub(crate) fn begin_single(&mut self) {
+        self.settled.get_or_insert_default();
+        self.group_size = GroupSize::new(1);
+    }
+
+    /// Takes groups again, and keeps no outcomes.
+    pub(crate) fn end_single(&mut self) {
+        self.settled = None;
+        self.group_size = GroupSize::new(self.context.group_size());
+    }
+
+    /// Whether only one message is wanted.
+    pub(crate) fn is_single(&self) -> bool {
+        self.settled.is_some()
+    }
+
+    /// The outcomes that were kept since they were last taken.
+    pub(crate) fn take_settled(&mut self) -> Vec<Settled> {
+        self.settled.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether an outcome waits to be taken.
+    pub(crate) fn has_settled(&self) -> bool {
+        self.settled.as_ref().is_some_and(|settled| !settled.is_empty())
+    }
+
+    /// The offsets of messages that were done since this was last called.
+    pub(crate) fn take_acknowledged(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.acknowledged)
+    }
+
+    /// The next messages go one at a time, each with its attempt counted before its handler.
+    pub(crate) fn go_carefully(&mut self) {
+        self.careful = self.context.group_size;
+        tracing::info!(
+            origin = %self.origin, worker_id = %self.context.worker, messages = self.careful,
+            "the last worker of these messages did not end in good order, going one message at a time",
+        );
+    }
+
+    /// Whether work was cut short: the messages are another worker's.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.is_stopped = true;
+    }
+
+    /// Resolves when work must be dropped at once.
+    pub(crate) fn stop_signal(&self) -> BoxFuture<'static, ()> {
+        (self.stop)()
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused_until.is_some_and(|until| until > Instant::now())
+    }
+
+    pub(crate) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    /// Stops working in the database for a while.
+    pub(crate) fn pause(&mut self, error: &Error) {
+        self.pause_for(self.context.database.close(error));
+    }
+
+    pub(crate) fn pause_for(&mut self, delay: Duration) {
+        self.paused_until = Some(Instant::now() + delay);
+    }
+
+    /// The next messages that are not stored.
+    pub(crate) fn unstored(&self) -> Vec<usize> {
+        self.window.unstored(self.group_size.limit())
+    }
+
+    /// The next messages whose handlers may run.
+    pub(crate) fn due(&self) -> Vec<usize> {
+        let limit = if self.careful > 0 { 1 } else { self.group_size.limit() };
+        self.window.due(limit, self.context.persists_first())
+    }
+
+    /// Whether a stored message is due.
+    pub(crate) fn has_due(&self) -> bool {
+        self.context.handler.is_some() && !self.window.due(1, true).is_empty()
+    }
+
+    /// Stores the rows of a group.
+    pub(crate) async fn persist(&mut self, group: Vec<usize>) {
+        self.work(group, Task::Persist).await;
+    }
+
+    /// Runs the handlers of a group.
+    pub(crate) async fn handle(&mut self, group: Vec<usize>) {
+        // what is started stays so until its attempt has an outcome: an outage in between costs no other attempt
+        let is_unstarted = |item: &Item| item.event().is_some() && !item.is_started;
+        if self.careful > 0 && group.iter().any(|&at| is_unstarted(self.window.get(at))) {
+            match self.work(group.clone(), Task::Start).await[..] {
+                [Fate::Started] => self.careful -= 1,
+                [Fate::Later] => {}
+                _ => return,
+            }
+        }
+        self.work(group, Task::Handle).await;
+    }
+
+    /// Takes a group through a transaction; if one message ended it, that one through another that records why. Returns what became
+    /// of the messages; nothing, when the group is to be formed anew.
+    async fn work(&mut self, mut group: Vec<usize>, task: Task<'_>) -> Vec<Fate> {
+        let mut recorded: Option<Recorded> = None;
+        loop {
+            let (task, doing) = match &recorded {
+                Some(recorded) => (Task::Record(recorded), Doing::Recording),
+                None => (task, Doing::Working),
+            };
+            let items: Vec<&Item> = group.iter().map(|&at| self.window.get(at)).collect();
+            let cause = match attempt(&self.context, &items, task, self.stop_signal()).await {
+                Ok(fates) => {
+                    self.apply(&group, &fates);
+                    return fates;
+                }
+                Err(cause) => cause,
+            };
+            let concerned = if doing == Doing::Recording { group.split_off(group.len() - 1) } else { group };
+            match self.set_back(&concerned, cause, doing).await {
+                Some((to_record, failure)) if doing == Doing::Working => {
+                    (group, recorded) = (to_record, Some(failure));
+                }
+                _ => return Vec::new(),
+            }
+        }
+    }
+
+    fn apply(&mut self, group: &[usize], fates: &[Fate]) {
+        let mut passed = 0;
+        for (&at, &fate) in group.iter().zip(fates) {
+            let is_last = fate == Fate::Stored && self.context.handler.is_none();
+            let fate = if is_last { Fate::Done(Outcome::Persisted) } else { fate };
+            passed += usize::from(!matches!(fate, Fate::Later | Fate::Started));
+            let item = self.window.get_mut(at);
+            if fate != Fate::Later {
+                item.tries.infrastructure = 0;
+            }
+            match fate {
+                Fate::Later => {}
+                Fate::Started => item.is_started = true,
+                Fate::Stored => {
+                    item.is_stored = true;
+                    self.acknowledged.extend(item.offset.take());
+                }
+                Fate::Done(outcome) => {
+                    item.is_done = true;
+                    self.acknowledged.extend(item.offset.take());
+                    self.tell(at, outcome);
+                }
+                Fate::Alone => item.is_alone = true,
+                Fate::Wait(delay, stay) => {
+                    item.due = Some(Instant::now() + delay);
+                    item.is_started = false;
+                    item.is_done = self.lets_waiting_go;
+                    item.tries.contention = 0;
+                    let is_first_look = item.tries.held == 0;
+                    match stay {
+                        Stay::Scheduled => {}
+                        Stay::Counted => item.tries.free = 0,
+                        Stay::Free => item.tries.free += 1,
+                        Stay::Held => item.tries.held += 1,
+                    }
+                    match stay {
+                        Stay::Scheduled => {}
+                        Stay::Counted | Stay::Free => self.tell(at, Outcome::Retried),
+                        Stay::Held if is_first_look => self.tell(at, Outcome::Failed),
+                        Stay::Held => {}
+                    }
+                }
+            }
+        }
+        self.group_size.passed(passed);
+        self.window.sweep();
+    }
+
+    /// Tells metrics, the log and whatever asked what became of a message.
+    fn tell(&mut self, at: usize, outcome: Outcome) {
+        let item = self.window.get(at);
+        let metrics = &self.context.metrics;
+        let event_type = item.event().map_or("", |event| event.event_type());
+        match outcome {
+            Outcome::Duplicate => metrics.message_duplicate(),
+            Outcome::Quarantined => metrics.message_quarantined(),
+            Outcome::Persisted => {}
+            _ => metrics.event_processed(event_type, outcome.as_str()),
+        }
+        if matches!(outcome, Outcome::Failed | Outcome::Quarantined) {
+            tracing::warn!(
+                message_id = item.message_id(), event_type, worker_id = %self.context.worker,
+                origin = %self.origin, outcome = outcome.as_str(), "message was given up and is kept",
+            );
+        }
+        if let Some(settled) = &mut self.settled {
+            let item = self.window.get(at);
+            let event_id = item.event().map(Event::id);
+            settled.push(Settled { event_id, message_id: item.message_id(), outcome });
+        }
+    }
+}
