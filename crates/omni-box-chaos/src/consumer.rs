@@ -22,14 +22,9 @@ use serde::Deserialize;
 
 use crate::servers::{Servers, shutdown};
 
+/// What the handler does.
 #[derive(Args)]
-pub(crate) struct ConsumerArgs {
-    /// Topics to consume.
-    #[arg(long, required = true)]
-    topic: Vec<String>,
-    /// The consumer group.
-    #[arg(long)]
-    group: String,
+pub(crate) struct HandlerArgs {
     /// Topic of the event that the handler adds for every message.
     #[arg(long)]
     emit: Option<String>,
@@ -50,7 +45,22 @@ pub(crate) struct ConsumerArgs {
     accept: bool,
     /// How long the handler may take.
     #[arg(long, default_value_t = 10_000)]
-    handler_timeout_ms: u64,
+    pub(crate) handler_timeout_ms: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct ConsumerArgs {
+    /// Topics to consume.
+    #[arg(long, required = true)]
+    topic: Vec<String>,
+    /// The consumer group.
+    #[arg(long)]
+    group: String,
+    #[command(flatten)]
+    handler: HandlerArgs,
+    /// Messages are stored and acknowledged, and handled by workers.
+    #[arg(long)]
+    store_only: bool,
     /// What is promised about a message's effect.
     #[arg(long, value_parser = strategy, default_value = "ExactlyOnceInbox")]
     strategy: AckStrategy,
@@ -99,14 +109,14 @@ pub(crate) async fn run(servers: &Servers, args: ConsumerArgs) -> Result<()> {
     if let Some(number) = args.freeze_after {
         plan.on(Operation::Commit).nth(number).freeze_after();
     }
-    let mut runner = InboxConsumerRunner::builder(consumer, Faulty::new(servers.store(5)?, &plan))
+    let runner = InboxConsumerRunner::builder(consumer, Faulty::new(servers.store(5)?, &plan))
         .worker_id(servers.worker_id()?)
         .ack_strategy(args.strategy)
         .commit_offset_policy(args.policy)
         .retry(RetryPolicy::default().at_most(Duration::from_secs(1), Duration::from_secs(30)))
-        .process_timeout(Duration::from_millis(args.handler_timeout_ms))
-        .handler(Handler::new(&args))
-        .build()?;
+        .process_timeout(Duration::from_millis(args.handler.handler_timeout_ms));
+    let runner = if args.store_only { runner } else { runner.handler(Handler::new(&args.handler)) };
+    let mut runner = runner.build()?;
     tokio::spawn(async move {
         plan.until_frozen().await;
         println!("frozen");
@@ -132,7 +142,7 @@ struct Body {
     act: Option<Act>,
 }
 
-struct Handler {
+pub(crate) struct Handler {
     emit: Option<String>,
     slow: Duration,
     query: Duration,
@@ -144,7 +154,7 @@ struct Handler {
 }
 
 impl Handler {
-    fn new(args: &ConsumerArgs) -> Self {
+    pub(crate) fn new(args: &HandlerArgs) -> Self {
         Self {
             emit: args.emit.clone(),
             slow: Duration::from_millis(args.slow_ms),

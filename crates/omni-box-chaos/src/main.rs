@@ -9,6 +9,7 @@ mod prepare;
 mod publisher;
 mod relay;
 mod servers;
+mod stored;
 mod writer;
 
 use anyhow::Result;
@@ -40,6 +41,8 @@ enum Program {
     FileRelay(file::RelayArgs),
     /// Consumes topics until SIGTERM; its handler journals an effect and may add an event.
     Consumer(consumer::ConsumerArgs),
+    /// Handles what consumers have stored until SIGTERM.
+    Worker(stored::WorkerArgs),
     /// Judges the database and its topics, and an inbox; prints the verdict as JSON and fails if it is not clean.
     Judge(judge::JudgeArgs),
 }
@@ -61,6 +64,7 @@ async fn main() -> Result<()> {
         Program::FileWriter(args) => file::write(args).await,
         Program::FileRelay(args) => file::relay(&servers, args).await,
         Program::Consumer(args) => consumer::run(&servers, args).await,
+        Program::Worker(args) => stored::run(&servers, args).await,
         Program::Judge(args) => judge::run(&servers, args).await,
     }
 }

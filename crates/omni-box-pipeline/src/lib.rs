@@ -5,6 +5,7 @@
 //! | [`OutboxRelay`] | publishes a store's outbox until it is stopped |
 //! | [`OutboxPublisher`] | publishes a batch a call, for a loop of your own |
 //! | [`InboxConsumerRunner`] | gives each message to its handler, in the message's transaction |
+//! | [`InboxWorker`] | handles messages that were stored before |
 //! | [`EventRouter`], [`on`] | bind handlers to the events that they are for |
 //! | [`OmniBoxMaintenanceService`] | gives claims of dead workers back and deletes old events |
 //! | [`Workers`] | runs them in one process, and drains all when one fails |
@@ -59,6 +60,7 @@ pub mod router;
 mod settings;
 mod transact;
 mod work;
+mod worker;
 mod workers;
 
 pub use batch::BatchProcessingResult;
@@ -73,4 +75,7 @@ pub use relay::{
 };
 pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on};
 pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed};
+pub use worker::{
+    InboxWorker, InboxWorkerBuilder, InboxWorkerConfig, create_dispatching_processor, create_inbox_processor,
+};
 pub use workers::{Workers, shutdown_signal};

@@ -10,7 +10,7 @@ use omni_box_core::{Error, ErrorKind, InboxRepository, OutboxRepository, Result}
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{InboxConsumerRunner, OmniBoxMaintenanceService, OutboxRelay};
+use crate::{InboxConsumerRunner, InboxWorker, OmniBoxMaintenanceService, OutboxRelay};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 type Start = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), BoxError>> + Send>;
@@ -65,6 +65,11 @@ impl Workers {
     /// Adds an inbox, named `inbox`.
     pub fn inbox<S: InboxRepository>(self, runner: InboxConsumerRunner<S>) -> Self {
         self.task("inbox", |stop| runner.run(stop))
+    }
+
+    /// Adds a worker of stored messages, named `inbox-worker`.
+    pub fn inbox_worker<S: InboxRepository>(self, worker: InboxWorker<S>) -> Self {
+        self.task("inbox-worker", |stop| worker.run(stop))
     }
 
     /// Adds upkeep of the tables, named `maintenance`.

@@ -132,8 +132,9 @@ pub use omni_box_core::{
 #[cfg(feature = "macros")]
 pub use omni_box_macros::{EventSchema, event_handlers};
 pub use omni_box_pipeline::{
-    AckStrategy, CommitOffsetPolicy, EventRouter, InboxConsumerRunner, OmniBoxMaintenanceService, OnFailed,
-    OutboxPublisher, OutboxRelay, Unhandled, Workers, on, shutdown_signal,
+    AckStrategy, CommitOffsetPolicy, EventRouter, InboxConsumerRunner, InboxWorker,
+    OmniBoxMaintenanceService, OnFailed, OutboxPublisher, OutboxRelay, Unhandled, Workers,
+    create_dispatching_processor, create_inbox_processor, on, shutdown_signal,
 };
 #[doc(no_inline)]
 pub use tokio_util::sync::CancellationToken;
@@ -147,10 +148,11 @@ pub mod relay {
 }
 
 pub mod inbox {
-    //! Consuming: the runner, its settings, and what became of messages.
+    //! Consuming: the runner, workers of stored messages, their settings, and what became of messages.
     pub use omni_box_pipeline::{
-        AckStrategy, CommitOffsetPolicy, InboxConfig, InboxConsumeResult, InboxConsumerRunner,
-        InboxConsumerRunnerBuilder, OnFailed, Outcome,
+        AckStrategy, BatchProcessingResult, CommitOffsetPolicy, InboxConfig, InboxConsumeResult,
+        InboxConsumerRunner, InboxConsumerRunnerBuilder, InboxWorker, InboxWorkerBuilder, InboxWorkerConfig,
+        OnFailed, Outcome,
     };
 }
 
@@ -168,8 +170,8 @@ pub mod prelude {
     pub use crate::{
         AckStrategy, BatchSize, CommitOffsetPolicy, ConsumerGroup, Created, EnvelopeEventConverter, Event,
         EventRouter, EventSchema, HandlerError, HandlerOutcome, InboxConsumerRunner, InboxContext,
-        InboxEvent, InboxExt, InboxHandler, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxExt,
-        OutboxPublisher, OutboxRelay, RawEventConverter, State, Store, TransientError, Unhandled, WorkerId,
-        Workers, on, shutdown_signal,
+        InboxEvent, InboxExt, InboxHandler, InboxWorker, NewOutboxEvent, OmniBoxDomainService, OutboxEvent,
+        OutboxExt, OutboxPublisher, OutboxRelay, RawEventConverter, State, Store, TransientError, Unhandled,
+        WorkerId, Workers, on, shutdown_signal,
     };
 }

@@ -51,6 +51,37 @@ async fn consumers_are_killed_under_load() -> Result<()> {
     Ok(())
 }
 
+/// A consumer stores what comes; of three workers, which handle it, one is killed in each turn. Its claims hold up its keys for a lease.
+#[tokio::test]
+async fn workers_of_stored_messages_are_killed_under_load() -> Result<()> {
+    let Some(shop) = Shop::new("workers_are_killed").await? else { return Ok(()) };
+    let _relays = shop.relays().await?;
+    let mut consumer = shop.consumer("c0", "--store-only").await?;
+    let limits = "--handler-timeout-ms 1500 --lease-ttl-ms 3000 --put-off-percent 2";
+    let mut workers = Vec::new();
+    for number in 0..3 {
+        workers.push(shop.worker(&format!("w{number}"), limits).await?);
+    }
+    let mut writer = shop.writer("--tasks 2 --pause-ms 20 --keys 60").await?;
+    for turn in 0..6 {
+        shop.progress(100).await?;
+        let victim = &mut workers[turn % 3];
+        victim.kill().await?;
+        *victim = shop.worker(&format!("w{turn}-again"), limits).await?;
+    }
+    writer.stop().await?;
+    shop.settled().await?;
+    for worker in &mut workers {
+        worker.stop().await?;
+    }
+    consumer.stop().await?;
+    let verdict = shop.judged().await?;
+    ensure!(verdict.effects > 500, "too little happened: {verdict}");
+    let claimed = "select count(*) from inbox_events where locked_by is not null";
+    assert_eq!(shop.shipping.count(claimed).await?, 0, "no claim is left");
+    Ok(())
+}
+
 #[tokio::test]
 async fn consumer_freezes_and_comes_back() -> Result<()> {
     let Some(shop) = Shop::new("consumer_freezes").await? else { return Ok(()) };

@@ -53,6 +53,12 @@ impl Shop {
         self.shipping.start(name, &format!("{consumer} {more}")).await
     }
 
+    /// Starts a worker that handles what consumers have stored.
+    pub(crate) async fn worker(&self, name: &str, more: &str) -> Result<Program> {
+        let worker = format!("worker --group {} --emit {} {more}", self.group, self.shipments);
+        self.shipping.start(name, &worker).await
+    }
+
     /// The command of a consumer of orders.
     pub(crate) fn consumer_of(&self, group: &str, shipments: &str) -> String {
         format!("consumer --topic {} --group {group} --emit {shipments} {SESSION}", self.orders)

@@ -71,7 +71,8 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         self
     }
 
-    /// The handler of messages. Without a handler they are stored as pending rows and acknowledged.
+    /// The handler of messages. Without a handler they are stored as pending rows and acknowledged, for an
+    /// [`InboxWorker`](crate::InboxWorker) to handle.
     #[must_use]
     pub fn handler(mut self, handler: impl InboxHandler<S>) -> Self {
         self.handler = Some(Arc::new(handler));

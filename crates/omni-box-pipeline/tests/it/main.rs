@@ -7,4 +7,5 @@ mod maintenance;
 mod relay;
 mod router;
 mod settings;
+mod stored;
 mod workers;

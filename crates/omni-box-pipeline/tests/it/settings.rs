@@ -10,8 +10,9 @@ use omni_box_core::{
     InboxHandler, Jitter, RawEventConverter, Result, RetryPolicy,
 };
 use omni_box_pipeline::{
-    AckStrategy, CommitOffsetPolicy, InboxConfig, InboxConsumerRunner, InboxConsumerRunnerBuilder, OnFailed,
-    OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder, RelayConfig,
+    AckStrategy, CommitOffsetPolicy, InboxConfig, InboxConsumerRunner, InboxConsumerRunnerBuilder,
+    InboxWorker, InboxWorkerBuilder, OnFailed, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay,
+    OutboxRelayBuilder, RelayConfig,
 };
 use omni_box_testkit::{MemoryBroker, MemoryConsumer, MemoryStore};
 
@@ -207,4 +208,28 @@ fn a_runner_takes_group_and_drain_deadline_of_its_consumer() {
     assert!(group(draining_in(YEAR).build()).contains("\"group\""));
     let config = InboxConfig { consumer_group: Some("audit".into()), ..InboxConfig::default() };
     assert!(group(silent().config(config).build()).contains("audit"));
+}
+
+fn worker() -> InboxWorkerBuilder<MemoryStore> {
+    InboxWorker::builder(MemoryStore::new()).consumer_group("group").handler(Idle)
+}
+
+#[test]
+fn a_worker_of_stored_messages_names_what_it_refuses() {
+    assert!(worker().build().is_ok());
+    let without = || InboxWorker::builder(MemoryStore::new());
+    refuses(without().handler(Idle).build(), &["consumer_group", "not set"]);
+    refuses(without().consumer_group("group").build(), &["handler"]);
+    refuses(worker().consumer_group("a\0b").build(), &["consumer_group"]);
+    refuses(worker().worker_id("").build(), &["worker_id"]);
+    refuses(worker().batch_size(0).build(), &["batch_size"]);
+    refuses(worker().group_size(61).build(), &["group_size 61", "1 to 60"]);
+    refuses(worker().concurrency_limit(0).build(), &["concurrency_limit 0"]);
+    refuses(worker().process_timeout(Duration::ZERO).build(), &["process_timeout", "zero"]);
+    refuses(worker().poll(SECOND, SECOND / 2).build(), &["shortest_poll 1s", "longest_poll 500ms"]);
+    refuses(worker().retry(endless()).build(), &["retry", "longer than a year"]);
+    // a claim must outlast its handler, and a stop too
+    refuses(worker().process_timeout(59 * SECOND).build(), &["process_timeout 59s", "lease_ttl 60s"]);
+    refuses(worker().process_timeout(45 * SECOND).build(), &["process_timeout 45s", "drain_deadline 45s"]);
+    assert!(worker().process_timeout(58 * SECOND).drain_deadline(60 * SECOND).build().is_ok());
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, ClaimToken, ConsumerGroup, Created, Error, ErrorKind, EventId, EventRepository, Failure,
-    FetchFilters, InboxEvent, InboxExt, InboxRepository, InboxSettlement, PartitionEnd, QuarantinedMessage,
-    Received, Result, Savepoints, Store, TopicPartition,
+    BatchSize, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, ErrorKind, EventId,
+    EventRepository, Failure, FetchFilters, InboxEvent, InboxExt, InboxRepository, InboxSettlement,
+    PartitionEnd, QuarantinedMessage, Received, Result, Savepoints, Store, TopicPartition,
 };
 use omni_box_postgres::{PgStore, PgTx};
 use sqlx::PgConnection;
@@ -142,6 +142,10 @@ impl EventRepository<InboxEvent> for FaultyStore {
 
     async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
         self.inner.inbox().mark_failed(id, token, failure).await
+    }
+
+    fn locking(&self) -> Option<&dyn DistributedLocking<InboxEvent>> {
+        self.inner.locking()
     }
 }
 

@@ -1,0 +1,175 @@
+//! Describes a worker of stored messages and checks that its settings agree.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omni_box_core::{
+    FetchFilters, InboxHandler, InboxMetrics, InboxRepository, NoMetrics, Result, RetryPolicy,
+};
+
+use super::batches::Shared;
+use super::config::InboxWorkerConfig;
+use super::runner::InboxWorker;
+use crate::claims::Stale;
+use crate::gate::Gate;
+use crate::settings::{misconfigured, outage_retry};
+use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, Database, OnFailed};
+
+const LONGEST_OUTAGE_RETRY: Duration = Duration::from_secs(5);
+
+/// Describes an [`InboxWorker`]: store, handler, metrics and an [`InboxWorkerConfig`].
+///
+/// Setters take plain values. [`build`](Self::build) reports the first that is out of range or contradicts another one.
+#[must_use = "call build"]
+pub struct InboxWorkerBuilder<S: InboxRepository> {
+    store: S,
+    handler: Option<Arc<dyn InboxHandler<S>>>,
+    metrics: Arc<dyn InboxMetrics>,
+    config: InboxWorkerConfig,
+    sources: Vec<String>,
+}
+
+impl<S: InboxRepository> fmt::Debug for InboxWorkerBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboxWorkerBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl<S: InboxRepository> InboxWorker<S> {
+    /// Begins to describe a worker on the inbox of `store`.
+    pub fn builder(store: S) -> InboxWorkerBuilder<S> {
+        InboxWorkerBuilder {
+            store,
+            handler: None,
+            metrics: Arc::new(NoMetrics),
+            config: InboxWorkerConfig::default(),
+            sources: Vec::new(),
+        }
+    }
+}
+
+impl<S: InboxRepository> InboxWorkerBuilder<S> {
+    /// Takes all settings at once, in place of those that were set before.
+    pub fn config(mut self, config: InboxWorkerConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The handler of messages. It has to be set.
+    pub fn handler(mut self, handler: impl InboxHandler<S>) -> Self {
+        self.handler = Some(Arc::new(handler));
+        self
+    }
+
+    /// Counts and measures; nothing by default. Takes an `Arc` too, to be read elsewhere.
+    pub fn metrics(mut self, metrics: impl InboxMetrics) -> Self {
+        self.metrics = Arc::new(metrics);
+        self
+    }
+
+    /// Only messages of this source (or one of several, when called again); of all sources by default.
+    pub fn source(mut self, source: impl Into<String>) -> Self {
+        self.sources.push(source.into());
+        self
+    }
+
+    /// Sets [`InboxWorkerConfig::consumer_group`].
+    pub fn consumer_group(mut self, group: impl fmt::Display) -> Self {
+        self.config.consumer_group = group.to_string();
+        self
+    }
+
+    /// Sets [`InboxWorkerConfig::worker_id`].
+    pub fn worker_id(mut self, worker: impl fmt::Display) -> Self {
+        self.config.worker_id = worker.to_string();
+        self
+    }
+
+    /// Sets [`InboxWorkerConfig::batch_size`].
+    pub fn batch_size(mut self, messages: u32) -> Self {
+        self.config.batch_size = messages;
+        self
+    }
+
+    /// Sets [`InboxWorkerConfig::lease_ttl`].
+    pub fn lease_ttl(mut self, ttl: Duration) -> Self {
+        self.config.lease_ttl = ttl;
+        self
+    }
+
+    /// Sets [`InboxWorkerConfig::process_timeout`].
+    pub fn process_timeout(mut self, timeout: Duration) -> Self {
+        self.config.process_timeout = timeout;
+        self
+    }
+
+    /// Sets [`InboxWorkerConfig::drain_deadline`].
+    pub fn drain_deadline(mut self, deadline: Duration) -> Self {
+        self.config.drain_deadline = deadline;
+        self
+    }
+
+    /// Sets [`InboxWorkerConfig::concurrency_limit`].
+    pub fn concurrency_limit(mut self, batches: usize) -> Self {
+        self.config.concurrency_limit = batches;
+        self
+    }
+
+    /// Sets [`InboxWorkerConfig::group_size`].
+    pub fn group_size(mut self, messages: usize) -> Self {
+        self.config.group_size = messages;
+        self
+    }
+
+    /// Sets [`InboxWorkerConfig::shortest_poll`] and [`longest_poll`](InboxWorkerConfig::longest_poll).
+    pub fn poll(mut self, shortest: Duration, longest: Duration) -> Self {
+        (self.config.shortest_poll, self.config.longest_poll) = (shortest, longest);
+        self
+    }
+
+    /// Sets [`InboxWorkerConfig::retry`].
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.config.retry = retry;
+        self
+    }
+
+    /// Builds the worker.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming the setting, its value and what is allowed: no group or handler, a
+    /// value out of range, a `process_timeout` that does not fit into the lease or the drain deadline.
+    pub fn build(self) -> Result<InboxWorker<S>> {
+        let config = self.config;
+        let checked = config.check()?;
+        let handler =
+            self.handler.ok_or_else(|| misconfigured("a worker needs a handler: call `handler`"))?;
+        handler.validate()?;
+        let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY);
+        let context = Context {
+            database: Database::new(self.store, config.process_timeout, Gate::new("database", outage_retry)),
+            handler: Some(handler),
+            group: checked.group.clone(),
+            worker: checked.worker,
+            strategy: AckStrategy::ExactlyOnceInbox,
+            policy: CommitOffsetPolicy::OnPersist,
+            on_failed: OnFailed::Commit,
+            process_timeout: config.process_timeout,
+            group_size: config.group_size,
+            retry: config.retry,
+            outage_retry,
+            metrics: self.metrics,
+        };
+        let filters = FetchFilters::new().consumer_group(checked.group);
+        let shared = Shared {
+            context: Arc::new(context),
+            filters: self.sources.into_iter().fold(filters, FetchFilters::source),
+            lease_ttl: config.lease_ttl,
+            shortest_poll: config.shortest_poll,
+            longest_poll: config.longest_poll,
+            stale: Stale::default(),
+            attached: tokio::sync::Mutex::default(),
+        };
+        Ok(InboxWorker::new(shared, checked.batch_size, config.concurrency_limit, config.drain_deadline))
+    }
+}

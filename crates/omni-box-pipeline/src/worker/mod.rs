@@ -1,0 +1,56 @@
+//! Messages whose rows were stored before: handled later, by workers that share them.
+
+mod batches;
+mod builder;
+mod config;
+mod runner;
+
+use omni_box_core::{InboxHandler, InboxRepository, Result};
+
+pub use builder::InboxWorkerBuilder;
+pub use config::InboxWorkerConfig;
+pub use runner::InboxWorker;
+
+use crate::router::EventRouter;
+
+/// A worker of stored messages with all defaults, for [`process_batch`](InboxWorker::process_batch); compatible with the Python library
+/// omni-box, whose processors are for all groups at once.
+///
+/// # Errors
+/// As [`InboxWorkerBuilder::build`].
+///
+/// ```
+/// use omni_box_core::{BatchSize, InboxContext};
+/// use omni_box_pipeline::{create_inbox_processor, on};
+/// use omni_box_testkit::MemoryStore;
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omni_box_core::Result<()> {
+/// let processor = create_inbox_processor(MemoryStore::new(), "shipping", on("order.placed", ship))?;
+/// let result = processor.process_batch(BatchSize::new(50)?).await?;
+/// assert!(result.is_empty(), "no message was stored");
+/// # Ok(())
+/// # }
+/// ```
+pub fn create_inbox_processor<S: InboxRepository>(
+    store: S,
+    consumer_group: impl std::fmt::Display,
+    handler: impl InboxHandler<S>,
+) -> Result<InboxWorker<S>> {
+    InboxWorker::builder(store).consumer_group(consumer_group).handler(handler).build()
+}
+
+/// The same for a router; what the Python library omni-box injects as dependencies is the router's
+/// [state](EventRouter::with_state).
+///
+/// # Errors
+/// As [`InboxWorkerBuilder::build`].
+pub fn create_dispatching_processor<S: InboxRepository>(
+    store: S,
+    consumer_group: impl std::fmt::Display,
+    router: EventRouter<S>,
+) -> Result<InboxWorker<S>> {
+    create_inbox_processor(store, consumer_group, router)
+}
