@@ -16,6 +16,7 @@ use tokio::time::Instant;
 pub(crate) struct Claims<E> {
     token: ClaimToken,
     ttl: Duration,
+    is_row_by_row: bool,
     events: PhantomData<fn() -> E>,
 }
 
@@ -26,7 +27,12 @@ pub(crate) struct Stale(Mutex<Option<Instant>>);
 impl<E: Event> Claims<E> {
     /// Claims last for `ttl` unless they are renewed.
     pub(crate) fn new(token: ClaimToken, ttl: Duration) -> Self {
-        Self { token, ttl, events: PhantomData }
+        Self { token, ttl, is_row_by_row: false, events: PhantomData }
+    }
+
+    /// Whether rows are claimed one by one, also where the store could claim a batch.
+    pub(crate) fn row_by_row(self, is_row_by_row: bool) -> Self {
+        Self { is_row_by_row, ..self }
     }
 
     /// Claims what is due, at most one event of a key.
@@ -37,7 +43,7 @@ impl<E: Event> Claims<E> {
         filters: &FetchFilters,
         stale: &Stale,
     ) -> Result<Vec<E>> {
-        if let Some(locking) = store.locking() {
+        if let Some(locking) = store.locking().filter(|_| !self.is_row_by_row) {
             return locking.claim(&self.token, limit, self.ttl, filters).await;
         }
         self.release_stale(store, stale).await?;

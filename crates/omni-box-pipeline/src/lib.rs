@@ -8,6 +8,7 @@
 //! | [`InboxWorker`] | handles messages that were stored before |
 //! | [`EventRouter`], [`on`] | bind handlers to the events that they are for |
 //! | [`OmniBoxMaintenanceService`] | gives claims of dead workers back and deletes old events |
+//! | [`ProcessingStep`], [`EventProcessorBuilder`] | decide about each event before it is handled or sent |
 //! | [`Workers`] | runs them in one process, and drains all when one fails |
 //!
 //! An order that is placed and shipped, on a store and a broker in memory:
@@ -55,9 +56,12 @@ mod layer;
 mod maintenance;
 mod outcome;
 mod polling;
+mod processor;
 mod relay;
 pub mod router;
 mod settings;
+mod step;
+mod steps;
 mod transact;
 mod work;
 mod worker;
@@ -69,11 +73,20 @@ pub use inbox::{InboxConfig, InboxConsumeResult, InboxConsumerRunner, InboxConsu
 pub use layer::{HandlerLayer, Next};
 pub use maintenance::OmniBoxMaintenanceService;
 pub use outcome::Outcome;
+pub use processor::{
+    Before, CommitStrategy, EventProcessorBuilder, FetchStrategy, InboxProcessorBuilder, InboxStep,
+    Innermost, OutboxProcessorBuilder, OutboxStep,
+};
 pub use relay::{
     OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder, RejectionPolicy, RelayConfig,
     RelaySnapshot, RelayStatus,
 };
 pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on};
+pub use step::{BatchContext, ProcessingContext, ProcessingStep, SettledEvent, StepResult};
+pub use steps::{
+    CircuitBreakerStep, DlqStep, DlqStorage, HandlerExecutionStep, MetricsStep, PublisherExecutionStep,
+    SiblingDeduplicationStep,
+};
 pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed};
 pub use worker::{
     InboxWorker, InboxWorkerBuilder, InboxWorkerConfig, create_dispatching_processor, create_inbox_processor,

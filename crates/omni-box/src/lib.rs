@@ -163,6 +163,16 @@ pub mod router {
     };
 }
 
+pub mod pipeline {
+    //! Steps in front of handlers and brokers, and pipelines that are built from them.
+    pub use omni_box_pipeline::{
+        BatchContext, CircuitBreakerStep, CommitStrategy, DlqStep, DlqStorage, EventProcessorBuilder,
+        FetchStrategy, HandlerExecutionStep, InboxProcessorBuilder, InboxStep, MetricsStep,
+        OutboxProcessorBuilder, OutboxStep, Outcome, ProcessingContext, ProcessingStep,
+        PublisherExecutionStep, SettledEvent, SiblingDeduplicationStep, StepResult,
+    };
+}
+
 pub mod prelude {
     //! What most programs need.
     pub use crate::event::FetchFilters;

@@ -31,19 +31,58 @@ pub struct DeliveryReport {
 
 /// Where a publisher reports the fate of events. Cloning is cheap.
 #[derive(Clone)]
-pub struct Reporter(mpsc::UnboundedSender<DeliveryReport>);
+pub struct Reporter {
+    reports: mpsc::UnboundedSender<DeliveryReport>,
+    looks: Option<Arc<Look>>,
+}
+
+type Look = dyn Fn(&DeliveryReport) + Send + Sync;
 
 impl Reporter {
     /// A reporter and the end where its reports come out.
     pub fn channel() -> (Self, mpsc::UnboundedReceiver<DeliveryReport>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
+        (Self { reports: sender, looks: None }, receiver)
+    }
+
+    /// A reporter to the same place that shows each report to a function before: for a publisher around another one.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    ///
+    /// use omni_box_core::{EventId, Reporter};
+    ///
+    /// let (reporter, mut reports) = Reporter::channel();
+    /// let delivered = Arc::new(AtomicUsize::new(0));
+    /// let count = delivered.clone();
+    /// let counting = reporter.inspect(move |report| {
+    ///     count.fetch_add(usize::from(report.result.is_ok()), Ordering::Relaxed);
+    /// });
+    /// counting.report(EventId::generate(), Ok(()));
+    /// assert_eq!(delivered.load(Ordering::Relaxed), 1);
+    /// assert!(reports.try_recv().is_ok());
+    /// ```
+    #[must_use]
+    pub fn inspect(&self, look: impl Fn(&DeliveryReport) + Send + Sync + 'static) -> Self {
+        let before = self.looks.clone();
+        let looks = move |report: &DeliveryReport| {
+            look(report);
+            if let Some(before) = &before {
+                before(report);
+            }
+        };
+        Self { reports: self.reports.clone(), looks: Some(Arc::new(looks)) }
     }
 
     /// Reports one event. A report is dropped once its receiver is gone.
     pub fn report(&self, id: EventId, result: Result<()>) {
+        let report = DeliveryReport { id, result };
+        if let Some(looks) = &self.looks {
+            looks(&report);
+        }
         // the receiver is gone once the engine has stopped: the next relay publishes the event again
-        let _ = self.0.send(DeliveryReport { id, result });
+        let _ = self.reports.send(report);
     }
 }
 

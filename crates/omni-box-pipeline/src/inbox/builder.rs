@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    DefaultMessageDecoder, EventConsumer, InboxHandler, InboxMetrics, InboxRepository, MessageDecoder,
-    NoMetrics, Result, RetryPolicy,
+    DefaultMessageDecoder, EventConsumer, InboxEvent, InboxHandler, InboxMetrics, InboxRepository,
+    MessageDecoder, NoMetrics, Result, RetryPolicy,
 };
 use tokio::sync::Semaphore;
 
@@ -15,6 +15,7 @@ use super::runner::InboxConsumerRunner;
 use super::shared::Shared;
 use crate::gate::Gate;
 use crate::settings::outage_retry;
+use crate::step::{ProcessingStep, Steps};
 use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, Database, OnFailed};
 
 const LONGEST_OUTAGE_RETRY: Duration = Duration::from_secs(5);
@@ -43,6 +44,7 @@ pub struct InboxConsumerRunnerBuilder<S: InboxRepository> {
     handler: Option<Arc<dyn InboxHandler<S>>>,
     decoder: Arc<dyn MessageDecoder>,
     metrics: Arc<dyn InboxMetrics>,
+    steps: Vec<Arc<dyn ProcessingStep<InboxEvent>>>,
     config: InboxConfig,
 }
 
@@ -60,6 +62,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             handler: None,
             decoder: Arc::new(DefaultMessageDecoder::new()),
             metrics: Arc::new(NoMetrics),
+            steps: Vec::new(),
             config: InboxConfig::default(),
         }
     }
@@ -83,6 +86,13 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
     #[must_use]
     pub fn decoder(mut self, decoder: impl MessageDecoder) -> Self {
         self.decoder = Arc::new(decoder);
+        self
+    }
+
+    /// Adds a step, behind those that were added before.
+    #[must_use]
+    pub fn step(mut self, step: impl ProcessingStep<InboxEvent>) -> Self {
+        self.steps.push(Arc::new(step));
         self
     }
 
@@ -200,6 +210,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             retry: config.retry,
             outage_retry,
             metrics: self.metrics,
+            steps: Steps::new(self.steps),
         };
         let shared = Shared {
             context: Arc::new(context),

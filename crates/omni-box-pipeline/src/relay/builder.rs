@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    DeliveryMode, EventPublisher, NoMetrics, OutboxMetrics, OutboxRepository, Result, RetryPolicy,
+    DeliveryMode, EventPublisher, NoMetrics, OutboxEvent, OutboxMetrics, OutboxRepository, Result,
+    RetryPolicy,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,7 @@ use super::shared::Publisher;
 use super::status::RelayStatus;
 use super::verdict::RejectionPolicy;
 use crate::gate::Gate;
+use crate::step::ProcessingStep;
 
 /// Publishes a store's outbox until it is cancelled: owns lanes, wakes up, publishes, marks, waits out outages, drains.
 ///
@@ -76,6 +78,7 @@ pub struct OutboxRelayBuilder<S> {
     publisher: Publisher,
     metrics: Arc<dyn OutboxMetrics>,
     config: RelayConfig,
+    steps: Vec<Arc<dyn ProcessingStep<OutboxEvent>>>,
 }
 
 impl<S> fmt::Debug for OutboxRelayBuilder<S> {
@@ -92,6 +95,7 @@ impl<S: OutboxRepository> OutboxRelay<S> {
             publisher: Publisher(Arc::new(publisher)),
             metrics: Arc::new(NoMetrics),
             config: RelayConfig::default(),
+            steps: Vec::new(),
         }
     }
 
@@ -140,6 +144,12 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
     /// Counts and measures; nothing by default. Takes an `Arc` too, to be read elsewhere.
     pub fn metrics(mut self, metrics: impl OutboxMetrics) -> Self {
         self.metrics = Arc::new(metrics);
+        self
+    }
+
+    /// Adds a step, behind those that were added before. With steps, at most one event of a key is in flight.
+    pub fn step(mut self, step: impl ProcessingStep<OutboxEvent>) -> Self {
+        self.steps.push(Arc::new(step));
         self
     }
 
@@ -206,7 +216,7 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
         let settings = self.config.check()?;
         Ok(OutboxRelay {
             store: self.store,
-            publisher: self.publisher,
+            publisher: self.publisher.stepped(self.steps, &settings),
             settings,
             observer: Observer::new(self.metrics),
             status: RelayStatus::default(),

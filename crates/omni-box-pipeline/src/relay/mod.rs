@@ -13,6 +13,7 @@ mod rows;
 mod settings;
 mod shared;
 mod status;
+mod stepped;
 mod suspects;
 mod verdict;
 mod wakeup;

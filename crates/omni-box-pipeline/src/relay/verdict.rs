@@ -7,6 +7,8 @@ use omni_box_core::{
     RetryPolicy,
 };
 
+use crate::step::Mark;
+
 /// The longest base and the longest delay for an event whose topic is unavailable.
 const TOPIC_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -27,6 +29,8 @@ pub(super) enum ReportVerdict {
     Published,
     /// Record the failure: retry later, wait for an operator, or give up.
     Failed(Failure),
+    /// Record that a step has put the event off.
+    PutOff(Failure),
     /// Nothing is wrong with the event: the broker cannot be used. Publish it again from the first.
     Unavailable(Error),
 }
@@ -44,6 +48,10 @@ impl Judge {
         let failure = match error.class() {
             FailureClass::Infrastructure if error.kind() != ErrorKind::TopicUnavailable => {
                 return ReportVerdict::Unavailable(error);
+            }
+            FailureClass::Infrastructure if Mark::of(&error) == Some(Mark::PutOff) => {
+                let retry = Retry::After(self.topic_retry().delay(topic_failures(event)));
+                return ReportVerdict::PutOff(Failure::new(&error.chain(), Attempt::Free, retry));
             }
             // the topic's fault: no attempt is spent, its keys wait
             FailureClass::Infrastructure => Failure::new(

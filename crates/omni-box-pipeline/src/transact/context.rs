@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::{ConsumerGroup, InboxHandler, InboxMetrics, InboxRepository, RetryPolicy, WorkerId};
+use omni_box_core::{
+    ConsumerGroup, InboxEvent, InboxHandler, InboxMetrics, InboxRepository, RetryPolicy, WorkerId,
+};
 
 use super::database::Database;
 use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
+use crate::step::Steps;
 
 /// Database, handler and settings of one worker, shared by all its transactions.
 pub(crate) struct Context<S: InboxRepository> {
@@ -23,6 +26,8 @@ pub(crate) struct Context<S: InboxRepository> {
     /// For a database or broker that is down, and for contention.
     pub(crate) outage_retry: RetryPolicy,
     pub(crate) metrics: Arc<dyn InboxMetrics>,
+    /// What is asked before each handler.
+    pub(crate) steps: Steps<InboxEvent>,
 }
 
 impl<S: InboxRepository> Context<S> {

@@ -12,11 +12,12 @@ use tokio::time::Instant;
 use super::cause::{Cause, Stage};
 use super::context::Context;
 use super::handling::{Course, Handled, check_mark, handle};
-use super::judgement::{Charge, Fate, LOOK_AGAIN, Stay, exhausted, given_up, judge};
+use super::judgement::{Charge, Cost, Fate, LOOK_AGAIN, Stay, exhausted, given_up, judge};
 use super::left::Left;
-use super::message::{Body, Item, Key};
+use super::message::{Body, Item, Key, Stepped};
 use super::policy::AckStrategy;
 use crate::outcome::Outcome;
+use crate::step::Ruling;
 
 /// No handler begins any more in a transaction whose first one began this long ago. What a group saves is the time to commit, of which
 /// little is left then; what it costs grows: locks are held, and everything is done again if it fails.
@@ -46,6 +47,14 @@ pub(crate) struct Recorded {
     pub(crate) left: Left,
 }
 
+/// What became of a group whose transaction is committed.
+pub(crate) struct Attempted {
+    /// Of each message, in order.
+    pub(crate) fates: Vec<Fate>,
+    /// The step that stopped it before its end, and for how long if it said so.
+    pub(crate) stopped: Option<(&'static str, Option<Duration>)>,
+}
+
 /// Takes a group through one transaction; says what becomes of each message, or why nothing was changed.
 ///
 /// `stop` ends it at once, whatever it is doing.
@@ -54,7 +63,7 @@ pub(crate) async fn attempt<S: InboxRepository>(
     items: &[&Item],
     task: Task<'_>,
     stop: impl Future<Output = ()>,
-) -> Result<Vec<Fate>, Cause> {
+) -> Result<Attempted, Cause> {
     let mut stop = std::pin::pin!(stop);
     let database = &context.database;
     let mut tx = tokio::select! {
@@ -66,15 +75,16 @@ pub(crate) async fn attempt<S: InboxRepository>(
         () = &mut stop => Err(Cause::Stopped),
     };
     match ended {
-        Ok(fates) => {
+        Ok(attempted) => {
             tokio::select! {
                 committed = database.commit(tx) => committed.map_err(|error| Cause::refused(error, Stage::Commit))?,
                 () = &mut stop => return Err(Cause::Stopped),
             }
             database.open();
-            database
-                .count_kept(fates.iter().filter(|fate| matches!(fate, Fate::Done(_) | Fate::Stored)).count());
-            Ok(fates)
+            database.count_kept(
+                attempted.fates.iter().filter(|fate| matches!(fate, Fate::Done(_) | Fate::Stored)).count(),
+            );
+            Ok(attempted)
         }
         Err(cause @ (Cause::Stopped | Cause::Culprit { .. } | Cause::Unanswered(_))) => {
             database.abandon(tx).await;
@@ -111,6 +121,8 @@ struct Group<'a, S: InboxRepository> {
     was_committed: bool,
     /// When the first handler began.
     begun: Option<Instant>,
+    /// The step that stops the group.
+    stopped: Option<(&'static str, Option<Duration>)>,
 }
 
 impl<'a, S: InboxRepository> Group<'a, S> {
@@ -127,15 +139,16 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             left: Left::default(),
             was_committed: false,
             begun: None,
+            stopped: None,
         }
     }
 
     /// Whether the rest of the group is for a later one.
     fn is_over(&self) -> bool {
-        self.begun.is_some_and(|begun| begun.elapsed() >= GROUP_TIME)
+        self.stopped.is_some() || self.begun.is_some_and(|begun| begun.elapsed() >= GROUP_TIME)
     }
 
-    async fn run(mut self, conn: &mut S::Conn) -> Result<Vec<Fate>, Cause> {
+    async fn run(mut self, conn: &mut S::Conn) -> Result<Attempted, Cause> {
         let events = self.sort_out_refused();
         if !events.is_empty() {
             let ran = self.run_events(conn, &events).await;
@@ -150,7 +163,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             let kept = database.quarantine(conn, &self.quarantine).await;
             kept.map_err(|error| Cause::refused(error, Stage::Store))?;
         }
-        Ok(self.fates)
+        Ok(Attempted { fates: self.fates, stopped: self.stopped })
     }
 
     /// Puts what is no event into quarantine; returns the events.
@@ -266,7 +279,8 @@ impl<'a, S: InboxRepository> Group<'a, S> {
                 return Ok(Fate::Alone);
             }
             Task::Record(Recorded { charge, .. }) => judge(self.context, item, row, charge),
-            Task::Handle => match self.handle(conn, position, row).await? {
+            Task::Handle => match self.step_and_handle(conn, position, row).await? {
+                Handled::Later => return Ok(Fate::Later),
                 Handled::Done(outcome) => {
                     self.left.done.push((position, outcome));
                     self.settlement.completed.push(row.id());
@@ -276,8 +290,39 @@ impl<'a, S: InboxRepository> Group<'a, S> {
                 Handled::Undone(charge) => judge(self.context, item, row, &charge),
             },
         };
+        item.stepped().error = Some(failure.error().to_owned());
         self.settlement.failures.push((row.id(), failure));
         Ok(fate)
+    }
+
+    /// Asks the steps, and runs the handler if none of them decides otherwise.
+    async fn step_and_handle(
+        &mut self,
+        conn: &mut S::Conn,
+        position: usize,
+        row: &InboxEvent,
+    ) -> Result<Handled, Cause> {
+        let Context { steps, worker, process_timeout, .. } = self.context;
+        if steps.is_empty() {
+            return self.handle(conn, position, row).await;
+        }
+        // taken out meanwhile: what waits holds no lock
+        let mut kept = std::mem::take(&mut self.items[position].stepped().kept);
+        self.begun.get_or_insert_with(Instant::now);
+        let ruling = steps.ask(row, worker, &mut kept, *process_timeout).await;
+        *self.items[position].stepped() = Stepped { kept, is_open: true, error: None };
+        Ok(match ruling {
+            Ruling::Next => return self.handle(conn, position, row).await,
+            Ruling::Complete => Handled::Done(Outcome::Skipped),
+            Ruling::Skip(why) => Handled::Undone(Charge { cost: Cost::Free, ..Charge::counted(why) }),
+            Ruling::Fail(why) => Handled::Undone(Charge { cost: Cost::Permanent, ..Charge::counted(why) }),
+            Ruling::Broken(why) => Handled::Undone(Charge::counted(why)),
+            Ruling::Stop(step, delay) => {
+                self.items[position].stepped().is_open = false;
+                self.stopped = Some((step, delay));
+                Handled::Later
+            }
+        })
     }
 
     /// A message that took effect before: at least once means that the handler sees it again.

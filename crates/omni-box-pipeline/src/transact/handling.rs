@@ -54,6 +54,8 @@ impl Course {
 pub(crate) enum Handled {
     Done(Outcome),
     Undone(Charge),
+    /// It did not run: a step has stopped the group.
+    Later,
 }
 
 /// How a handler that returned did not succeed.

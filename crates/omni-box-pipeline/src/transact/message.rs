@@ -1,7 +1,12 @@
 //! A message on its way through a transaction.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use omni_box_core::{InboundMessage, InboxEvent};
 use tokio::time::Instant;
+
+use crate::outcome::Outcome;
+use crate::step::Kept;
 
 /// What keeps messages in order: they share a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -67,7 +72,21 @@ pub(crate) struct Item {
     pub(crate) is_alone: bool,
     /// It leaves the window.
     pub(crate) is_done: bool,
+    /// The outcome of its last transaction.
+    pub(crate) outcome: Option<Outcome>,
     pub(crate) tries: Tries,
+    /// What steps keep with it. Locked for a moment at a time: a group has its messages by reference.
+    pub(crate) stepped: Mutex<Stepped>,
+}
+
+/// How far steps have come with a message.
+#[derive(Debug, Default)]
+pub(crate) struct Stepped {
+    pub(crate) kept: Kept,
+    /// Its start was told, and its end was not.
+    pub(crate) is_open: bool,
+    /// Why it failed last.
+    pub(crate) error: Option<String>,
 }
 
 impl Item {
@@ -97,7 +116,9 @@ impl Item {
             is_started: false,
             is_alone: false,
             is_done: false,
+            outcome: None,
             tries: Tries::default(),
+            stepped: Mutex::default(),
         }
     }
 
@@ -130,6 +151,12 @@ impl Item {
         if let Some(event) = self.refused.take() {
             self.body = Body::Event(event);
         }
+    }
+
+    /// How far steps have come with it.
+    pub(crate) fn stepped(&self) -> MutexGuard<'_, Stepped> {
+        // what a panic left there is replaced at the next start
+        self.stepped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn waits(&self) -> bool {

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use omni_box_core::{Error, Event, EventId, InboxRepository};
+use omni_box_core::{Error, ErrorKind, Event, EventId, InboxRepository};
 use tokio::time::Instant;
 
 use super::group_size::GroupSize;
 use super::window::Window;
+use crate::gate::Gate;
 use crate::outcome::Outcome;
-use crate::transact::{Context, Doing, Fate, Item, Recorded, Stay, Task, attempt};
+use crate::step::SettledEvent;
+use crate::transact::{Context, Doing, Fate, Item, Recorded, Stay, Stepped, Task, attempt};
 
 /// Resolves when work must be dropped at once.
 pub(crate) type StopSignal = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
@@ -43,6 +45,8 @@ pub(crate) struct Messages<S: InboxRepository> {
     acknowledged: Vec<i64>,
     /// Outcomes since they were last taken, if anything asks for them.
     settled: Option<Vec<Settled>>,
+    /// Before the steps: one of them may stop everything for a while.
+    step_gate: Gate,
 }
 
 impl<S: InboxRepository> Messages<S> {
@@ -57,6 +61,7 @@ impl<S: InboxRepository> Messages<S> {
             origin: origin.to_string(),
             window: Window::new(capacity),
             group_size: GroupSize::new(context.group_size()),
+            step_gate: Gate::new("step", context.outage_retry),
             context,
             careful: 0,
             paused_until: None,
@@ -183,6 +188,9 @@ impl<S: InboxRepository> Messages<S> {
                 _ => return,
             }
         }
+        if !self.context.steps.is_empty() {
+            self.context.steps.begin_batch(&self.context.worker, group.len()).await;
+        }
         self.work(group, Task::Handle).await;
     }
 
@@ -197,9 +205,10 @@ impl<S: InboxRepository> Messages<S> {
             };
             let items: Vec<&Item> = group.iter().map(|&at| self.window.get(at)).collect();
             let cause = match attempt(&self.context, &items, task, self.stop_signal()).await {
-                Ok(fates) => {
-                    self.apply(&group, &fates);
-                    return fates;
+                Ok(attempted) => {
+                    self.apply(&group, &attempted.fates).await;
+                    self.stopped_by_step(attempted.stopped, &attempted.fates);
+                    return attempted.fates;
                 }
                 Err(cause) => cause,
             };
@@ -213,13 +222,25 @@ impl<S: InboxRepository> Messages<S> {
         }
     }
 
-    fn apply(&mut self, group: &[usize], fates: &[Fate]) {
+    /// Pauses for a step that has stopped a group. What got through ends the growth of its delays.
+    fn stopped_by_step(&mut self, stopped: Option<(&'static str, Option<Duration>)>, fates: &[Fate]) {
+        if let Some((step, delay)) = stopped {
+            let error = Error::new(ErrorKind::Unavailable, format!("stopped by step {step}"));
+            let growing = self.step_gate.close_for(step, &error);
+            self.pause_for(delay.unwrap_or(growing));
+        } else if fates.iter().any(|fate| matches!(fate, Fate::Done(_) | Fate::Wait(..))) {
+            self.step_gate.open();
+        }
+    }
+
+    async fn apply(&mut self, group: &[usize], fates: &[Fate]) {
         let mut passed = 0;
         for (&at, &fate) in group.iter().zip(fates) {
             let is_last = fate == Fate::Stored && self.context.handler.is_none();
             let fate = if is_last { Fate::Done(Outcome::Persisted) } else { fate };
             passed += usize::from(!matches!(fate, Fate::Later | Fate::Started));
             let item = self.window.get_mut(at);
+            item.outcome = None;
             if fate != Fate::Later {
                 item.tries.infrastructure = 0;
             }
@@ -258,11 +279,43 @@ impl<S: InboxRepository> Messages<S> {
             }
         }
         self.group_size.passed(passed);
+        if !self.context.steps.is_empty() {
+            self.end_of_steps(group, fates).await;
+        }
         self.window.sweep();
+    }
+
+    /// Tells the steps what became of the messages whose start they have heard of.
+    async fn end_of_steps(&self, group: &[usize], fates: &[Fate]) {
+        let Context { steps, worker, .. } = self.context.as_ref();
+        let mut ended = Vec::with_capacity(group.len());
+        for (&at, fate) in group.iter().zip(fates) {
+            let item = self.window.get(at);
+            let (Some(event), Some(outcome)) = (item.event(), item.outcome) else { continue };
+            let Stepped { mut kept, is_open, error } = std::mem::take(&mut *item.stepped());
+            if is_open {
+                let is_free = matches!(fate, Fate::Wait(_, Stay::Free));
+                steps.end(event, outcome, is_free, worker, &mut kept);
+                ended.push((event, outcome, error));
+            }
+        }
+        let has_failed = |outcome| matches!(outcome, Outcome::Retried | Outcome::Failed);
+        let settled: Vec<SettledEvent<'_, _>> = ended
+            .iter()
+            .map(|(event, outcome, error)| SettledEvent {
+                event: *event,
+                outcome: *outcome,
+                error: error.as_deref().filter(|_| has_failed(*outcome)),
+            })
+            .collect();
+        if !settled.is_empty() {
+            steps.end_batch(worker, group.len(), &settled).await;
+        }
     }
 
     /// Tells metrics, the log and whatever asked what became of a message.
     fn tell(&mut self, at: usize, outcome: Outcome) {
+        self.window.get_mut(at).outcome = Some(outcome);
         let item = self.window.get(at);
         let metrics = &self.context.metrics;
         let event_type = item.event().map_or("", |event| event.event_type());

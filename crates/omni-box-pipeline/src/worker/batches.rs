@@ -31,6 +31,8 @@ pub(super) struct Shared<S: InboxRepository> {
     pub(super) shortest_poll: Duration,
     pub(super) longest_poll: Duration,
     pub(super) stale: Stale,
+    /// Whether rows are claimed one by one, also where the store could claim a batch.
+    pub(super) is_optimistic: bool,
     /// This worker as the store knows it, and how the one before it ended.
     pub(super) attached: Mutex<Option<(ClaimToken, PartitionEnd)>>,
 }
@@ -79,7 +81,7 @@ impl<S: InboxRepository> Batches<S> {
         let token = ClaimToken::new(&shared.context.worker, OwnerId::generate());
         let stop = Box::new(move || abort.clone().cancelled_owned().boxed());
         Self {
-            claims: Claims::new(token, shared.lease_ttl),
+            claims: Claims::new(token, shared.lease_ttl).row_by_row(shared.is_optimistic),
             messages: Messages::of_stored_rows(shared.context.clone(), STORED_ROWS, usize::MAX, stop),
             shared,
             open: HashSet::new(),

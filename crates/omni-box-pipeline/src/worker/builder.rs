@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    FetchFilters, InboxHandler, InboxMetrics, InboxRepository, NoMetrics, Result, RetryPolicy,
+    FetchFilters, InboxEvent, InboxHandler, InboxMetrics, InboxRepository, NoMetrics, Result, RetryPolicy,
 };
 
 use super::batches::Shared;
@@ -14,6 +14,7 @@ use super::runner::InboxWorker;
 use crate::claims::Stale;
 use crate::gate::Gate;
 use crate::settings::{misconfigured, outage_retry};
+use crate::step::{ProcessingStep, Steps};
 use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, Database, OnFailed};
 
 const LONGEST_OUTAGE_RETRY: Duration = Duration::from_secs(5);
@@ -26,8 +27,10 @@ pub struct InboxWorkerBuilder<S: InboxRepository> {
     store: S,
     handler: Option<Arc<dyn InboxHandler<S>>>,
     metrics: Arc<dyn InboxMetrics>,
+    steps: Vec<Arc<dyn ProcessingStep<InboxEvent>>>,
     config: InboxWorkerConfig,
     sources: Vec<String>,
+    is_optimistic: bool,
 }
 
 impl<S: InboxRepository> fmt::Debug for InboxWorkerBuilder<S> {
@@ -43,8 +46,10 @@ impl<S: InboxRepository> InboxWorker<S> {
             store,
             handler: None,
             metrics: Arc::new(NoMetrics),
+            steps: Vec::new(),
             config: InboxWorkerConfig::default(),
             sources: Vec::new(),
+            is_optimistic: false,
         }
     }
 }
@@ -62,9 +67,21 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
         self
     }
 
+    /// Adds a step, behind those that were added before.
+    pub fn step(mut self, step: impl ProcessingStep<InboxEvent>) -> Self {
+        self.steps.push(Arc::new(step));
+        self
+    }
+
     /// Counts and measures; nothing by default. Takes an `Arc` too, to be read elsewhere.
     pub fn metrics(mut self, metrics: impl InboxMetrics) -> Self {
         self.metrics = Arc::new(metrics);
+        self
+    }
+
+    /// Claims row by row, also where the store could claim a batch.
+    pub(crate) fn optimistic(mut self) -> Self {
+        self.is_optimistic = true;
         self
     }
 
@@ -159,6 +176,7 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
             retry: config.retry,
             outage_retry,
             metrics: self.metrics,
+            steps: Steps::new(self.steps),
         };
         let filters = FetchFilters::new().consumer_group(checked.group);
         let shared = Shared {
@@ -168,6 +186,7 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
             shortest_poll: config.shortest_poll,
             longest_poll: config.longest_poll,
             stale: Stale::default(),
+            is_optimistic: self.is_optimistic,
             attached: tokio::sync::Mutex::default(),
         };
         Ok(InboxWorker::new(shared, checked.batch_size, config.concurrency_limit, config.drain_deadline))

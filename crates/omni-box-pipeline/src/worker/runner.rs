@@ -30,7 +30,7 @@ use crate::deadline::FAREWELL;
 /// ```
 /// use omni_box_core::{BatchSize, ConsumerGroup, InboxContext, Result};
 /// use omni_box_pipeline::{InboxConsumerRunner, InboxWorker, on};
-/// use omni_box_testkit::{MemoryBroker, MemoryStore, Message};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore, NewMessage};
 /// use tokio::time::{Duration, Instant};
 ///
 /// async fn ship(mut cx: InboxContext<'_, MemoryStore>) -> Result<()> {
@@ -42,8 +42,7 @@ use crate::deadline::FAREWELL;
 /// # async fn main() -> Result<()> {
 /// let (store, broker) = (MemoryStore::new(), MemoryBroker::new());
 /// broker.create_topic("orders", 1);
-/// let order = Message { value: Some("{}".into()), headers: vec![("event_type".into(), Some("order.placed".into()))], ..Message::default() };
-/// broker.produce("orders", 0, order)?;
+/// broker.send(NewMessage::to("orders").header("event_type", "order.placed").value("{}"));
 ///
 /// let group = ConsumerGroup::new("shipping")?;
 /// let mut runner = InboxConsumerRunner::builder(broker.consumer(&group, ["orders"]), store.clone()).build()?;

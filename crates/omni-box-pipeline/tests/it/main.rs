@@ -7,5 +7,6 @@ mod maintenance;
 mod relay;
 mod router;
 mod settings;
+mod steps;
 mod stored;
 mod workers;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::outcome::Outcome;
 use crate::relay::suspects::{Fault, Suspects};
 use crate::relay::verdict::{Judge, ReportVerdict};
+use crate::step::Mark;
 
 /// An event between its fetch and its mark.
 #[derive(Debug)]
@@ -326,7 +327,8 @@ impl Flight {
             ReportVerdict::Unavailable(error) => {
                 // what comes behind the first has failed with it
                 let is_first = !std::mem::replace(&mut self.has_trouble, true);
-                let fault = match is_first {
+                let is_stopped = Mark::of(&error) == Some(Mark::Stopped);
+                let fault = match is_first && !is_stopped {
                     true => self.suspects.failed(report.id, was_alone, Instant::now()),
                     false => Fault::Broker,
                 };
@@ -341,11 +343,12 @@ impl Flight {
                 self.suspects.acknowledged(&report.id);
                 ReportVerdict::Published
             }
-            ReportVerdict::Failed(failure) => {
+            failed @ (ReportVerdict::Failed(_) | ReportVerdict::PutOff(_)) => {
                 self.suspects.acquit(&report.id);
-                ReportVerdict::Failed(failure)
+                failed
             }
         };
+        let is_put_off = matches!(verdict, ReportVerdict::PutOff(_));
         if was_alone {
             self.alone = None;
         }
@@ -370,8 +373,11 @@ impl Flight {
                 self.release_behind(key, was_head);
                 Outcome::Published
             }
-            ReportVerdict::Failed(failure) => {
-                if failure.attempt == Attempt::Free && self.closed_topics.insert(event.topic().to_owned()) {
+            ReportVerdict::Failed(failure) | ReportVerdict::PutOff(failure) => {
+                if failure.attempt == Attempt::Free
+                    && !is_put_off
+                    && self.closed_topics.insert(event.topic().to_owned())
+                {
                     tracing::warn!(
                         topic = event.topic(),
                         error = failure.error(),

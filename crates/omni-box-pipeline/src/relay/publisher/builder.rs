@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::{EventPublisher, NoMetrics, OutboxMetrics, OutboxRepository, Result, RetryPolicy};
+use omni_box_core::{
+    EventPublisher, NoMetrics, OutboxEvent, OutboxMetrics, OutboxRepository, Result, RetryPolicy,
+};
 
 use super::OutboxPublisher;
 use crate::relay::config::RelayConfig;
@@ -13,6 +15,7 @@ use crate::relay::shared::Publisher;
 use crate::relay::status::RelayStatus;
 use crate::relay::verdict::RejectionPolicy;
 use crate::settings::misconfigured;
+use crate::step::ProcessingStep;
 
 /// Builds an [`OutboxPublisher`].
 #[must_use = "call build"]
@@ -21,6 +24,7 @@ pub struct OutboxPublisherBuilder<S> {
     publisher: Publisher,
     metrics: Arc<dyn OutboxMetrics>,
     config: RelayConfig,
+    steps: Vec<Arc<dyn ProcessingStep<OutboxEvent>>>,
     publish_timeout: Option<Duration>,
 }
 
@@ -40,6 +44,7 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
             publisher: Publisher(publisher),
             metrics: Arc::new(NoMetrics),
             config: RelayConfig::default(),
+            steps: Vec::new(),
             publish_timeout: None,
         }
     }
@@ -69,6 +74,18 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
         self
     }
 
+    /// Takes all steps at once.
+    pub(crate) fn steps(mut self, steps: Vec<Arc<dyn ProcessingStep<OutboxEvent>>>) -> Self {
+        self.steps = steps;
+        self
+    }
+
+    /// Adds a step, behind those that were added before. With steps, at most one event of a key is in flight.
+    pub fn step(mut self, step: impl ProcessingStep<OutboxEvent>) -> Self {
+        self.steps.push(Arc::new(step));
+        self
+    }
+
     /// Counts and measures; nothing by default. Takes an `Arc` too, to be read elsewhere.
     pub fn metrics(mut self, metrics: impl OutboxMetrics) -> Self {
         self.metrics = Arc::new(metrics);
@@ -91,7 +108,7 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
         }
         let publisher = OutboxPublisher::new(
             self.store,
-            self.publisher,
+            self.publisher.stepped(self.steps, &settings),
             settings,
             Observer::new(self.metrics),
             RelayStatus::default(),

@@ -17,6 +17,7 @@ use crate::deadline::within;
 use crate::outcome::Outcome;
 use crate::relay::suspects::Fault;
 use crate::relay::verdict::ReportVerdict;
+use crate::step::Mark;
 
 impl<S: OutboxRepository> OutboxPublisher<S> {
     pub(super) async fn publish_rows(
@@ -82,7 +83,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                         suspects.acknowledged(&report.id);
                         None
                     }
-                    ReportVerdict::Failed(failure) => {
+                    ReportVerdict::Failed(failure) | ReportVerdict::PutOff(failure) => {
                         suspects.acquit(&report.id);
                         Some(failure)
                     }
@@ -90,7 +91,11 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                         // what comes behind the first has failed with it
                         let is_first = !was_purged && !std::mem::replace(&mut has_trouble, true);
                         needs_purge = true;
-                        if !is_first || suspects.failed(report.id, is_alone, Instant::now()) != Fault::Event {
+                        let is_stopped = Mark::of(&error) == Some(Mark::Stopped);
+                        if is_stopped
+                            || !is_first
+                            || suspects.failed(report.id, is_alone, Instant::now()) != Fault::Event
+                        {
                             unavailable.get_or_insert(error);
                             continue;
                         }

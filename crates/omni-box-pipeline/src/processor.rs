@@ -1,0 +1,305 @@
+//! A pipeline of one's own: steps around a handler or a broker.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omni_box_core::{
+    Error, ErrorKind, EventRepository, InboxEvent, InboxMetrics, InboxRepository, OutboxEvent, OutboxMetrics,
+    OutboxRepository, Result, RetryPolicy,
+};
+
+use crate::relay::OutboxPublisher;
+use crate::settings::misconfigured;
+use crate::step::ProcessingStep;
+use crate::steps::{HandlerExecutionStep, PublisherExecutionStep};
+use crate::worker::{InboxWorker, InboxWorkerBuilder};
+
+/// How rows are claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FetchStrategy {
+    /// A batch at once, of which other workers take nothing. What a store with [`locking`](EventRepository::locking) does by itself.
+    DistributedLocking,
+    /// One row after the other, found first and claimed then: another worker may be faster. What a store without
+    /// [`locking`](EventRepository::locking) does by itself.
+    OptimisticLocking,
+}
+
+/// How many events share a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommitStrategy {
+    /// A group of events; the default. A transaction after the batch would lose the tie between an event's effect and its outcome.
+    Bulk,
+    /// One event.
+    Single,
+}
+
+/// Builds a pipeline; compatible with the Python library omni-box.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omni_box_core::{BatchSize, InboxContext};
+/// use omni_box_pipeline::{
+///     CircuitBreakerStep, CommitStrategy, EventProcessorBuilder, FetchStrategy, HandlerExecutionStep,
+///     SiblingDeduplicationStep, on,
+/// };
+/// use omni_box_testkit::MemoryStore;
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omni_box_core::Result<()> {
+/// let processor = EventProcessorBuilder::inbox(MemoryStore::new(), "shipping")
+///     .with_job_name("shipping-1")
+///     .with_lease_ttl(Duration::from_secs(300))
+///     .add_step(CircuitBreakerStep::new().failure_threshold(5).recovery_timeout(Duration::from_secs(60)))
+///     .add_step(SiblingDeduplicationStep::new())
+///     .add_step(HandlerExecutionStep::new(on("order.placed", ship)).timeout(Duration::from_secs(30)))
+///     .with_fetch_strategy(FetchStrategy::DistributedLocking)
+///     .with_commit_strategy(CommitStrategy::Bulk)
+///     .build()?;
+/// assert!(processor.process_batch(BatchSize::new(50)?).await?.is_empty());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// With [`outbox`](Self::outbox) and a [`PublisherExecutionStep`] the same builds an [`OutboxPublisher`]. Steps of a relay or a runner are
+/// added by their own builders' `step`.
+#[derive(Debug, Clone, Copy)]
+pub struct EventProcessorBuilder;
+
+impl EventProcessorBuilder {
+    /// A pipeline for stored messages of a group.
+    pub fn inbox<S: InboxRepository>(
+        store: S,
+        consumer_group: impl fmt::Display,
+    ) -> InboxProcessorBuilder<S> {
+        let has_locking = EventRepository::<InboxEvent>::locking(&store).is_some();
+        let worker = InboxWorker::builder(store).consumer_group(consumer_group);
+        InboxProcessorBuilder { worker, has_locking, handlers: 0, fetch: None }
+    }
+
+    /// A pipeline for events of an outbox.
+    pub fn outbox<S: OutboxRepository>(store: S) -> OutboxProcessorBuilder<S> {
+        OutboxProcessorBuilder {
+            store,
+            steps: Vec::new(),
+            publishers: Vec::new(),
+            metrics: None,
+            lease_ttl: None,
+            retry: None,
+        }
+    }
+}
+
+/// What can be added to a pipeline for stored messages: a [`ProcessingStep`], or a [`HandlerExecutionStep`]. The marker is inferred.
+pub trait InboxStep<S: InboxRepository, M> {
+    /// Adds itself.
+    #[doc(hidden)]
+    fn add_to(self, builder: InboxProcessorBuilder<S>) -> InboxProcessorBuilder<S>;
+}
+
+/// What can be added to a pipeline for an outbox: a [`ProcessingStep`], or a [`PublisherExecutionStep`]. The marker is inferred.
+pub trait OutboxStep<S: OutboxRepository, M> {
+    /// Adds itself.
+    #[doc(hidden)]
+    fn add_to(self, builder: OutboxProcessorBuilder<S>) -> OutboxProcessorBuilder<S>;
+}
+
+/// Tells steps before the innermost one from it, for the compiler.
+#[derive(Debug)]
+pub enum Before {}
+
+/// Tells the innermost step, for the compiler.
+#[derive(Debug)]
+pub enum Innermost {}
+
+impl<S: InboxRepository, P: ProcessingStep<InboxEvent>> InboxStep<S, Before> for P {
+    fn add_to(self, mut builder: InboxProcessorBuilder<S>) -> InboxProcessorBuilder<S> {
+        builder.worker = builder.worker.step(self);
+        builder
+    }
+}
+
+impl<S: InboxRepository> InboxStep<S, Innermost> for HandlerExecutionStep<S> {
+    fn add_to(self, mut builder: InboxProcessorBuilder<S>) -> InboxProcessorBuilder<S> {
+        builder.handlers += 1;
+        builder.worker = builder.worker.handler(self.handler);
+        if let Some(timeout) = self.timeout {
+            builder.worker = builder.worker.process_timeout(timeout);
+        }
+        builder
+    }
+}
+
+impl<S: OutboxRepository, P: ProcessingStep<OutboxEvent>> OutboxStep<S, Before> for P {
+    fn add_to(self, mut builder: OutboxProcessorBuilder<S>) -> OutboxProcessorBuilder<S> {
+        builder.steps.push(Arc::new(self));
+        builder
+    }
+}
+
+impl<S: OutboxRepository> OutboxStep<S, Innermost> for PublisherExecutionStep {
+    fn add_to(self, mut builder: OutboxProcessorBuilder<S>) -> OutboxProcessorBuilder<S> {
+        builder.publishers.push(self);
+        builder
+    }
+}
+
+/// Builds an [`InboxWorker`] from steps; made by [`EventProcessorBuilder::inbox`].
+#[derive(Debug)]
+#[must_use = "call build"]
+pub struct InboxProcessorBuilder<S: InboxRepository> {
+    worker: InboxWorkerBuilder<S>,
+    has_locking: bool,
+    handlers: usize,
+    fetch: Option<FetchStrategy>,
+}
+
+impl<S: InboxRepository> InboxProcessorBuilder<S> {
+    /// Adds a step, behind those that were added before. The [`HandlerExecutionStep`] is the innermost one, wherever it was added.
+    pub fn add_step<M>(self, step: impl InboxStep<S, M>) -> Self {
+        step.add_to(self)
+    }
+
+    /// Sets [`InboxWorkerConfig::worker_id`](crate::InboxWorkerConfig::worker_id).
+    pub fn with_job_name(mut self, name: impl fmt::Display) -> Self {
+        self.worker = self.worker.worker_id(name);
+        self
+    }
+
+    /// Sets [`InboxWorkerConfig::lease_ttl`](crate::InboxWorkerConfig::lease_ttl).
+    pub fn with_lease_ttl(mut self, ttl: Duration) -> Self {
+        self.worker = self.worker.lease_ttl(ttl);
+        self
+    }
+
+    /// Counts and measures; nothing by default.
+    pub fn with_metrics(mut self, metrics: impl InboxMetrics) -> Self {
+        self.worker = self.worker.metrics(metrics);
+        self
+    }
+
+    /// Sets [`InboxWorkerConfig::retry`](crate::InboxWorkerConfig::retry).
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.worker = self.worker.retry(retry);
+        self
+    }
+
+    /// Only messages of this source (or one of several, when called again).
+    pub fn with_source(mut self, source: impl Into<String>) -> Self {
+        self.worker = self.worker.source(source);
+        self
+    }
+
+    /// How rows are claimed; by default as the store can.
+    pub fn with_fetch_strategy(mut self, strategy: FetchStrategy) -> Self {
+        self.fetch = Some(strategy);
+        self
+    }
+
+    /// How many events share a transaction; [`CommitStrategy::Bulk`] by default.
+    pub fn with_commit_strategy(mut self, strategy: CommitStrategy) -> Self {
+        if strategy == CommitStrategy::Single {
+            self.worker = self.worker.group_size(1);
+        }
+        self
+    }
+
+    /// Builds the worker.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](ErrorKind::Misconfigured) when there is no [`HandlerExecutionStep`], or more than one; [`Unsupported`](ErrorKind::Unsupported)
+    /// for a strategy that the store cannot serve; else as [`InboxWorkerBuilder::build`].
+    pub fn build(self) -> Result<InboxWorker<S>> {
+        one_innermost("HandlerExecutionStep", self.handlers)?;
+        match self.fetch {
+            Some(FetchStrategy::DistributedLocking) if !self.has_locking => Err(Error::new(
+                ErrorKind::Unsupported,
+                "FetchStrategy::DistributedLocking needs a store with locking; this one has none",
+            )),
+            Some(FetchStrategy::OptimisticLocking) => self.worker.optimistic().build(),
+            _ => self.worker.build(),
+        }
+    }
+}
+
+/// Builds an [`OutboxPublisher`] from steps; made by [`EventProcessorBuilder::outbox`].
+#[must_use = "call build"]
+pub struct OutboxProcessorBuilder<S> {
+    store: S,
+    steps: Vec<Arc<dyn ProcessingStep<OutboxEvent>>>,
+    publishers: Vec<PublisherExecutionStep>,
+    metrics: Option<Arc<dyn OutboxMetrics>>,
+    lease_ttl: Option<Duration>,
+    retry: Option<RetryPolicy>,
+}
+
+impl<S> fmt::Debug for OutboxProcessorBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let steps: Vec<&str> = self.steps.iter().map(|step| step.name()).collect();
+        f.debug_struct("OutboxProcessorBuilder").field("steps", &steps).finish_non_exhaustive()
+    }
+}
+
+impl<S: OutboxRepository> OutboxProcessorBuilder<S> {
+    /// Adds a step, behind those that were added before. The [`PublisherExecutionStep`] is the innermost one, wherever it was added.
+    pub fn add_step<M>(self, step: impl OutboxStep<S, M>) -> Self {
+        step.add_to(self)
+    }
+
+    /// Sets [`OutboxPublisherBuilder::lease_ttl`](crate::OutboxPublisherBuilder::lease_ttl).
+    pub fn with_lease_ttl(mut self, ttl: Duration) -> Self {
+        self.lease_ttl = Some(ttl);
+        self
+    }
+
+    /// Counts and measures; nothing by default.
+    pub fn with_metrics(mut self, metrics: impl OutboxMetrics) -> Self {
+        self.metrics = Some(Arc::new(metrics));
+        self
+    }
+
+    /// Sets [`OutboxPublisherBuilder::retry`](crate::OutboxPublisherBuilder::retry).
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Builds the publisher.
+    ///
+    /// # Errors
+    /// [`Misconfigured`](ErrorKind::Misconfigured) when there is no [`PublisherExecutionStep`], or more than one; else as
+    /// [`OutboxPublisherBuilder::build`](crate::OutboxPublisherBuilder::build).
+    pub fn build(mut self) -> Result<OutboxPublisher<S>> {
+        one_innermost("PublisherExecutionStep", self.publishers.len())?;
+        let Some(PublisherExecutionStep { publisher, timeout }) = self.publishers.pop() else {
+            return Err(misconfigured("a pipeline for an outbox needs a PublisherExecutionStep"));
+        };
+        let mut builder = OutboxPublisher::builder(self.store, publisher).steps(self.steps);
+        if let Some(timeout) = timeout {
+            builder = builder.publish_timeout(timeout);
+        }
+        if let Some(ttl) = self.lease_ttl {
+            builder = builder.lease_ttl(ttl);
+        }
+        if let Some(metrics) = self.metrics {
+            builder = builder.metrics(metrics);
+        }
+        if let Some(retry) = self.retry {
+            builder = builder.retry(retry);
+        }
+        builder.build()
+    }
+}
+
+fn one_innermost(name: &str, count: usize) -> Result<()> {
+    match count {
+        1 => Ok(()),
+        0 => Err(misconfigured(format!("a pipeline needs one {name}: add it by `add_step`"))),
+        _ => Err(misconfigured(format!("a pipeline has one {name}, not {count}"))),
+    }
+}

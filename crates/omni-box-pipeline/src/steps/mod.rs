@@ -1,0 +1,13 @@
+//! Steps that are ready to use.
+
+mod breaker;
+mod dead_letter;
+mod innermost;
+mod metrics;
+mod siblings;
+
+pub use breaker::CircuitBreakerStep;
+pub use dead_letter::{DlqStep, DlqStorage};
+pub use innermost::{HandlerExecutionStep, PublisherExecutionStep};
+pub use metrics::MetricsStep;
+pub use siblings::SiblingDeduplicationStep;
