@@ -1,7 +1,9 @@
 //! Why a handler failed, and what the failure costs.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
+use std::marker::PhantomData;
 
 use crate::error::{Error, ErrorKind};
 
@@ -12,12 +14,15 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// `?` makes one of every error type, and a handler may return errors of any type (`anyhow::Error`, a boxed error, its own). What
 /// the failure costs is found in the error and its causes, however they are wrapped: [`PermanentError`] fails the message at once,
 /// [`TransientError`] costs no attempt.
+///
+/// `eyre::Report` hides the type of its outermost error. A database's error that it got by `?` alone counts as the message's; with
+/// `wrap_err` it is found. Both wrappers above are found in either case.
 pub struct HandlerError(BoxError);
 
 impl HandlerError {
     /// A failure for any reason.
-    pub fn new(source: impl Into<BoxError>) -> Self {
-        Self(source.into())
+    pub fn new(source: impl Into<BoxError> + 'static) -> Self {
+        Self(boxed(source))
     }
 
     /// A failure that will never go away: the message is failed at once.
@@ -49,6 +54,16 @@ impl HandlerError {
     }
 }
 
+/// The error in its box. In the box that `anyhow::Error` makes by itself, its outermost error is of a private type, and could not be found.
+fn boxed<E: Into<BoxError> + 'static>(error: E) -> BoxError {
+    let mut error = Some(error);
+    let any: &mut dyn Any = &mut error;
+    match any.downcast_mut::<Option<anyhow::Error>>().and_then(Option::take) {
+        Some(error) => error.reallocate_into_boxed_dyn_error_without_backtrace(),
+        None => error.map_or_else(|| "no error".into(), Into::into),
+    }
+}
+
 impl fmt::Debug for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -73,10 +88,10 @@ fn judge(
     classify: impl Fn(&(dyn StdError + 'static)) -> Option<ErrorKind>,
 ) -> ErrorKind {
     let kind = std::iter::successors(Some(error), |&error| error.source()).find_map(|error| {
-        if error.is::<PermanentError>() {
+        if error.is::<PermanentError>() || error.is::<Marked<PermanentError>>() {
             return Some(ErrorKind::Rejected);
         }
-        if error.is::<TransientError>() {
+        if error.is::<TransientError>() || error.is::<Marked<TransientError>>() {
             return Some(ErrorKind::Unavailable);
         }
         error.downcast_ref::<Error>().map(Error::kind).or_else(|| classify(error))
@@ -89,16 +104,40 @@ fn judge(
     }
 }
 
+/// The cause of a wrapper `W`: it is found where a type such as `eyre::Report` hides the wrapper itself.
+struct Marked<W> {
+    cause: BoxError,
+    wrapper: PhantomData<fn() -> W>,
+}
+
+impl<W> fmt::Debug for Marked<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.cause, f)
+    }
+}
+
+impl<W> fmt::Display for Marked<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.cause, f)
+    }
+}
+
+impl<W> StdError for Marked<W> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.source()
+    }
+}
+
 macro_rules! wrapper {
     ($(#[$doc:meta])* $name:ident, $text:literal) => {
         $(#[$doc])*
         #[derive(Debug)]
-        pub struct $name(BoxError);
+        pub struct $name(Marked<Self>);
 
         impl $name {
             /// Wraps the cause.
             pub fn new(source: impl Into<BoxError>) -> Self {
-                Self(source.into())
+                Self(Marked { cause: source.into(), wrapper: PhantomData })
             }
         }
 
@@ -110,7 +149,7 @@ macro_rules! wrapper {
 
         impl StdError for $name {
             fn source(&self) -> Option<&(dyn StdError + 'static)> {
-                Some(self.0.as_ref())
+                Some(&self.0)
             }
         }
     };

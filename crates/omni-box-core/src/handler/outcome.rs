@@ -69,7 +69,7 @@ impl IntoHandlerResult for HandlerOutcome {
 impl<T, E> IntoHandlerResult for Result<T, E>
 where
     T: IntoHandlerResult,
-    E: Into<Box<dyn StdError + Send + Sync>>,
+    E: Into<Box<dyn StdError + Send + Sync>> + 'static,
 {
     fn into_handler_result(self) -> Result<HandlerOutcome, HandlerError> {
         self.map_err(HandlerError::new)?.into_handler_result()

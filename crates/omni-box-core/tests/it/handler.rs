@@ -217,7 +217,7 @@ async fn an_async_closure_is_a_function() {
 /// The kind of a failure is found through the types that wrap it.
 #[test]
 fn any_error_type_will_do_and_what_it_costs_is_found_in_it() {
-    fn kind<E: Into<Box<dyn StdError + Send + Sync>>>(error: E) -> ErrorKind {
+    fn kind<E: Into<Box<dyn StdError + Send + Sync>> + 'static>(error: E) -> ErrorKind {
         Err::<(), E>(error).into_handler_result().unwrap_err().into_error(|_| None).kind()
     }
     fn wrapped(error: impl StdError + Send + Sync + 'static) -> ErrorKind {
@@ -228,6 +228,23 @@ fn any_error_type_will_do_and_what_it_costs_is_found_in_it() {
     assert_eq!(wrapped(Error::new(ErrorKind::Contention, "deadlock")), ErrorKind::Contention);
     assert_eq!(wrapped(Error::new(ErrorKind::Misconfigured, "no table")), ErrorKind::Handler);
     assert_eq!(wrapped(std::fmt::Error), ErrorKind::Handler);
+
+    // anyhow and eyre hide the type of their outermost error from whatever gets them in a box
+    fn bare(error: impl StdError + Send + Sync + 'static) -> ErrorKind {
+        kind(anyhow::Error::new(error))
+    }
+    assert_eq!(bare(PermanentError::new("never")), ErrorKind::Rejected);
+    assert_eq!(bare(TransientError::new("not now")), ErrorKind::Unavailable);
+    assert_eq!(bare(Error::new(ErrorKind::Contention, "deadlock")), ErrorKind::Contention);
+    let native = Err::<(), _>(anyhow::Error::new(std::fmt::Error)).into_handler_result().unwrap_err();
+    let classified =
+        native.into_error(|error| error.is::<std::fmt::Error>().then_some(ErrorKind::Unavailable));
+    assert_eq!(classified.kind(), ErrorKind::Unavailable, "a database's own error is found as well");
+    assert_eq!(kind(eyre::Report::new(PermanentError::new("never"))), ErrorKind::Rejected);
+    assert_eq!(kind(eyre::Report::new(TransientError::new("not now"))), ErrorKind::Unavailable);
+    let text =
+        Err::<(), _>(anyhow::Error::new(PermanentError::new("never"))).into_handler_result().unwrap_err();
+    assert_eq!(text.into_error(|_| None).chain(), "handler failed: permanent failure: never");
 
     let boxed: Box<dyn StdError + Send + Sync> = HandlerError::permanent("never").into();
     assert_eq!(kind(boxed), ErrorKind::Rejected);

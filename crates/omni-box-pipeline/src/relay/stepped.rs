@@ -9,6 +9,7 @@ use omni_box_core::{
     DeliveryReport, Error, ErrorKind, Event, EventId, EventPublisher, FailureClass, OutboxEvent, Reporter,
     Result, SendOrder, WorkerId,
 };
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -51,8 +52,11 @@ struct Open {
 }
 
 /// The events of one submission.
-#[derive(Default)]
-struct Batch(Mutex<Answers>);
+struct Batch {
+    answers: Mutex<Answers>,
+    /// Publishers report from threads of their own, which know no runtime.
+    runtime: Handle,
+}
 
 #[derive(Default)]
 struct Answers {
@@ -101,7 +105,7 @@ impl EventPublisher for Stepped {
 
     async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {
         self.steps.begin_batch(&self.worker, events.len()).await;
-        let batch = Arc::new(Batch::default());
+        let batch = Arc::new(Batch { answers: Mutex::default(), runtime: Handle::current() });
         let open = self.open.clone();
         let reporter = reporter.inspect(move |report| open.close(report));
         let mut passed = Vec::with_capacity(events.len());
@@ -204,13 +208,13 @@ impl Open {
 
     /// Notes something of a batch, and tells its end to the steps when it has come.
     fn batch(&self, batch: &Batch, note: impl FnOnce(&mut Answers)) {
-        let mut answers = batch.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = batch.answers.lock().unwrap_or_else(PoisonError::into_inner);
         note(&mut answers);
         if answers.taken == Some(answers.answered) {
             let (steps, worker, events) = (self.steps.clone(), self.worker.clone(), answers.answered);
             let settled = std::mem::take(&mut answers.settled);
             // a report must not wait
-            tokio::spawn(async move {
+            batch.runtime.spawn(async move {
                 let settled: Vec<SettledEvent<'_, _>> = settled
                     .iter()
                     .map(|(event, outcome, error)| SettledEvent {
