@@ -6,7 +6,8 @@ use omni_box_core::{InboxEvent, LaneEvent, OutboxEvent};
 
 use crate::{Columns, StoredEvent, lane_id};
 
-/// Reads an event of a lane: an outbox event's [columns](StoredEvent::columns), then `lane`, `seq`, whether it is a held head, and whether it is behind one.
+/// Reads an event of a lane: an outbox event's [columns](StoredEvent::columns), then `lane`, `seq`, whether it is a held head,
+/// whether it is behind one, and the database's time.
 ///
 /// # Errors
 /// When the row has other columns.
@@ -17,6 +18,7 @@ pub fn lane_event<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<LaneEvent> {
         seq: row.integer()?,
         is_held_head: row.boolean()?,
         is_behind_head: row.boolean()?,
+        read_at: row.time()?,
     })
 }
 

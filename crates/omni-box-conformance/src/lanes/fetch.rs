@@ -92,6 +92,25 @@ where
     }
 }
 
+/// `LaneEvent::read_at`: the time of the fetch by the store's clock, which an event's age is told by.
+pub async fn a_fetch_tells_its_time<F>(fixture: F)
+where
+    F: StoreFixture<Store: OutboxRepository>,
+{
+    let mut relay = Relay::first(&fixture).await;
+    relay.table.create_one(&OutboxEvent::of("a")).await;
+    let early = relay.fetch().await;
+    fixture.advance(HOUR).await;
+    relay.lease().await;
+    let late = relay.fetch().await;
+    let age = |read: &[LaneEvent]| read[0].read_at - read[0].event.lifecycle().created_at();
+    assert!((TimeDelta::zero()..TimeDelta::minutes(1)).contains(&age(&early)), "the event was just created");
+    assert!(
+        (TimeDelta::hours(1)..TimeDelta::minutes(61)).contains(&age(&late)),
+        "an hour later it is an hour old"
+    );
+}
+
 /// `fetch`: leaves out the ids in `in_flight`, wherever they stand.
 pub async fn what_is_in_flight_is_left_out<F>(fixture: F)
 where

@@ -146,6 +146,7 @@ macro_rules! lanes_conformance {
             each_lane_is_read_in_order
             a_fetch_reads_the_lanes_it_is_asked_for
             a_fetch_keeps_the_limit_of_each_lane
+            a_fetch_tells_its_time
             what_is_in_flight_is_left_out
             an_event_that_commits_late_is_not_stepped_over
             what_has_not_committed_is_not_read

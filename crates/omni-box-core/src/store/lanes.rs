@@ -12,6 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use crate::error::Result;
 use crate::event::{Failure, OutboxEvent};
@@ -56,8 +57,8 @@ pub struct LaneRead {
     pub limit: u32,
 }
 
-/// An event read from a lane.
-#[derive(Debug, Clone, PartialEq)]
+/// An event read from a lane. Two reads of what has not changed are equal, whenever they were made.
+#[derive(Debug, Clone)]
 pub struct LaneEvent {
     /// The event.
     pub event: OutboxEvent,
@@ -69,6 +70,16 @@ pub struct LaneEvent {
     pub is_held_head: bool,
     /// Its key is held by an earlier event: do not publish it, settle it as a [`follower`](LaneSettlement::followers).
     pub is_behind_head: bool,
+    /// When it was read, by the database's clock.
+    pub read_at: DateTime<Utc>,
+}
+
+impl PartialEq for LaneEvent {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { event, lane, seq, is_held_head, is_behind_head, read_at: _ } = self;
+        (event, lane, seq, is_held_head, is_behind_head)
+            == (&other.event, &other.lane, &other.seq, &other.is_held_head, &other.is_behind_head)
+    }
 }
 
 /// A key within its lane. `Debug` does not show it.

@@ -62,7 +62,8 @@ fn debug_of_events_shows_no_payload_and_no_key() {
     hides(event.headers());
     hides(&Created::New(event.clone()));
     let lane = LaneId::new(3);
-    hides(&LaneEvent { event, lane, seq: 1, is_held_head: false, is_behind_head: false });
+    let read_at = event.lifecycle().created_at();
+    hides(&LaneEvent { event, lane, seq: 1, is_held_head: false, is_behind_head: false, read_at });
     let key = KeyRef { lane, topic: "orders".to_owned(), partition_key: MARK.to_owned() };
     hides(&LaneSettlement { release: vec![key], ..Default::default() });
 

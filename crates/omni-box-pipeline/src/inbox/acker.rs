@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::gate::Gate;
+use crate::transact::Observer;
 
 enum Command {
     Done(Vec<i64>),
@@ -72,14 +73,14 @@ async fn run(
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
     while let Some(command) = commands.recv().await {
-        commit(ack.as_ref(), metrics.as_ref(), command, &mut gate, &mut commands).await;
+        commit(ack.as_ref(), Observer::new(&metrics), command, &mut gate, &mut commands).await;
     }
 }
 
 /// Commits what `command` and those behind it hand over, until the broker has all of it or never will.
 async fn commit(
     ack: &dyn AckHandle,
-    metrics: &dyn InboxMetrics,
+    observer: Observer<'_>,
     command: Command,
     gate: &mut Gate,
     commands: &mut mpsc::UnboundedReceiver<Command>,
@@ -101,13 +102,13 @@ async fn commit(
         }
         let Err(error) = committed else {
             gate.open();
-            metrics.messages_committed(messages);
+            observer.acknowledged(messages);
             return;
         };
         if error.kind() == ErrorKind::Closed {
             return;
         }
-        metrics.commit_failed();
+        observer.not_acknowledged();
         let delay = gate.close(&error);
         if commands.is_closed() || error.class() == FailureClass::Permanent {
             return;

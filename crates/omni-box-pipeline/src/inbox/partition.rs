@@ -18,7 +18,7 @@ use super::acker::Acker;
 use super::outcome::InboxConsumeResult;
 use super::shared::Shared;
 use crate::outcome::Outcome;
-use crate::transact::{Body, Item};
+use crate::transact::{Body, Item, Watch};
 use crate::work::{Messages, StopSignal};
 
 /// Rows read at once of those that were stored before.
@@ -51,6 +51,7 @@ pub(super) struct Partition<S: InboxRepository> {
     ack: Arc<dyn AckHandle>,
     acker: Acker,
     messages: Messages<S>,
+    watch: Watch,
     backlog: Backlog,
     /// This assignment of the partition, as the store knows it.
     owner: ClaimToken,
@@ -67,6 +68,7 @@ impl<S: InboxRepository> Partition<S> {
         Self {
             acker: Acker::spawn(ack.clone(), context.metrics.clone(), context.outage_retry),
             messages: Messages::new(context.clone(), &assigned.partition, shared.window, stop),
+            watch: context.observer().assigned(&context.group, &assigned.partition),
             backlog: if context.handler.is_some() { Backlog::Behind(None) } else { Backlog::Read },
             partition: assigned.partition,
             stream: assigned.messages,
@@ -147,7 +149,10 @@ impl<S: InboxRepository> Partition<S> {
         let ack = self.ack.clone();
         tokio::select! {
             message = self.stream.recv(), if reads => match message {
-                Some(message) => self.admit(message),
+                Some(message) => {
+                    self.admit(message);
+                    self.show();
+                }
                 None => self.is_ended = true,
             },
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
@@ -229,6 +234,7 @@ impl<S: InboxRepository> Partition<S> {
         for row in rows {
             self.messages.window.push(Item::stored(row));
         }
+        self.show();
     }
 
     /// Takes what has arrived, as far as there is room.
@@ -243,10 +249,11 @@ impl<S: InboxRepository> Partition<S> {
                 }
             }
         }
+        self.show();
     }
 
     fn admit(&mut self, message: InboundMessage) {
-        self.shared.context.metrics.message_consumed();
+        self.shared.context.observer().received();
         let decode = AssertUnwindSafe(|| self.shared.decoder.decode(&message, &self.shared.context.group));
         let body = match catch_unwind(decode) {
             Ok(Ok(event)) => Body::Event(Box::new(event)),
@@ -275,6 +282,7 @@ impl<S: InboxRepository> Partition<S> {
         };
         if committed {
             group.iter().for_each(|&at| self.messages.window.get_mut(at).offset = None);
+            self.show();
         } else {
             // either the partition is gone, or the broker refuses; it is asked again
             self.messages.pause_for(Duration::from_secs(1));
@@ -288,6 +296,13 @@ impl<S: InboxRepository> Partition<S> {
         if !offsets.is_empty() {
             self.acker.done(offsets);
         }
+        self.show();
+    }
+
+    /// Shows the metrics what is in memory, and what holds the offset back.
+    fn show(&mut self) {
+        let window = &self.messages.window;
+        self.watch.show(window.len(), window.first_offset());
     }
 
     /// Acknowledges what is done and lets the partition go.

@@ -116,7 +116,7 @@ impl<S: OutboxRepository> OutboxRelay<S> {
     /// `shutdown` instead.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let Self { store, publisher, settings, observer, status } = self;
-        let _running = status.running();
+        let _running = status.running(&observer);
         let mut database = Gate::new("database", settings.outage_retry);
         match delivery_mode(&store, &settings, &mut database, &status, &shutdown).await? {
             None => Ok(()),

@@ -3,6 +3,7 @@
 //! [`OutboxRelay`] runs until it is cancelled; [`OutboxPublisher`] publishes one batch per call, as the Python library omni-box
 //! does. Both judge failures in one place ([`verdict`]); in mode `lanes` both keep the same books ([`lanes::flight`]).
 
+mod answer;
 mod builder;
 mod config;
 mod lanes;

@@ -1,10 +1,11 @@
 //! What a relay says of itself while it runs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use omni_box_core::{DeliveryMode, LaneId};
 use tokio::time::Instant;
 
+use super::observer::{Gauges, Observer};
 use crate::gate::GateStatus;
 
 /// A handle to a relay's state, for readiness probes and dashboards.
@@ -35,7 +36,14 @@ use crate::gate::GateStatus;
 /// # }
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct RelayStatus(Arc<Mutex<RelaySnapshot>>);
+pub struct RelayStatus(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    snapshot: RelaySnapshot,
+    /// While the relay runs: the metrics are told what changes.
+    gauges: Option<Gauges>,
+}
 
 /// A relay's state at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,17 +77,26 @@ impl RelayStatus {
     /// The state now. After the end of `run`, or when its future was dropped, the relay is not running, owns nothing, and the rest is
     /// what was known last.
     pub fn now(&self) -> RelaySnapshot {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state().snapshot.clone()
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut RelaySnapshot)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let State { snapshot, gauges } = &mut *self.state();
+        change(snapshot);
+        if let Some(gauges) = gauges {
+            gauges.show(snapshot.mode, snapshot.in_flight, snapshot.lanes.len(), &snapshot.gates);
+        }
     }
 
     /// Notes that the relay runs, until what is returned is dropped.
-    pub(super) fn running(&self) -> Running {
+    pub(super) fn running(&self, observer: &Observer) -> Running {
+        self.state().gauges = Some(Gauges::new(observer));
         self.update(|snapshot| snapshot.is_running = true);
         Running(self.clone())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,5 +110,6 @@ impl Drop for Running {
             snapshot.in_flight = 0;
             snapshot.lanes.clear();
         });
+        self.0.state().gauges = None;
     }
 }

@@ -8,6 +8,7 @@ use omni_box_core::{
 };
 
 use super::database::Database;
+use super::observer::Observer;
 use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
 use crate::step::Steps;
 
@@ -31,6 +32,11 @@ pub(crate) struct Context<S: InboxRepository> {
 }
 
 impl<S: InboxRepository> Context<S> {
+    /// What tells the metrics; nothing else does.
+    pub(crate) fn observer(&self) -> Observer<'_> {
+        Observer::new(&self.metrics)
+    }
+
     /// Whether offsets are committed before anything else.
     pub(crate) fn acks_first(&self) -> bool {
         self.strategy == AckStrategy::AtMostOnce

@@ -84,7 +84,7 @@ pub(crate) async fn handle<S: InboxRepository>(
         AssertUnwindSafe(async { handler.handle(cx).await }).catch_unwind().instrument(span(context, row));
     let ended = timeout(context.process_timeout, run).await;
     let elapsed = begun.elapsed();
-    context.metrics.handler_duration(row.event_type(), elapsed);
+    context.observer().handled(row.event_type(), elapsed);
     // one that blocks its thread is not ended by its time; the server may have ended its transaction
     let is_late = elapsed > context.process_timeout;
 

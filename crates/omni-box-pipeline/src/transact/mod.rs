@@ -3,7 +3,7 @@
 //! A worker hands over messages ([`message`]) and what they are handled with ([`context`]). [`group`] inserts or locks their inbox rows, runs
 //! the handler of each inside a savepoint ([`handling`]), writes the outcomes and commits. What a failure costs a message is decided
 //! under the row's lock ([`judgement`]). Why a transaction failed as a whole is a [`cause`]; whom that is charged to is
-//! decided in [`blame`], and the worker does what follows.
+//! decided in [`blame`], and the worker does what follows. What the metrics learn of it is in [`observer`].
 //!
 //! Nothing here knows where messages come from: a partition of a broker, or rows that were stored before.
 
@@ -18,6 +18,7 @@ mod handling;
 mod judgement;
 mod left;
 mod message;
+mod observer;
 mod policy;
 
 pub(crate) use blame::{Blame, Doing, Evidence, Patience, Proof, blame};
@@ -28,5 +29,6 @@ pub(crate) use group::{GROUP_TIME, Recorded, Task, attempt};
 pub(crate) use judgement::{Fate, LOOK_AGAIN, Stay};
 pub(crate) use left::Left;
 pub(crate) use message::{Body, Item, Stepped};
+pub(crate) use observer::{Observer, Watch};
 pub(crate) use policy::MAX_GROUP;
 pub use policy::{AckStrategy, CommitOffsetPolicy, OnFailed};

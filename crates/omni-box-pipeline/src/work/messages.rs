@@ -278,6 +278,7 @@ impl<S: InboxRepository> Messages<S> {
                 }
             }
         }
+        self.context.observer().group(passed);
         self.group_size.passed(passed);
         if !self.context.steps.is_empty() {
             self.end_of_steps(group, fates).await;
@@ -317,14 +318,8 @@ impl<S: InboxRepository> Messages<S> {
     fn tell(&mut self, at: usize, outcome: Outcome) {
         self.window.get_mut(at).outcome = Some(outcome);
         let item = self.window.get(at);
-        let metrics = &self.context.metrics;
+        self.context.observer().settled(item, outcome);
         let event_type = item.event().map_or("", |event| event.event_type());
-        match outcome {
-            Outcome::Duplicate => metrics.message_duplicate(),
-            Outcome::Quarantined => metrics.message_quarantined(),
-            Outcome::Persisted => {}
-            _ => metrics.event_processed(event_type, outcome.as_str()),
-        }
         if matches!(outcome, Outcome::Failed | Outcome::Quarantined) {
             tracing::warn!(
                 message_id = item.message_id(), event_type, worker_id = %self.context.worker,

@@ -24,6 +24,15 @@ impl Window {
         self.capacity.saturating_sub(self.items.len())
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The first offset that is not acknowledged.
+    pub(crate) fn first_offset(&self) -> Option<i64> {
+        self.items.iter().find_map(|item| item.offset)
+    }
+
     pub(crate) fn push(&mut self, item: Item) {
         self.items.push_back(item);
     }

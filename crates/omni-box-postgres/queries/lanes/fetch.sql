@@ -112,6 +112,7 @@ select
             order by h.seq
             limit 1
         ) < case when e.deferred then 9223372036854775807 else e.seq end, false)
-    ) as is_behind_head
+    ) as is_behind_head,
+    {{statement_clock}} as read_at
 from chosen e
 order by e.lane, e.seq

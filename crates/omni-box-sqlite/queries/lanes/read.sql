@@ -17,7 +17,8 @@ select
                 and h.status = 'pending' and h.held = 1 and h.head = 0
                 and h.seq < case when e.deferred = 1 then 9223372036854775807 else e.seq end
         )
-    )
+    ),
+    {{clock}}
 from {{outbox_events}} e
 where e.seq in (select j.value from json_each(?1) j)
 order by e.lane, e.seq

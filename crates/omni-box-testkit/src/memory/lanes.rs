@@ -205,6 +205,7 @@ impl OrderedLanes for MemoryStore {
             seq: row.seq,
             is_held_head: row.head,
             is_behind_head: is_behind(row),
+            read_at: now,
         };
         Ok(due.into_iter().map(read).collect())
     }

@@ -16,6 +16,7 @@ use omni_box_core::{
 use tokio::time::Instant;
 
 use crate::outcome::Outcome;
+use crate::relay::answer::{Answer, DueSince, held_reason};
 use crate::relay::suspects::{Fault, Suspects};
 use crate::relay::verdict::{Judge, ReportVerdict};
 use crate::step::Mark;
@@ -27,6 +28,7 @@ struct Entry {
     lane: LaneId,
     seq: i64,
     is_held_head: bool,
+    due: DueSince,
     state: State,
 }
 
@@ -59,9 +61,7 @@ struct Block {
 /// What became of an event that was reported.
 #[derive(Debug)]
 pub(crate) struct Noted {
-    pub(crate) event: Arc<OutboxEvent>,
-    pub(crate) outcome: Outcome,
-    pub(crate) sent_at: Instant,
+    pub(crate) answer: Answer,
     /// The publisher takes nothing more until it is purged, though the fault was this event's.
     pub(crate) needs_purge: bool,
 }
@@ -201,7 +201,8 @@ impl Flight {
         if self.is_stale(fetch) {
             return;
         }
-        for LaneEvent { event, lane, seq, is_held_head, is_behind_head } in events {
+        let now = Instant::now();
+        for LaneEvent { event, lane, seq, is_held_head, is_behind_head, read_at } in events {
             let id = event.id();
             if self.entries.contains_key(&id) {
                 continue;
@@ -214,8 +215,9 @@ impl Flight {
                 });
             self.bytes += event.payload().as_str().len();
             *self.per_lane.entry(lane).or_default() += 1;
-            self.entries
-                .insert(id, Entry { event: Arc::new(event), lane, seq, is_held_head, state: State::Waiting });
+            let due = DueSince::read(&event, read_at, now);
+            let (event, state) = (Arc::new(event), State::Waiting);
+            self.entries.insert(id, Entry { event, lane, seq, is_held_head, due, state });
             if waits {
                 self.follow(id);
                 continue;
@@ -362,7 +364,8 @@ impl Flight {
         }
         self.outgoing_since.get_or_insert_with(Instant::now);
         let event = entry.event.clone();
-        let (lane, seq, was_head) = (entry.lane, entry.seq, entry.is_held_head);
+        let (lane, seq, was_head, due) = (entry.lane, entry.seq, entry.is_held_head, entry.due);
+        let mut held = None;
         let key = key_of(lane, &event);
         let outcome = match verdict {
             ReportVerdict::Published => {
@@ -384,11 +387,14 @@ impl Flight {
                         "topic unavailable, its keys wait"
                     );
                 }
+                held = held_reason(&event, &failure, is_put_off);
                 self.record_failure(&event, key, seq, was_head, failure)
             }
             ReportVerdict::Unavailable(_) => unreachable!("returned above"),
         };
-        Ok(Some(Noted { event, outcome, sent_at, needs_purge }))
+        let (answered_at, due) = (Instant::now(), Some(due));
+        let answer = Answer { event, outcome, sent_at, answered_at, due, held };
+        Ok(Some(Noted { answer, needs_purge }))
     }
 
     fn record_failure(

@@ -82,6 +82,7 @@ impl Table {
                 seq: *seq,
                 is_held_head: row.is_head,
                 is_behind_head: !row.is_head && held.contains(&row.event.partition_key()),
+                read_at: row.event.lifecycle().created_at(),
             })
             .collect()
     }
@@ -239,7 +240,7 @@ impl World {
         let result = Err(Error::new(ErrorKind::Unavailable, "planned"));
         let report = self.flight.report(DeliveryReport { id: event.id(), result });
         if let Ok(Some(noted)) = report
-            && noted.outcome == Outcome::Failed
+            && noted.answer.outcome == Outcome::Failed
         {
             self.rejected.insert(event.id());
         }

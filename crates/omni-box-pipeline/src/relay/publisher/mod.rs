@@ -205,10 +205,11 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         // the limits of the lanes are rounded up: the oldest go, of whichever lane, so that none is left behind
         events.sort_by_key(|event| event.seq);
         events.truncate(batch_size.get() as usize);
+        self.observer.taken(events.len());
         if events.is_empty() {
+            self.observer.idle();
             return Ok(Default::default());
         }
-        self.observer.taken(events.len());
         let mut taken: Vec<EventId> = events.iter().map(|event| event.event.id()).collect();
         let one_per_key = self.publisher.0.send_order() == SendOrder::OnePerKey
             || self.settings.judge.rejection == RejectionPolicy::HoldKey;
@@ -226,7 +227,10 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             let settled =
                 within(self.settings.batch_deadline(), lanes.settle(self.owner, &leases, &settlement))
                     .await?;
-            settled.lost.iter().for_each(|lane| owned.remove(*lane));
+            for lane in settled.lost {
+                owned.remove(lane);
+                self.observer.lease_lost();
+            }
         }
         result.skipped_event_ids = settlement.followers;
         taken.retain(|id| !result.contains(id));
@@ -247,8 +251,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let publisher = &self.publisher.0;
         let mut take = |flight: &mut Flight, report| -> Result<()> {
             if let Some(noted) = flight.report(report).map_err(|trouble| trouble.error)? {
-                self.observer.settled(&noted.event, noted.outcome, noted.sent_at.elapsed());
-                result.list(noted.outcome).push(noted.event.id());
+                self.observer.settled(&noted.answer);
+                result.list(noted.answer.outcome).push(noted.answer.event.id());
                 if noted.needs_purge {
                     return Err(refused());
                 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use omni_box_core::{
     BatchSize, ClaimToken, DeliveryReport, Error, Event, EventId, FetchFilters, OutboxEvent,
@@ -15,6 +14,7 @@ use crate::batch::BatchProcessingResult;
 use crate::claims::Claims;
 use crate::deadline::within;
 use crate::outcome::Outcome;
+use crate::relay::answer::{Answer, DueSince, held_reason};
 use crate::relay::suspects::Fault;
 use crate::relay::verdict::ReportVerdict;
 use crate::step::Mark;
@@ -33,10 +33,11 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let claims = Claims::new(token.clone(), self.settings.lease_ttl);
         let events = within(answered_in, claims.take(&self.store, batch_size, filters, &self.stale)).await?;
         let mut result = BatchProcessingResult::default();
+        self.observer.taken(events.len());
         if events.is_empty() {
+            self.observer.idle();
             return Ok((result, None));
         }
-        self.observer.taken(events.len());
         self.status.update(|status| status.in_flight = events.len());
         let events: HashMap<EventId, Arc<OutboxEvent>> =
             events.into_iter().map(|event| (event.id(), Arc::new(event))).collect();
@@ -61,6 +62,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         token: &ClaimToken,
         result: &mut BatchProcessingResult,
     ) -> Result<(Vec<EventId>, Option<Error>)> {
+        let claimed_at = Instant::now();
         let mut open: Vec<EventId> = events.keys().copied().collect();
         let mut suspects = self.suspects.lock().await;
         let (alone, others): (Vec<_>, Vec<_>) =
@@ -76,9 +78,11 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             let (mut unavailable, mut needs_purge) = (given_up, false);
             let was_purged = unavailable.is_some();
             let mut has_trouble = false;
-            for (report, took) in arrived {
+            for (report, sent_at, answered_at) in arrived {
                 let Some(event) = events.get(&report.id) else { continue };
-                let failure = match self.settings.judge.judge(event, report.result) {
+                let verdict = self.settings.judge.judge(event, report.result);
+                let is_put_off = matches!(verdict, ReportVerdict::PutOff(_));
+                let failure = match verdict {
                     ReportVerdict::Published => {
                         suspects.acknowledged(&report.id);
                         None
@@ -102,6 +106,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                         Some(self.settings.judge.own(event, &error))
                     }
                 };
+                let held = failure.as_ref().and_then(|failure| held_reason(event, failure, is_put_off));
                 let (outcome, is_recorded) = match failure {
                     None => (Outcome::Published, true),
                     Some(failure) => {
@@ -112,7 +117,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                     }
                 };
                 if is_recorded {
-                    self.observer.settled(event, outcome, took);
+                    let (event, due) = (event.clone(), DueSince::claimed(event, claimed_at));
+                    self.observer.settled(&Answer { event, outcome, sent_at, answered_at, due, held });
                     open.retain(|id| *id != report.id);
                     result.list(outcome).push(report.id);
                 }
@@ -128,13 +134,13 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         Ok((open, None))
     }
 
-    /// Submits events and waits for their reports. When time is up, the rest is purged, and the reason returned.
+    /// Submits events and waits for their reports, each with the times when it was sent and answered. When time is up, the rest is purged, and the reason returned.
     async fn deliver(
         &self,
         events: Vec<Arc<OutboxEvent>>,
         deadline: Instant,
         stop: Stop<'_>,
-    ) -> (Vec<(DeliveryReport, Duration)>, Option<Error>) {
+    ) -> (Vec<(DeliveryReport, Instant, Instant)>, Option<Error>) {
         let (reporter, mut reports) = Reporter::channel();
         let publisher = &self.publisher.0;
         let (count, sent_at) = (events.len(), Instant::now());
@@ -143,7 +149,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             publisher.submit(events, &reporter).await;
             while arrived.len() < count {
                 let Some(report) = reports.recv().await else { break };
-                arrived.push((report, sent_at.elapsed()));
+                arrived.push((report, sent_at, Instant::now()));
             }
         };
         let given_up = tokio::select! {
@@ -153,7 +159,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         if given_up.is_some() {
             publisher.purge().await;
             while let Ok(report) = reports.try_recv() {
-                arrived.push((report, sent_at.elapsed()));
+                arrived.push((report, sent_at, Instant::now()));
             }
         }
         (arrived, given_up)

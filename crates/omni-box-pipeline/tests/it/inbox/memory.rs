@@ -82,12 +82,16 @@ impl Memory {
 
     /// A runner with short delays.
     pub(crate) fn builder(&self, handler: &Handler) -> InboxConsumerRunnerBuilder<Faulty<MemoryStore>> {
+        self.storing().handler(handler.clone())
+    }
+
+    /// The same without a handler: it stores messages.
+    pub(crate) fn storing(&self) -> InboxConsumerRunnerBuilder<Faulty<MemoryStore>> {
         let consumer = Watched { inner: self.broker.consumer(), looks: self.looks.clone() };
         let retry = RetryPolicy::new(Duration::from_millis(5), Duration::from_millis(50), Jitter::Equal);
         InboxConsumerRunner::builder(consumer, self.store.clone())
             .consumer_group(ConsumerGroup::new(GROUP).unwrap())
             .retry(retry.unwrap())
-            .handler(handler.clone())
     }
 
     /// A message's status and counted attempts.

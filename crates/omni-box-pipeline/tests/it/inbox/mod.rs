@@ -17,6 +17,7 @@ mod kafka;
 mod lifecycle;
 mod load;
 pub(crate) mod memory;
+mod metrics;
 mod order;
 mod outage;
 mod poison;

@@ -117,6 +117,8 @@ flaws! { Fixture:
     FetchesLanesBackwards => lanes::fetch::each_lane_is_read_in_order;
     /// Leaves out everything up to the highest in flight, instead of what is in flight.
     FetchesBehindACursor => lanes::fetch::an_event_that_commits_late_is_not_stepped_over;
+    /// The time of a fetch is that of the row.
+    AFetchTellsAnotherTime => lanes::fetch::a_fetch_tells_its_time;
     FetchesWhatIsInFlight => lanes::fetch::what_is_in_flight_is_left_out;
     AFetchIgnoresTheLimitsOfLanes => lanes::fetch::a_fetch_keeps_the_limit_of_each_lane;
     AFetchIgnoresItsBytes => lanes::fetch::a_fetch_is_bounded_in_bytes;

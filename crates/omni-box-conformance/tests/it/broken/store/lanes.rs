@@ -150,6 +150,9 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
         notes.seqs.extend(fetched.iter().map(|event| (event.event.id(), event.seq)));
         match self.flaw {
             Some(Flaw::FetchesLanesBackwards) => fetched.reverse(),
+            Some(Flaw::AFetchTellsAnotherTime) => {
+                fetched.iter_mut().for_each(|event| event.read_at = event.event.lifecycle().created_at());
+            }
             Some(Flaw::FetchesBehindACursor) => {
                 let cursor = in_flight.iter().filter_map(|id| notes.seqs.get(id)).max().copied();
                 fetched.retain(|event| cursor.is_none_or(|cursor| event.seq > cursor));

@@ -54,10 +54,11 @@ impl<S: OutboxRepository> Engine<S> {
             // nothing is left that the broker could refuse
             self.broker_gate.open();
             self.last_progress = Some(now);
+            self.observer.idle();
         }
         events.retain(|event| self.owned.lease(event.lane).is_some());
+        self.observer.taken(events.len());
         if !events.is_empty() {
-            self.observer.taken(events.len());
             self.flight.admit(number, events);
         }
     }

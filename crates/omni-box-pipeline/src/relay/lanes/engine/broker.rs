@@ -190,8 +190,8 @@ impl<S: OutboxRepository> Engine<S> {
             Err(trouble) => Some(trouble),
             Ok(None) => None,
             Ok(Some(noted)) => {
-                self.observer.settled(&noted.event, noted.outcome, noted.sent_at.elapsed());
-                if noted.outcome == Outcome::Published {
+                self.observer.settled(&noted.answer);
+                if noted.answer.outcome == Outcome::Published {
                     self.broker_gate.open();
                 }
                 if noted.needs_purge {
