@@ -1,0 +1,127 @@
+//! Names, types, labels and help are those that the documentation promises, and follow the conventions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use omni_box_core::message::TopicPartition;
+use omni_box_core::{ErrorKind, InboxMetrics, OutboxMetrics};
+use omni_box_prometheus::PrometheusMetrics;
+use omni_box_prometheus::prometheus::Registry;
+use tokio::time::{Duration, Instant};
+
+use super::page::{Page, registered};
+
+/// Tells everything once, so that each family has a series.
+pub(crate) fn tell_all(metrics: &PrometheusMetrics) {
+    metrics.event_published("order.placed", "published");
+    metrics.publish_duration("order.placed", Duration::from_secs(1));
+    metrics.publish_delay("orders", Duration::from_secs(1));
+    metrics.progressed();
+    metrics.event_processed("order.placed", "completed");
+    metrics.handler_duration("order.placed", Duration::from_secs(1));
+    metrics.delivery_delay("orders", Duration::from_secs(1));
+    let partition = TopicPartition { topic: "orders".to_owned(), partition: 0 };
+    metrics.watermark("shipping", &partition, Some(Instant::now()));
+}
+
+/// The type and the names of labels, as they are in a scrape.
+fn scraped(registry: &Registry) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let page = Page::scrape(registry);
+    let labels = |series: &String| -> Vec<String> {
+        let Some((_, labels)) = series.split_once('{') else { return Vec::new() };
+        let labels = labels.trim_end_matches('}').split("\",");
+        labels
+            .filter_map(|label| Some(label.split_once('=')?.0.to_owned()))
+            .filter(|name| name != "le")
+            .collect()
+    };
+    let families = page.0.into_iter();
+    families
+        .map(|(name, family)| {
+            let labels = family.series.keys().flat_map(labels).collect();
+            (name, (family.kind, labels))
+        })
+        .collect()
+}
+
+/// The same, as the tables of the crate's page say it.
+fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let rows = include_str!("../../src/lib.rs").lines().filter_map(|line| line.strip_prefix("//! | `"));
+    rows.map(|row| {
+        let row = row.replace("\\|", "/");
+        let (name, rest) = row.split_once("` | ").unwrap();
+        let mut words = rest.split(" | ").next().unwrap().splitn(2, ' ');
+        let kind = words.next().unwrap().to_owned();
+        let labels = words.next().unwrap_or_default().split(", ").filter(|label| !label.is_empty());
+        let labels = labels.map(|label| label.split('=').next().unwrap().to_owned()).collect();
+        (name.to_owned(), (kind, labels))
+    })
+    .collect()
+}
+
+#[test]
+fn are_those_of_the_documentation() {
+    let (registry, metrics) = registered();
+    tell_all(&metrics);
+    assert_eq!(scraped(&registry), documented());
+}
+
+/// What promlint asks for.
+#[test]
+fn follow_the_conventions() {
+    let (registry, metrics) = registered();
+    tell_all(&metrics);
+    for (name, family) in Page::scrape(&registry).0 {
+        let says = |text: &str| format!("{name}: {text}");
+        assert!(family.help.ends_with('.') && family.help.len() > 10, "{}", says("has a help text"));
+        let is_counter = family.kind == "counter";
+        assert_eq!(
+            name.ends_with("_total"),
+            is_counter,
+            "{}",
+            says("_total is for counters, and all of them")
+        );
+        for ending in ["_count", "_sum", "_bucket"] {
+            assert!(!name.ends_with(ending), "{}", says("endings of histograms are not names"));
+        }
+        let is_snake = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        assert!(name.chars().all(is_snake) && !name.contains("__"), "{}", says("snake_case"));
+        let unusual = ["ms", "millis", "milliseconds", "micros", "minutes", "hours", "kb", "mb", "percent"];
+        let kinds = ["gauge", "counter", "histogram", "summary"];
+        for part in name.split('_') {
+            assert!(!unusual.contains(&part), "{}", says("base units"));
+            assert!(!kinds.contains(&part), "{}", says("a name does not say the type"));
+        }
+        for series in family.series.keys() {
+            let labels = series.split_once('{').map_or("", |(_, labels)| labels);
+            for label in labels.split("\",").filter_map(|label| label.split_once('=')) {
+                assert!(label.0.chars().all(is_snake), "{series}: labels in snake_case");
+                assert!(label.0 != "le" || family.kind == "histogram", "{series}: le is for histograms");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_prefix_stands_before_each_name() {
+    let registry = Registry::new();
+    let metrics = PrometheusMetrics::with_prefix(&registry, "shop").unwrap();
+    tell_all(&metrics);
+    let plain = documented();
+    let expected: BTreeSet<String> = plain.keys().map(|name| format!("shop_{name}")).collect();
+    let names: BTreeSet<String> = Page::scrape(&registry).0.into_keys().collect();
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn a_name_that_is_taken_or_impossible_is_refused() {
+    let (registry, _metrics) = registered();
+    for refused in
+        [PrometheusMetrics::new(&registry), PrometheusMetrics::with_prefix(&Registry::new(), "no space")]
+    {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+        assert!(refused.to_string().contains("outbox_events_published_total"), "{refused}");
+    }
+    // beside the first ones under a prefix
+    PrometheusMetrics::with_prefix(&registry, "second").unwrap();
+}
