@@ -24,6 +24,7 @@ pub mod consumer;
 mod delivery;
 mod fixture;
 pub mod inbox;
+pub mod inspection;
 pub mod lanes;
 pub mod locking;
 mod macros;

@@ -1,7 +1,7 @@
 //! [`OutboxRepository`]: what only outbox events have.
 
 use chrono::{TimeDelta, Utc};
-use omni_box_core::{DeliveryMode, Event, EventRepository, OutboxEvent, OutboxRepository};
+use omni_box_core::{DeliveryMode, Event, EventRepository, OutboxEvent, OutboxRepository, Store};
 
 use super::capability::assert_tested;
 use super::specimen::{new_outbox, outbox};
@@ -18,6 +18,7 @@ where
     assert_tested(
         &[
             ("bulk", store.bulk().is_some()),
+            ("inspection", store.inspection().is_some()),
             ("lanes", lanes > 0),
             ("locking", store.locking().is_some()),
             ("retention", store.retention().is_some()),

@@ -44,8 +44,9 @@ pub use message::{
 pub use metrics::{InboxMetrics, NoMetrics, OutboxMetrics};
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use store::{
-    Activity, BulkOperations, Created, DeliveryMode, DistributedLocking, EventRepository, EventView,
-    InboxExt, InboxRepository, InboxSettlement, IntoOutboxEvent, KeyRef, LaneEvent, LaneHold, LaneRead,
-    LaneSettlement, LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxExt, OutboxRepository, PartitionEnd,
-    Received, RetentionPolicies, Savepoints, Settled, Store, Waiter, Wake, Wakeup,
+    Activity, BulkOperations, Count, Created, DeliveryMode, DistributedLocking, EventRepository, EventView,
+    GroupSample, InboxExt, InboxRepository, InboxSettlement, Inspection, IntoOutboxEvent, KeyRef, LaneEvent,
+    LaneHold, LaneRead, LaneSettlement, LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxExt,
+    OutboxRepository, OutboxSample, PartitionEnd, Received, RetentionPolicies, Sample, Savepoints, Settled,
+    Store, Waiter, Wake, Wakeup,
 };

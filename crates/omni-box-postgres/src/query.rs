@@ -54,4 +54,6 @@ omni_box_sql::queries! {
     outbox_create = "outbox/create.sql",
     outbox_fail = "outbox/fail.sql",
     outbox_fetch = "outbox/fetch.sql",
+    sample_inbox = "sample/inbox.sql",
+    sample_outbox = "sample/outbox.sql",
 }

@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omni_box_core::store::Inspection;
 use omni_box_core::{Error, ErrorKind, Result, Store, Wake};
 use omni_box_sql::{Orphans, micros};
 use sqlx::postgres::types::PgInterval;
@@ -164,6 +165,10 @@ impl Store for PgStore {
         let native = error.downcast_ref::<sqlx::Error>()?;
         self.connections.note(native);
         Some(kind(native))
+    }
+
+    fn inspection(&self) -> Option<&dyn Inspection> {
+        Some(self)
     }
 }
 

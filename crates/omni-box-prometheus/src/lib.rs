@@ -51,6 +51,29 @@
 //! | `inbox_watermark_age_seconds` | gauge consumer_group, topic | longest time for which a partition's offset has stood still although a message is behind it; 0 when idle |
 //! | `omni_box_build_info` | gauge version, mode | 1; `mode` is the delivery mode, `none` where no relay runs |
 //!
+//! # What is sampled from the database
+//! A [`Sampler`] looks at the tables each 15 s. All processes see the same: use `max by`, never `sum`. When a look fails, these series
+//! are absent until the next one that succeeds; its time and the counter of failures stay, so that an alarm is possible both where nothing
+//! looks and where looking fails.
+//!
+//! | name | type, labels | meaning |
+//! |---|---|---|
+//! | `outbox_oldest_due_age_seconds` | gauge | age of the oldest event that a relay should send now; scheduled and held ones do not count; 0 if none |
+//! | `outbox_backlog_events` | gauge | due events; exact to 10,000, then an estimate |
+//! | `outbox_held_keys` | gauge kind=retry\|parked | keys that wait; parked: for an operator; exact to 10,000 |
+//! | `outbox_oldest_held_age_seconds` | gauge | time since the creation of the oldest event that holds back its key |
+//! | `outbox_failed_events` | gauge | events given up and not resolved; exact to 10,000 |
+//! | `outbox_unowned_lanes` | gauge | lanes without a valid lease; absent in mode `rows` |
+//! | `outbox_oldest_transaction_age_seconds` | gauge | of the database, as far as the role may see; it holds vacuum back |
+//! | `inbox_failed_events` | gauge consumer_group | messages given up and not resolved; exact to 10,000 |
+//! | `inbox_quarantined_messages` | gauge consumer_group | messages kept as raw bytes; exact to 10,000 |
+//! | `inbox_pending_events` | gauge consumer_group | messages that are stored and due; exact to 10,000 |
+//! | `inbox_oldest_pending_age_seconds` | gauge consumer_group | how long the oldest of them has been due |
+//! | `outbox_sample_timestamp_seconds` | gauge | time of the last sample that succeeded |
+//! | `outbox_sample_duration_seconds` | gauge | how long the last sample took |
+//! | `outbox_sample_failures_total` | counter | samples that failed |
+//!
+//! # Labels
 //! Labels are bounded: 200 event types and 100 topics have series of their own, in the order in which they come; the others share the value
 //! `other`. No key, id or error text is a label. The handles of a label's value are kept, so that telling costs a look-up without a lock
 //! and an atomic addition.
@@ -59,6 +82,8 @@ mod bounded;
 mod families;
 mod inbox;
 mod outbox;
+mod sampled;
+mod sampler;
 mod watermarks;
 
 use std::fmt;
@@ -71,6 +96,8 @@ use prometheus::Registry;
 use crate::families::Families;
 use crate::inbox::Inbox;
 use crate::outbox::Outbox;
+use crate::sampled::Sampled;
+pub use crate::sampler::Sampler;
 
 /// The metrics of relays and inboxes on a Prometheus registry. A clone shares them.
 ///
@@ -80,6 +107,7 @@ use crate::outbox::Outbox;
 pub struct PrometheusMetrics {
     outbox: Arc<Outbox>,
     inbox: Arc<Inbox>,
+    sampled: Arc<Sampled>,
 }
 
 impl PrometheusMetrics {
@@ -104,7 +132,8 @@ impl PrometheusMetrics {
     fn register(families: Families<'_>) -> Result<Self> {
         let outbox = Arc::new(Outbox::register(&families)?);
         let inbox = Arc::new(Inbox::register(&families)?);
-        Ok(Self { outbox, inbox })
+        let sampled = Arc::new(Sampled::register(&families)?);
+        Ok(Self { outbox, inbox, sampled })
     }
 }
 

@@ -49,6 +49,7 @@ mod context;
 mod error;
 mod hook;
 mod inbox;
+mod inspection;
 mod lanes;
 mod locking;
 mod migrate;

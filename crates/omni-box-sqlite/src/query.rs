@@ -61,6 +61,8 @@ omni_box_sql::queries! {
     outbox_fail = "outbox/fail.sql",
     outbox_fetch = "outbox/fetch.sql",
     outbox_read = "outbox/read.sql",
+    sample_inbox = "sample/inbox.sql",
+    sample_outbox = "sample/outbox.sql",
 }
 
 /// Ids as the JSON array that statements take.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use omni_box_core::store::Inspection;
 use omni_box_core::{Error, ErrorKind, Result, Store, Wake};
 use omni_box_sql::Orphans;
 use sqlx::pool::PoolConnection;
@@ -182,6 +183,10 @@ impl Store for SqliteStore {
 
     fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
         error.downcast_ref::<sqlx::Error>().map(kind)
+    }
+
+    fn inspection(&self) -> Option<&dyn Inspection> {
+        Some(self)
     }
 }
 

@@ -116,7 +116,7 @@ pub mod postgres {
 #[cfg(feature = "prometheus")]
 pub mod prometheus {
     //! Metrics for Prometheus: their names are on the page of `omni-box-prometheus`.
-    pub use omni_box_prometheus::{PrometheusMetrics, prometheus};
+    pub use omni_box_prometheus::{PrometheusMetrics, Sampler, prometheus};
 }
 
 #[cfg(feature = "sqlite")]

@@ -8,7 +8,7 @@ pub mod settle;
 
 use omni_box_core::{
     ClaimToken, ConsumerGroup, Event, EventId, EventRepository, Failure, InboxEvent, InboxRepository,
-    InboxSettlement, NewInboxEvent, PartitionEnd, Received, SourcePosition, TopicPartition,
+    InboxSettlement, NewInboxEvent, PartitionEnd, Received, SourcePosition, Store, TopicPartition,
 };
 
 use super::StoreFixture;
@@ -30,6 +30,7 @@ where
     assert_tested(
         &[
             ("bulk", store.bulk().is_some()),
+            ("inspection", store.inspection().is_some()),
             ("locking", store.locking().is_some()),
             ("partitions", remembers),
             ("retention", store.retention().is_some()),

@@ -40,6 +40,8 @@ mod tests {
         ("inbox::quarantine", include_str!("../inbox/quarantine.rs")),
         ("inbox::receive", include_str!("../inbox/receive.rs")),
         ("inbox::settle", include_str!("../inbox/settle.rs")),
+        ("inspection::inbox", include_str!("../inspection/inbox.rs")),
+        ("inspection::outbox", include_str!("../inspection/outbox.rs")),
         ("lanes::fetch", include_str!("../lanes/fetch.rs")),
         ("lanes::hold", include_str!("../lanes/hold.rs")),
         ("lanes::lease", include_str!("../lanes/lease.rs")),

@@ -182,6 +182,27 @@ macro_rules! lanes_conformance {
     };
 }
 
+/// The cases of [`Inspection`](omni_box_core::store::Inspection) for one kind of event: `inspection_conformance!(MyFixture, OutboxEvent)`.
+#[macro_export]
+macro_rules! inspection_conformance {
+    ($fixture:ty, OutboxEvent $(,)?) => {
+        $crate::__conformance_cases! { StoreFixture, $fixture, [], in (inspection::outbox):
+            an_empty_outbox_has_nothing_to_tell
+            what_is_due_is_counted_and_has_an_age
+            what_is_scheduled_counts_when_it_is_due
+            keys_that_wait_are_not_due
+            what_was_given_up_is_counted
+            lanes_without_a_lease_are_counted
+        }
+    };
+    ($fixture:ty, InboxEvent $(,)?) => {
+        $crate::__conformance_cases! { StoreFixture, $fixture, [], in (inspection::inbox):
+            messages_are_counted_by_group
+            messages_that_wait_are_not_due
+        }
+    };
+}
+
 /// The case of stores with more than one lane; part of [`outbox_conformance!`](crate::outbox_conformance).
 #[doc(hidden)]
 #[macro_export]
@@ -231,7 +252,7 @@ macro_rules! __partitions_conformance {
 }
 
 /// A store of outbox events as tests:
-/// `outbox_conformance!(MyFixture, capabilities: [bulk, lanes, locking, retention, several_lanes, wakeup])`.
+/// `outbox_conformance!(MyFixture, capabilities: [bulk, inspection, lanes, locking, retention, several_lanes, wakeup])`.
 ///
 /// Expands into a module `outbox` with a test for each case of what every store does, and into modules within it for the capabilities
 /// listed. One more test fails where the list differs from what the store offers. `MyFixture` is a
@@ -265,7 +286,7 @@ macro_rules! outbox_conformance {
     };
 }
 
-/// A store of inbox events as tests: `inbox_conformance!(MyFixture, capabilities: [bulk, locking, partitions, retention, savepoints])`.
+/// A store of inbox events as tests: `inbox_conformance!(MyFixture, capabilities: [bulk, inspection, locking, partitions, retention, savepoints])`.
 ///
 /// As [`outbox_conformance!`](crate::outbox_conformance), in a module `inbox`. `MyFixture` is an
 /// [`InboxFixture`](crate::InboxFixture). The capability `partitions` is that of a store whose `attach` tells how the owner
@@ -333,6 +354,9 @@ macro_rules! inbox_conformance {
 macro_rules! __capability_conformance {
     (bulk, $fixture:ty, $event:ident) => {
         $crate::__capability_module! { bulk: $crate::bulk_conformance! { $fixture, $event } }
+    };
+    (inspection, $fixture:ty, $event:ident) => {
+        $crate::__capability_module! { inspection: $crate::inspection_conformance! { $fixture, $event } }
     };
     (lanes, $fixture:ty, OutboxEvent) => {
         $crate::__capability_module! { lanes: $crate::lanes_conformance! { $fixture } }

@@ -7,6 +7,7 @@ mod capability;
 mod enqueue;
 mod ext;
 mod inbox;
+mod inspection;
 mod lanes;
 mod outbox;
 mod repository;
@@ -22,6 +23,7 @@ pub use capability::{BulkOperations, DistributedLocking, RetentionPolicies, Save
 pub use enqueue::IntoOutboxEvent;
 pub use ext::{InboxExt, OutboxExt};
 pub use inbox::{InboxRepository, InboxSettlement, PartitionEnd, Received};
+pub use inspection::{Count, GroupSample, Inspection, OutboxSample, Sample};
 pub use lanes::{
     Activity, KeyRef, LaneEvent, LaneHold, LaneRead, LaneSettlement, LaneShare, Lease, LeaseRequest,
     OrderedLanes, Settled,
@@ -92,6 +94,11 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// an outage. `None`: not an error of this database.
     fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
         let _ = error;
+        None
+    }
+
+    /// Looks at the tables for metrics and health checks.
+    fn inspection(&self) -> Option<&dyn Inspection> {
         None
     }
 }

@@ -23,13 +23,14 @@ fn send_sync_debug() {
         TopicPartition, DefaultMessageDecoder, DeliveryReport, Reporter, SendOrder, AssignedPartition, NullAckHandle,
         Box<dyn AckHandle>, NoMetrics, ClaimToken, Created<OutboxEvent>, Failure, Retry, FetchFilters, DeliveryMode, Lease,
         LeaseRequest, LaneShare, LaneRead, LaneEvent, LaneHold, LaneSettlement, Settled, KeyRef, Activity, Received,
-        InboxSettlement, PartitionEnd, SchemaRegistry, SchemaRegistryBuilder, Upcast<()>, OffsetTracker, Wake,
+        InboxSettlement, PartitionEnd, SchemaRegistry, SchemaRegistryBuilder, Upcast<()>, OffsetTracker, Wake, Sample, OutboxSample,
+        GroupSample, Count,
         Waiter,
     );
     all!(shared:
         dyn EventPublisher, dyn EventConverter, dyn MessageDecoder, dyn AckHandle, dyn OrderedLanes,
         dyn BulkOperations<OutboxEvent>, dyn DistributedLocking<InboxEvent>, dyn RetentionPolicies<InboxEvent>,
-        dyn Savepoints<()>, dyn OutboxMetrics, dyn InboxMetrics,
+        dyn Savepoints<()>, dyn Inspection, dyn OutboxMetrics, dyn InboxMetrics,
     );
     all!(sent: dyn EventConsumer, dyn Wakeup);
 }

@@ -21,7 +21,17 @@ const EXPECTED: [ExpectedTable; 8] = [
                   max_attempts int4, last_error varchar, scheduled_at timestamptz, completed_at timestamptz, \
                   locked_at timestamptz, locked_by varchar, created_at timestamptz, updated_at timestamptz, seq int8, \
                   lane int2, deferred bool, held bool, head bool, hold_until timestamptz",
-        indexes: &["_pkey", "_idempotency", "_hot", "_due", "_retry", "_heads", "_followers", "_completed"],
+        indexes: &[
+            "_pkey",
+            "_idempotency",
+            "_hot",
+            "_due",
+            "_retry",
+            "_heads",
+            "_followers",
+            "_completed",
+            "_failed",
+        ],
     },
     ExpectedTable {
         table: Table::InboxEvents,
@@ -32,7 +42,7 @@ const EXPECTED: [ExpectedTable; 8] = [
                   locked_by varchar, created_at timestamptz, updated_at timestamptz, partition_key varchar, \
                   source_topic varchar, source_partition int4, source_offset int8, produced_at timestamptz, digest bytea, \
                   raw_key bytea",
-        indexes: &["_pkey", "_message", "_pending", "_completed"],
+        indexes: &["_pkey", "_message", "_pending", "_completed", "_failed"],
     },
     ExpectedTable {
         table: Table::OutboxLanes,

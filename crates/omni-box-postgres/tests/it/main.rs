@@ -9,6 +9,7 @@ mod context;
 mod database;
 mod enqueue;
 mod inbox;
+mod inspection;
 mod lanes;
 mod migrate;
 mod plans;

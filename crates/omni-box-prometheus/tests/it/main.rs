@@ -5,4 +5,5 @@
 mod labels;
 mod names;
 mod page;
+mod sampled;
 mod told;

@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use omni_box_core::message::TopicPartition;
-use omni_box_core::{ErrorKind, InboxMetrics, OutboxMetrics};
+use omni_box_core::store::DeliveryMode;
+use omni_box_core::{ErrorKind, InboxMetrics, OutboxMetrics, Result};
 use omni_box_prometheus::PrometheusMetrics;
 use omni_box_prometheus::prometheus::Registry;
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::page::{Page, registered};
+use super::sampled::filled;
 
 /// Tells everything once, so that each family has a series.
-pub(crate) fn tell_all(metrics: &PrometheusMetrics) {
+async fn tell_all(metrics: &PrometheusMetrics) -> JoinHandle<Result<()>> {
     metrics.event_published("order.placed", "published");
     metrics.publish_duration("order.placed", Duration::from_secs(1));
     metrics.publish_delay("orders", Duration::from_secs(1));
@@ -21,6 +25,12 @@ pub(crate) fn tell_all(metrics: &PrometheusMetrics) {
     metrics.delivery_delay("orders", Duration::from_secs(1));
     let partition = TopicPartition { topic: "orders".to_owned(), partition: 0 };
     metrics.watermark("shipping", &partition, Some(Instant::now()));
+    let store = filled().await;
+    store.set_delivery_mode(DeliveryMode::Lanes).unwrap();
+    let sampling = tokio::spawn(metrics.sampler(store).unwrap().run(CancellationToken::new()));
+    // in paused time this lasts until the sampler has looked
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    sampling
 }
 
 /// The type and the names of labels, as they are in a scrape.
@@ -58,18 +68,18 @@ fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     .collect()
 }
 
-#[test]
-fn are_those_of_the_documentation() {
+#[tokio::test(start_paused = true)]
+async fn are_those_of_the_documentation() {
     let (registry, metrics) = registered();
-    tell_all(&metrics);
+    let _sampling = tell_all(&metrics).await;
     assert_eq!(scraped(&registry), documented());
 }
 
 /// What promlint asks for.
-#[test]
-fn follow_the_conventions() {
+#[tokio::test(start_paused = true)]
+async fn follow_the_conventions() {
     let (registry, metrics) = registered();
-    tell_all(&metrics);
+    let _sampling = tell_all(&metrics).await;
     for (name, family) in Page::scrape(&registry).0 {
         let says = |text: &str| format!("{name}: {text}");
         assert!(family.help.ends_with('.') && family.help.len() > 10, "{}", says("has a help text"));
@@ -101,11 +111,11 @@ fn follow_the_conventions() {
     }
 }
 
-#[test]
-fn a_prefix_stands_before_each_name() {
+#[tokio::test(start_paused = true)]
+async fn a_prefix_stands_before_each_name() {
     let registry = Registry::new();
     let metrics = PrometheusMetrics::with_prefix(&registry, "shop").unwrap();
-    tell_all(&metrics);
+    let _sampling = tell_all(&metrics).await;
     let plain = documented();
     let expected: BTreeSet<String> = plain.keys().map(|name| format!("shop_{name}")).collect();
     let names: BTreeSet<String> = Page::scrape(&registry).0.into_keys().collect();

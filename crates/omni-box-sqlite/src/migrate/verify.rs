@@ -21,7 +21,17 @@ const EXPECTED: [ExpectedTable; 8] = [
                   scheduled_at integer, completed_at integer, locked_at integer, created_at integer, \
                   updated_at integer, lane integer, deferred integer, held integer, head integer, \
                   hold_until integer",
-        indexes: &["_id", "_idempotency", "_hot", "_due", "_retry", "_heads", "_followers", "_completed"],
+        indexes: &[
+            "_id",
+            "_idempotency",
+            "_hot",
+            "_due",
+            "_retry",
+            "_heads",
+            "_followers",
+            "_completed",
+            "_failed",
+        ],
     },
     ExpectedTable {
         table: Table::InboxEvents,
@@ -32,7 +42,7 @@ const EXPECTED: [ExpectedTable; 8] = [
                   completed_at integer, locked_at integer, created_at integer, updated_at integer, \
                   source_partition integer, source_offset integer, produced_at integer, digest blob, \
                   raw_key blob",
-        indexes: &["_id", "_message", "_pending", "_completed"],
+        indexes: &["_id", "_message", "_pending", "_completed", "_failed"],
     },
     ExpectedTable {
         table: Table::OutboxLanes,

@@ -156,3 +156,35 @@ async fn claims_go_by_the_indexes_of_their_mode() {
         db.execute("analyze").await;
     }
 }
+
+/// A sample costs the same, however large the tables are: it walks along indexes of what is not completed, to a limit.
+#[tokio::test]
+async fn a_sample_goes_by_index() {
+    let db = Database::create().await;
+    for state in ["empty", "never analysed", "analysed"] {
+        match state {
+            "never analysed" => {
+                fill(&db).await;
+                db.execute("update outbox_events set status = 'failed' where seq % 100 = 1").await;
+            }
+            "analysed" => db.execute("analyze").await,
+            _ => {}
+        }
+        let store = db.open().await;
+        for ((file, sql), indexes) in [
+            (query!("sample/outbox.sql"), &["hot", "due", "retry", "failed"][..]),
+            (query!("sample/inbox.sql"), &["pending", "failed"]),
+        ] {
+            let plan = plan(&store, &sql).await;
+            let table = if file.contains("inbox") { "inbox_events" } else { "outbox_events" };
+            for index in indexes {
+                assert!(plan.contains(&format!("INDEX {table}_{index}")), "{state}: {file}: {index}\n{plan}");
+            }
+            let walks = |line: &&str| {
+                ["SCAN e", "SEARCH e"].iter().any(|walk| line.starts_with(walk)) && !line.contains("INDEX")
+            };
+            let walked: Vec<&str> = plan.lines().filter(walks).collect();
+            assert!(walked.is_empty(), "{state}: {file}: {walked:?}\n{plan}");
+        }
+    }
+}

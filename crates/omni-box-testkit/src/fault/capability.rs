@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omni_box_core::store::{Inspection, Sample};
 use omni_box_core::{
     Activity, BatchSize, BulkOperations, ClaimToken, DistributedLocking, Error, ErrorKind, Event, EventId,
     EventRepository, FetchFilters, InboxRepository, LaneEvent, LaneRead, LaneSettlement, LaneShare, Lease,
     LeaseRequest, OrderedLanes, OutboxRepository, OwnerId, Result, RetentionPolicies, Savepoints, Settled,
+    Store,
 };
 
 use super::{Faulty, Operation};
@@ -21,6 +23,14 @@ impl<E: Event, S: EventRepository<E>> BulkOperations<E> for Faulty<S> {
     async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
         let bulk = offered(self.inner.bulk())?;
         self.plan.run(Operation::CompleteMany, bulk.complete_many(ids, token)).await
+    }
+}
+
+#[async_trait]
+impl<S: Store> Inspection for Faulty<S> {
+    async fn sample(&self) -> Result<Sample> {
+        let inspection = offered(self.inner.inspection())?;
+        self.plan.run(Operation::Sample, inspection.sample()).await
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Operation {
     RefreshClaims,
     /// `DistributedLocking::release`.
     ReleaseClaims,
+    /// `Inspection::sample`.
+    Sample,
     /// `RetentionPolicies::release_stale_locks`.
     ReleaseStaleLocks,
     /// `RetentionPolicies::cleanup_old_events`.

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use omni_box_core::store::Inspection;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DeliveryMode, DistributedLocking,
     ErrorKind, Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository,
@@ -63,6 +64,10 @@ impl<S: Store> Store for Faulty<S> {
 
     fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
         self.inner.classify(error)
+    }
+
+    fn inspection(&self) -> Option<&dyn Inspection> {
+        self.inner.inspection().is_some().then_some(self)
     }
 }
 

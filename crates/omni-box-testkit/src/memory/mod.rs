@@ -2,6 +2,7 @@
 
 mod events;
 mod inbox;
+mod inspection;
 mod lanes;
 mod lock;
 mod locking;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omni_box_core::store::Inspection;
 use omni_box_core::{DeliveryMode, InboxEvent, OutboxEvent, QuarantinedMessage, Result, Store};
 use serde::de::DeserializeOwned;
 
@@ -187,6 +189,10 @@ impl Store for MemoryStore {
 
     async fn commit(&self, tx: MemoryTx) -> Result<()> {
         tx.commit()
+    }
+
+    fn inspection(&self) -> Option<&dyn Inspection> {
+        Some(self)
     }
 
     async fn rollback(&self, tx: MemoryTx) -> Result<()> {

@@ -174,6 +174,25 @@ flaws! { Fixture:
     EveryEndIsClean => inbox::partition::a_partition_remembers_how_its_owner_ended;
     ALateDetachCounts => inbox::partition::a_partition_remembers_how_its_owner_ended;
 
+    // samples
+    ASampleForgetsWhatIsDue => inspection::outbox::what_is_due_is_counted_and_has_an_age;
+    /// What is scheduled for later, or waits, has an age.
+    ASampleAgesWhatWaits =>
+        inspection::outbox::what_is_scheduled_counts_when_it_is_due,
+        inspection::outbox::keys_that_wait_are_not_due;
+    ASampleTakesParkedForRetrying => inspection::outbox::keys_that_wait_are_not_due;
+    ASampleForgetsFailures =>
+        inspection::outbox::what_was_given_up_is_counted,
+        inspection::inbox::messages_are_counted_by_group;
+    /// Whatever the mode, all lanes are without a lease.
+    ASampleMissesLanes =>
+        inspection::outbox::an_empty_outbox_has_nothing_to_tell,
+        inspection::outbox::lanes_without_a_lease_are_counted;
+    /// All groups are told of as one.
+    ASampleKnowsOneGroup => inspection::inbox::messages_are_counted_by_group;
+    /// Every pending message is due.
+    ASampleTakesWaitingForDue => inspection::inbox::messages_that_wait_are_not_due;
+
     // savepoints
     ASavepointUndoesTheTransaction => savepoint::a_rollback_undoes_what_was_written_since;
     ASavepointUndoesNothing => savepoint::a_rollback_undoes_what_was_written_since;

@@ -3,6 +3,7 @@
 mod capability;
 mod flaw;
 mod inbox;
+mod inspection;
 mod kind;
 mod lanes;
 mod outbox;
@@ -16,6 +17,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use omni_box_conformance::{InboxFixture, StoreFixture};
+use omni_box_core::store::Inspection;
 use omni_box_core::{
     ClaimToken, DeliveryMode, EventId, EventRepository, EventStatus, LaneId, Lease, LeaseRequest,
     LifecycleRecord, OwnerId, QuarantinedMessage, Result, Store,
@@ -183,6 +185,10 @@ impl<S: Store> Store for Broken<S> {
 
     async fn begin_handling(&self, timeout: Duration) -> Result<BrokenTx<S>> {
         Ok(self.wrap(self.inner.begin_handling(timeout).await?))
+    }
+
+    fn inspection(&self) -> Option<&dyn Inspection> {
+        Some(self)
     }
 
     async fn abandon(&self, tx: BrokenTx<S>) {
