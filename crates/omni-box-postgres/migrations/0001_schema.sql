@@ -67,7 +67,7 @@ create index {{outbox_events_followers}} on {{outbox_events}} (lane, topic, part
     where status = 'pending' and held and not head;
 -- what may be cleaned up; completions come in the order of time, so that each goes to the index's end
 create index {{outbox_events_completed}} on {{outbox_events}} (completed_at) where status = 'completed';
--- what was given up, for whoever looks and counts
+-- what was given up: found and counted by operators and samples
 create index {{outbox_events_failed}} on {{outbox_events}} (updated_at) where status = 'failed';
 
 create table {{inbox_events}} (
@@ -116,7 +116,7 @@ create index {{inbox_events_pending}} on {{inbox_events}} (consumer_group, sourc
     where status = 'pending';
 -- what may be cleaned up
 create index {{inbox_events_completed}} on {{inbox_events}} (completed_at) where status = 'completed';
--- what was given up, for whoever looks and counts
+-- what was given up: found and counted by operators and samples
 create index {{inbox_events_failed}} on {{inbox_events}} (consumer_group, updated_at) where status = 'failed';
 
 -- Sixteen rows, updated at every heartbeat: room in the page keeps those updates heap-only, and the table small.

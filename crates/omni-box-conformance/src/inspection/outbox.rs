@@ -52,7 +52,7 @@ where
     let at = Utc::now() + TimeDelta::days(1);
     table.create_one(&outbox(new_outbox("orders").scheduled_at(at))).await;
     let early = sample(&table.store).await.outbox;
-    assert_eq!(early, OutboxSample::default(), "an event that is due tomorrow alarms nobody");
+    assert_eq!(early, OutboxSample::default(), "an event that is due tomorrow raises no alarm");
     // its schedule is by the machine's clock, which is not exactly the store's
     fixture.advance(DAY + HOUR + MINUTE / 2).await;
     let late = sample(&table.store).await.outbox;

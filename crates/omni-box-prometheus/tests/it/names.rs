@@ -135,3 +135,18 @@ fn a_name_that_is_taken_or_impossible_is_refused() {
     // beside the first ones under a prefix
     PrometheusMetrics::with_prefix(&registry, "second").unwrap();
 }
+
+/// Alerts name what there is.
+#[test]
+fn alerts_name_what_there_is() {
+    let (names, text) = (documented(), include_str!("../../../../OPERATING.md"));
+    let alerts = text.split("## Alerts").nth(1).unwrap().split("\n## ").next().unwrap();
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let words = alerts.split(|c: char| !is_name(c));
+    let named: Vec<&str> =
+        words.filter(|word| word.starts_with("outbox_") || word.starts_with("inbox_")).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for name in named {
+        assert!(names.contains_key(name), "OPERATING.md alarms on {name}, which does not exist");
+    }
+}

@@ -151,7 +151,7 @@ async fn a_sampler_that_ends_shows_nothing() {
             running.stop().await;
         }
         let page = Page::scrape(&registry);
-        assert_eq!(page.get(DUE_AGE), None, "nobody looks any more");
+        assert_eq!(page.get(DUE_AGE), None, "no sampler looks any more");
         assert!(page.get(TIMESTAMP).is_some(), "since when is still told");
     }
 }

@@ -12,7 +12,7 @@ use super::*;
 
 /// How long the broker takes for an event.
 const TAKES: Duration = Duration::from_secs(3);
-/// How long an event is due before anybody looks.
+/// How long an event is due before it is read.
 const WAITED: Duration = Duration::from_secs(60);
 
 /// Writes down what it is told.
