@@ -28,6 +28,8 @@ pub struct OffsetTracker {
     open: VecDeque<(i64, bool)>,
     /// The position after the last message before which all are done.
     position: Option<i64>,
+    /// Every message below it was delivered.
+    reached: Option<i64>,
     committed: Option<i64>,
 }
 
@@ -49,9 +51,37 @@ impl OffsetTracker {
                 self.open[at].1 = true;
             }
         }
+        self.advance();
+    }
+
+    /// Notes that every message below an offset was delivered: what lies between the last of them and this offset holds no message, such as
+    /// a transaction's marker or what was aborted. The position moves there once all messages below are done.
+    ///
+    /// ```
+    /// use omni_box_core::OffsetTracker;
+    ///
+    /// let mut tracker = OffsetTracker::new();
+    /// tracker.delivered(3);
+    /// tracker.reached(8);
+    /// assert_eq!(tracker.uncommitted(), None, "3 is not done");
+    /// tracker.done(&[3]);
+    /// assert_eq!(tracker.uncommitted(), Some(8));
+    /// ```
+    pub fn reached(&mut self, offset: i64) {
+        self.reached = self.reached.max(Some(offset));
+        self.advance();
+    }
+
+    fn advance(&mut self) {
         while let Some((offset, true)) = self.open.front() {
             self.position = Some(offset + 1);
             self.open.pop_front();
+        }
+        let first = self.open.front().map(|(first, _)| *first);
+        if let Some(reached) = self.reached
+            && first.is_none_or(|first| first >= reached)
+        {
+            self.position = self.position.max(Some(reached));
         }
     }
 

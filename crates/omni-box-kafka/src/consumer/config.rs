@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::{Guarded, Properties, check_servers, check_topic};
 
-const DEFAULTS: [(&str, &str); 14] = [
+const DEFAULTS: [(&str, &str); 15] = [
     ("client.id", "omni-box-consumer"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -17,6 +17,8 @@ const DEFAULTS: [(&str, &str); 14] = [
     ("auto.offset.reset", "error"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("isolation.level", "read_committed"),
+    // tells where a log ends, behind records that hold no message
+    ("enable.partition.eof", "true"),
     ("max.poll.interval.ms", "300000"),
     // memory ahead of the window; a queue that is full is looked at again soon
     ("queued.min.messages", "10000"),
@@ -39,7 +41,11 @@ const GUARDED: [Guarded; 8] = [
         only: &[],
         why: "a new group starts at the beginning, and an offset out of range is an error",
     },
-    Guarded { name: "enable.partition.eof", only: &["false"], why: "the end of a partition is no event" },
+    Guarded {
+        name: "enable.partition.eof",
+        only: &[],
+        why: "the consumer itself asks for the ends of partitions",
+    },
     Guarded { name: "group.protocol", only: &["classic"], why: "hand-over rests on the classic protocol" },
     Guarded { name: "group.id", only: &[], why: "give it to KafkaConsumerConfig::new" },
     Guarded { name: "bootstrap.servers", only: &[], why: "give them to KafkaConsumerConfig::new" },

@@ -6,17 +6,16 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result, Waiter};
-use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::membership::Membership;
 
 /// Longest sleep: whatever was missed is found after it.
 const IDLE: Duration = Duration::from_millis(100);
-/// Events (rebalances, errors, log lines) taken before messages have their turn.
-const EVENTS: usize = 64;
+/// How long the group's answer to a member that leaves is waited for.
+const LEAVE: Duration = Duration::from_secs(5);
 
 const RUN: u8 = 0;
 const CLOSE: u8 = 1;
@@ -26,7 +25,9 @@ const ABANDON: u8 = 2;
 pub(super) struct Driver {
     membership: Arc<Membership>,
     order: Arc<AtomicU8>,
-    ended: oneshot::Receiver<Result<()>>,
+    closed: oneshot::Receiver<Result<()>>,
+    /// The thread has ended, and the member has left.
+    left: oneshot::Receiver<()>,
 }
 
 impl Driver {
@@ -36,9 +37,9 @@ impl Driver {
         let (wake, mut waiter) = (membership.wake.clone(), membership.wake.waiter());
         consumer.set_nonempty_callback(move || wake.wake());
         let consumer = Arc::new(consumer);
-        membership.belongs_to(&consumer);
+        membership.belongs_to(&consumer).map_err(no_thread)?;
         let order = Arc::new(AtomicU8::new(RUN));
-        let (end, ended) = oneshot::channel();
+        let ((close, closed), (leave, left)) = (oneshot::channel(), oneshot::channel());
         let (its_membership, its_order) = (Arc::clone(&membership), Arc::clone(&order));
         std::thread::Builder::new()
             .name("omni-box-kafka-consumer".to_owned())
@@ -51,22 +52,27 @@ impl Driver {
                     its_membership.fail(panicked());
                 }
                 let closed = its_membership.close(&consumer);
-                let closed = if ran.is_err() { Err(panicked()) } else { closed };
-                // the last reference: leaves the group, and waits until that is done
+                // the application may have dropped the consumer
+                let _ = close.send(if ran.is_err() { Err(panicked()) } else { closed });
+                // the last reference: leaves the group, and waits until that is done, a commit without an answer included
                 drop(consumer);
-                let _ = end.send(closed);
+                let _ = leave.send(());
             })
-            .map_err(|error| {
-                Error::new(ErrorKind::Unavailable, "thread cannot be started").with_source(error)
-            })?;
-        Ok(Self { membership, order, ended })
+            .map_err(no_thread)?;
+        Ok(Self { membership, order, closed, left })
     }
 
     pub(super) async fn close(mut self) -> Result<()> {
         self.membership.begin_closing();
         self.order.store(CLOSE, Ordering::Release);
         self.membership.wake.wake();
-        (&mut self.ended).await.unwrap_or_else(|_| Err(panicked()))
+        (&mut self.closed).await.unwrap_or_else(|_| Err(panicked()))?;
+        if timeout(LEAVE, &mut self.left).await.is_err() {
+            tracing::warn!(
+                "kafka does not answer the member that leaves; its partitions go when its session ends"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -77,6 +83,10 @@ impl Drop for Driver {
             self.membership.wake.wake();
         }
     }
+}
+
+fn no_thread(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "thread cannot be started").with_source(error)
 }
 
 fn panicked() -> Error {
@@ -90,33 +100,9 @@ fn run(consumer: &BaseConsumer<Membership>, membership: &Membership, order: &Ato
             ABANDON => return membership.abandon(),
             _ => return,
         }
-        let more = take_events(consumer, membership);
+        let more = membership.take_events(consumer);
         if !membership.serve(consumer) && !more {
             waiter.wait_blocking(IDLE);
         }
     }
-}
-
-/// Takes what waits in the consumer's own queue; says whether there may be more.
-///
-/// The queue rings only when it was empty before, so whoever leaves something in it must come again unasked: a rebalance behind a
-/// hundred log lines would wait for seconds otherwise. A poll that took an event returns the same as one that found none; the
-/// context tells them apart.
-fn take_events(consumer: &BaseConsumer<Membership>, membership: &Membership) -> bool {
-    for _ in 0..EVENTS {
-        let before = membership.events();
-        match consumer.poll(Duration::ZERO) {
-            None if membership.events() == before => return false,
-            None => {}
-            Some(Err(error)) => membership.trouble(&error),
-            Some(Ok(message)) => {
-                // cannot be while partitions have queues of their own; fetched again rather than skipped
-                let at = Offset::Offset(message.offset());
-                if let Err(error) = consumer.seek(message.topic(), message.partition(), at, Duration::ZERO) {
-                    tracing::error!(%error, "message arrived outside its partition's queue");
-                }
-            }
-        }
-    }
-    true
 }

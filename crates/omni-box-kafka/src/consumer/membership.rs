@@ -3,29 +3,37 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use omni_box_core::{AssignedPartition, Error, Result, TopicPartition, Wake};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::Message;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::authorization::Authorization;
+use super::committer::Committer;
 use super::config::KafkaConsumerConfig;
 use super::connection::Connection;
-use super::handover::let_go;
+use super::handover::HandOver;
 use super::offsets::Offsets;
 use super::partition::Partition;
-use super::position::{id, list};
+use super::position::{LogEnd, Position, id, list, list_at, log_ends};
 use super::questions::{ASK_TIMEOUT, Questions};
 use super::slots::Slots;
 use crate::error::classified;
 
 /// Where a partition stands that is paused: no broker need be asked for it, and nothing is read there.
-const NOT_YET: Offset = Offset::Offset(0);
+const NOT_YET: i64 = 0;
+/// Events (rebalances, errors, log lines) taken before messages have their turn.
+const EVENTS: usize = 64;
+/// How long a log brings no message before its end is asked for, and shortest time between two such questions.
+const QUIET: Duration = Duration::from_secs(2);
+/// How long such a question may take.
+const QUIET_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the application is told.
 pub(super) type News = Result<(Arc<Partition>, AssignedPartition)>;
@@ -38,6 +46,9 @@ pub(super) struct Membership {
     offsets: Offsets,
     questions: Questions,
     connection: Connection,
+    committer: Arc<Committer>,
+    /// When the ends of logs may be asked for again.
+    next_look: Mutex<Instant>,
     news: Mutex<Option<UnboundedSender<News>>>,
     pub(super) wake: Wake,
     /// How many events this was told of, inside polls.
@@ -49,13 +60,16 @@ pub(super) struct Membership {
 impl Membership {
     pub(super) fn new(config: &KafkaConsumerConfig, news: UnboundedSender<News>) -> Self {
         let wake = Wake::new();
+        let committer = Arc::new(Committer::new(wake.clone()));
         Self {
             consumer: OnceLock::new(),
-            slots: Slots::new(config.window, wake.clone()),
+            slots: Slots::new(config.window, wake.clone(), Arc::clone(&committer)),
             authorization: Authorization::new(&config.topics),
             offsets: Offsets::default(),
             questions: Questions::new(),
             connection: Connection::default(),
+            committer,
+            next_look: Mutex::new(Instant::now()),
             news: Mutex::new(Some(news)),
             wake,
             events: AtomicU64::new(0),
@@ -64,9 +78,11 @@ impl Membership {
         }
     }
 
-    pub(super) fn belongs_to(&self, consumer: &Arc<BaseConsumer<Self>>) {
-        // set once, by the driver that made both
+    /// Starts what works beside the driver that made both.
+    pub(super) fn belongs_to(&self, consumer: &Arc<BaseConsumer<Self>>) -> std::io::Result<()> {
+        // set once
         let _ = self.consumer.set(Arc::downgrade(consumer));
+        self.committer.start(consumer)
     }
 
     fn tell(&self, news: News) {
@@ -76,8 +92,30 @@ impl Membership {
         }
     }
 
-    pub(super) fn events(&self) -> u64 {
-        self.events.load(Ordering::Relaxed)
+    /// Takes what waits in the consumer's own queue; says whether there may be more.
+    ///
+    /// The queue rings only when it was empty before, so a caller that leaves something in it must come again unasked: a rebalance behind a
+    /// hundred log lines would wait for seconds otherwise. A poll that took an event returns the same as one that found none; the
+    /// count tells them apart.
+    pub(super) fn take_events(&self, consumer: &BaseConsumer<Self>) -> bool {
+        for _ in 0..EVENTS {
+            let before = self.events.load(Ordering::Relaxed);
+            match consumer.poll(Duration::ZERO) {
+                None if self.events.load(Ordering::Relaxed) == before => return false,
+                None => {}
+                Some(Err(error)) => self.trouble(&error),
+                Some(Ok(message)) => {
+                    // cannot be while partitions have queues of their own; fetched again rather than skipped
+                    let at = Offset::Offset(message.offset());
+                    if let Err(error) =
+                        consumer.seek(message.topic(), message.partition(), at, Duration::ZERO)
+                    {
+                        tracing::error!(%error, "message arrived outside its partition's queue");
+                    }
+                }
+            }
+        }
+        true
     }
 
     fn count_event(&self) {
@@ -90,13 +128,39 @@ impl Membership {
         if let Some(error) = self.authorization.judge(consumer, &self.slots, &self.questions) {
             self.tell(Err(error));
         }
-        self.slots.feed(consumer, |id, fed| match fed {
+        let more = self.slots.feed(consumer, |id, fed| match fed {
             Ok(()) => {
                 self.connection.reached();
                 self.authorization.allow(&id.topic);
             }
             Err(error) => self.partition_trouble(id, &error),
-        })
+        });
+        self.slots.expire_commits();
+        self.look_behind(consumer);
+        more
+    }
+
+    /// Looks for records without a message at the ends of logs, which positions are to pass.
+    fn look_behind(&self, consumer: &BaseConsumer<Self>) {
+        let mut next = self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if now < *next || self.is_closing() {
+            return;
+        }
+        let quiet = now.checked_sub(QUIET).map(|time| self.slots.ended_before(time)).unwrap_or_default();
+        if quiet.is_empty() {
+            return;
+        }
+        let Some(began) = self.questions.may_ask() else { return };
+        for (id, end) in log_ends(consumer, &quiet, LogEnd::Last, QUIET_TIMEOUT).known {
+            for partition in self.slots.partitions(&[id]) {
+                partition.log_ends_at(end, consumer);
+            }
+        }
+        if began.elapsed() >= QUIET_TIMEOUT {
+            self.questions.asked(began);
+        }
+        *next = Instant::now() + QUIET;
     }
 
     fn partition_trouble(&self, id: &TopicPartition, error: &KafkaError) {
@@ -135,11 +199,7 @@ impl Membership {
             ids.iter().for_each(|id| self.slots.prepare(&owner, id.clone()));
             known = self.starting_points(consumer, &ids);
         }
-        let start = assigned.clone();
-        for mut element in start.elements() {
-            // fails for negative offsets only
-            let _ = element.set_offset(known.get(&id(&element)).copied().unwrap_or(NOT_YET));
-        }
+        let start = list_at(ids.iter().map(|id| (id, known.get(id).copied().unwrap_or(NOT_YET))));
         let (ready, unknown): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| known.contains_key(id));
         if !unknown.is_empty() {
             // nothing is read of them meanwhile, and no other line says why
@@ -154,12 +214,12 @@ impl Membership {
         if let Err(error) = done {
             self.tell(Err(classified("partitions cannot be assigned", error)));
         }
-        ready.iter().for_each(|id| self.hand_over(id));
+        ready.iter().for_each(|id| self.hand_over(id, known[id]));
         self.connection.reached();
     }
 
-    fn hand_over(&self, id: &TopicPartition) {
-        let Some(ready) = self.slots.take_waiting(id) else { return };
+    fn hand_over(&self, id: &TopicPartition, offset: i64) {
+        let Some(ready) = self.slots.take_waiting(id, offset) else { return };
         self.connection.found_a_topic();
         self.authorization.allow(&id.topic);
         tracing::info!(partition = %id, "partition assigned");
@@ -172,9 +232,9 @@ impl Membership {
             return;
         }
         for (id, at) in self.starting_points(consumer, &self.offsets.next(&self.slots)) {
-            let sought = consumer.seek(&id.topic, id.partition, at, ASK_TIMEOUT);
+            let sought = consumer.fetch_from(&id, at, ASK_TIMEOUT);
             match sought.and_then(|()| consumer.resume(&list([&id]))) {
-                Ok(()) => self.hand_over(&id),
+                Ok(()) => self.hand_over(&id, at),
                 Err(error) => tracing::debug!(partition = %id, %error, "partition cannot be started yet"),
             }
         }
@@ -185,7 +245,7 @@ impl Membership {
         &self,
         consumer: &BaseConsumer<Self>,
         ids: &[TopicPartition],
-    ) -> HashMap<TopicPartition, Offset> {
+    ) -> HashMap<TopicPartition, i64> {
         let answer = self.offsets.ask(consumer, ids, &self.questions);
         for (id, error) in answer.refused {
             match error.rdkafka_error_code() {
@@ -216,7 +276,14 @@ impl Membership {
     }
 
     fn let_go(&self, consumer: &BaseConsumer<Self>, ids: &[TopicPartition]) -> Result<()> {
-        let gone = let_go(consumer, &self.slots.partitions(ids), &self.wake, self.drain_deadline);
+        let hand_over = HandOver {
+            consumer,
+            slots: &self.slots,
+            committer: &self.committer,
+            wake: &self.wake,
+            drain_deadline: self.drain_deadline,
+        };
+        let gone = hand_over.let_go(ids);
         self.slots.remove(ids);
         gone
     }

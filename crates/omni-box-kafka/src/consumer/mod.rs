@@ -1,10 +1,13 @@
 //! The consumer: hands over assigned partitions, commits what is done.
 
 mod authorization;
+mod committer;
 mod config;
 mod connection;
 mod driver;
+mod handle;
 mod handover;
+mod marks;
 mod membership;
 mod message;
 mod offsets;
@@ -30,7 +33,8 @@ use crate::error::classified;
 
 /// Receives messages as a member of a consumer group.
 ///
-/// - A group without an offset starts at the beginning of its topics. An offset out of range, such as one that retention has overtaken,
+/// - A group without an offset starts at the beginning of its topics. The position of a partition that is drained passes records that hold
+///   no message (markers of transactions, what was aborted), so that retention of them costs the group nothing. An offset out of range, such as one that retention has overtaken,
 ///   stops its partition: this is logged as an error, its stream stays silent until it is assigned again, other partitions go on. Set
 ///   the group's offset while no member runs; Kafka does not let it be set before.
 /// - A topic that is missing, or that this user may not read, is logged and waited for, other topics go on. Where this user may read none
@@ -42,8 +46,9 @@ use crate::error::classified;
 ///   is logged and waited for, without end. Other partitions go on; they rest while it is asked, up to 5 s when partitions come and up to
 ///   half of the time after that if Kafka does not answer.
 /// - A partition that is revoked may finish within the drain deadline; its position is committed before it goes.
-/// - Acknowledgements made at the same time share a commit. While the broker is away a commit waits, at most `session.timeout.ms`; after that
-///   the partition is lost anyway.
+/// - Acknowledgements of all partitions share commits, of which one is on its way at a time. A commit waits 10 s for a broker that is away,
+///   then returns [`Unavailable`](ErrorKind::Unavailable); its marks stay. When partitions go, their last positions are committed by one
+///   request, for which 5 s are waited: [`close`](EventConsumer::close) names the partitions whose positions Kafka did not take.
 /// - A header whose name is no UTF-8 is left out. rdkafka 0.39 panics on it; the panic is caught, and told by the panic hook. A program
 ///   that is built with `panic = "abort"` ends at such a message instead.
 /// - Kafka is polled on a thread of its own. Dropping the consumer without closing it leaves the group without waiting.

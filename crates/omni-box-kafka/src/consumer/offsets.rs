@@ -9,7 +9,7 @@ use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::position::{id, list};
+use super::position::{LogEnd, id, list, log_ends};
 use super::questions::{ASK_TIMEOUT, Questions};
 use super::slots::Slots;
 
@@ -27,8 +27,8 @@ pub(super) struct Offsets {
 /// What Kafka has answered.
 #[derive(Default)]
 pub(super) struct Answer {
-    /// After the committed offset, or at the beginning if the group has none.
-    pub(super) known: HashMap<TopicPartition, Offset>,
+    /// The committed offset, or the log's beginning if the group has none.
+    pub(super) known: HashMap<TopicPartition, i64>,
     /// Errors of single partitions, whose offset is not known yet.
     pub(super) refused: Vec<(TopicPartition, KafkaError)>,
     /// The error of the whole question.
@@ -50,14 +50,20 @@ impl Offsets {
         let timeout = if ids.len() == 1 { ASK_ONE_TIMEOUT } else { ASK_TIMEOUT };
         match consumer.committed_offsets(list(ids), timeout) {
             Ok(committed) => {
+                let mut new = Vec::new();
                 for element in committed.elements() {
                     let id = id(&element);
                     match (element.error(), element.offset()) {
-                        (Ok(()), at @ Offset::Offset(_)) => drop(answer.known.insert(id, at)),
-                        (Ok(()), _) => drop(answer.known.insert(id, Offset::Beginning)),
+                        (Ok(()), Offset::Offset(at)) => drop(answer.known.insert(id, at)),
+                        (Ok(()), _) => new.push(id),
                         (Err(error), _) => answer.refused.push((id, error)),
                     }
                 }
+                // librdkafka gives such a partition up at once for errors that pass, such as those of a topic that was just created
+                let left = timeout.saturating_sub(began.elapsed());
+                let beginnings = log_ends(consumer, &new, LogEnd::First, left);
+                answer.known.extend(beginnings.known);
+                answer.refused.extend(beginnings.refused);
             }
             Err(error) => {
                 let is_late = error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut);

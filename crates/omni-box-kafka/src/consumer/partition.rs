@@ -1,55 +1,70 @@
-//! A partition that is assigned: what the driver feeds, and the handle by which it is acknowledged.
+//! A partition that is assigned: what the driver feeds, and what waits for its positions to be committed.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use omni_box_core::{
-    AckHandle, Error, ErrorKind, InboundMessage, OffsetTracker, Result, TopicPartition, Wake,
-};
-use rdkafka::Offset;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use omni_box_core::{Error, ErrorKind, InboundMessage, OffsetTracker, Result, TopicPartition, Wake};
+use rdkafka::error::KafkaError;
 use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel, error::SendError, error::TrySendError};
 use tokio::sync::{oneshot, watch};
 
+use super::marks::Commits;
 use super::position::Position;
-use crate::error::classified;
 
 /// Delivered messages that may wait for one that is not done; a partition is not fed beyond.
 const MAX_OPEN: usize = 100_000;
-/// How long a commit is tried again while the group is between two generations.
-const BETWEEN_GENERATIONS: Duration = Duration::from_secs(10);
+/// How long librdkafka may take to begin to fetch elsewhere.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Permit = OwnedPermit<InboundMessage>;
 type Reservation = Pin<Box<dyn Future<Output = Result<Permit, SendError<()>>> + Send>>;
 type RewindReply = oneshot::Sender<Result<Receiver<InboundMessage>>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+enum Phase {
     Owned,
     /// Being taken away: it may finish, acknowledge and let go.
     Revoked,
-    /// Somebody else's, or about to be: nothing is committed any more.
+    /// Another consumer's, or about to be: nothing is committed any more.
     Gone,
+}
+
+/// What is known of the records behind the last message.
+#[derive(Debug, Clone, Copy)]
+enum Tail {
+    Unknown,
+    /// The log's end came at this time, and no message since.
+    Ended(Instant),
+    /// The log ended at this offset, and is fetched again: if its end comes before a message does, no message lies before the offset.
+    Probed(i64),
+}
+
+/// What comes out of a partition's queue.
+pub(super) enum Fetched {
+    Message(InboundMessage),
+    /// The end of the log.
+    End,
+    Nothing,
 }
 
 /// Shared by the driver and the handle.
 pub(super) struct Partition {
     pub(super) id: TopicPartition,
     state: Mutex<State>,
-    /// Held by whoever commits; `Arc` so that a commit outlives the call that began it.
-    committing: Arc<tokio::sync::Mutex<()>>,
     lost: watch::Sender<bool>,
     wake: Wake,
-    consumer: Weak<dyn Position>,
     window: usize,
 }
 
 struct State {
     tracker: OffsetTracker,
+    commits: Commits,
+    /// From where the next message comes; unknown until the partition is handed over.
+    next: Option<i64>,
+    tail: Tail,
     feed: Option<Sender<InboundMessage>>,
     /// The channel was full: resolves, and wakes the driver, when it has room.
     reservation: Option<Reservation>,
@@ -64,31 +79,30 @@ impl Partition {
         id: TopicPartition,
         window: usize,
         wake: Wake,
-        consumer: Weak<dyn Position>,
     ) -> (Arc<Self>, Receiver<InboundMessage>) {
         let (feed, messages) = channel(window);
         let state = State {
             tracker: OffsetTracker::new(),
+            commits: Commits::default(),
+            next: None,
+            tail: Tail::Unknown,
             feed: Some(feed),
             reservation: None,
             phase: Phase::Owned,
             held: false,
             rewinds: Vec::new(),
         };
-        let partition = Self {
-            id,
-            state: Mutex::new(state),
-            committing: Arc::default(),
-            lost: watch::channel(false).0,
-            wake,
-            consumer,
-            window,
-        };
+        let partition = Self { id, state: Mutex::new(state), lost: watch::channel(false).0, wake, window };
         (Arc::new(partition), messages)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets where its messages begin.
+    pub(super) fn start_at(&self, offset: i64) {
+        self.state().next = Some(offset);
     }
 
     /// Gives it to the application, unless it was taken away before.
@@ -98,25 +112,100 @@ impl Partition {
         state.held
     }
 
+    /// Notes that the application let it go.
+    pub(super) fn let_go(&self) {
+        self.state().held = false;
+        self.wake.wake();
+    }
+
     /// Whether the application may still finish something.
     pub(super) fn is_draining(&self) -> bool {
         let state = self.state();
         state.held && state.phase == Phase::Revoked
     }
 
+    pub(super) fn is_owned(&self) -> bool {
+        self.state().phase == Phase::Owned
+    }
+
+    /// Resolves once it is another consumer's.
+    pub(super) async fn lost(&self) {
+        let mut lost = self.lost.subscribe();
+        // the sender lives as long as this does
+        let _ = lost.wait_for(|lost| *lost).await;
+    }
+
+    /// Whether a commit is due that no caller waits for.
+    pub(super) fn wants_commit(&self) -> bool {
+        self.state().commits.is_due_alone()
+    }
+
     /// Delivers what `next` returns while there is room; `next` is only called with room. Says how many were delivered.
-    pub(super) fn feed(&self, at_most: usize, mut next: impl FnMut() -> Option<InboundMessage>) -> usize {
+    pub(super) fn feed(&self, at_most: usize, mut next: impl FnMut() -> Fetched) -> usize {
         let mut state = self.state();
-        for fed in 0..at_most {
-            if state.tracker.open() >= MAX_OPEN {
-                return fed;
+        let mut fed = 0;
+        while fed < at_most && state.tracker.open() < MAX_OPEN {
+            let Some(permit) = state.room(&self.wake) else { break };
+            match next() {
+                Fetched::Message(message) => {
+                    state.tracker.delivered(message.offset);
+                    state.next = Some(message.offset + 1);
+                    state.tail = Tail::Unknown;
+                    permit.send(message);
+                    fed += 1;
+                }
+                Fetched::End => state.ended(),
+                Fetched::Nothing => break,
             }
-            let Some(permit) = state.room(&self.wake) else { return fed };
-            let Some(message) = next() else { return fed };
-            state.tracker.delivered(message.offset);
-            permit.send(message);
         }
-        at_most
+        fed
+    }
+
+    /// Where the next message would come from, if the log ended before `time` and what was delivered could be committed.
+    pub(super) fn ended_before(&self, time: Instant) -> Option<i64> {
+        let state = self.state();
+        match state.tail {
+            Tail::Ended(at) if at <= time && state.phase == Phase::Owned => state.next,
+            _ => None,
+        }
+    }
+
+    /// Where the next message would come from, if all that was delivered is done.
+    pub(super) fn drained_at(&self) -> Option<i64> {
+        let state = self.state();
+        let is_drained = state.tracker.open() == 0 && state.phase != Phase::Gone;
+        state.next.filter(|_| is_drained)
+    }
+
+    /// Is told where the log ends. What lies before, and was fetched without a message, is fetched again: only an end that comes after this
+    /// proves that no message lies there.
+    pub(super) fn log_ends_at(&self, end: i64, consumer: &dyn Position) {
+        let mut state = self.state();
+        let Some(next) = state.next.filter(|next| *next < end) else {
+            state.tail = Tail::Unknown;
+            return;
+        };
+        state.tail = match consumer.fetch_from(&self.id, next, SEEK_TIMEOUT) {
+            Ok(()) => Tail::Probed(end),
+            Err(error) => {
+                tracing::debug!(partition = %self.id, %error, "records behind the last message stay uncommitted");
+                Tail::Unknown
+            }
+        };
+    }
+
+    pub(super) fn is_probed(&self) -> bool {
+        matches!(self.state().tail, Tail::Probed(_))
+    }
+
+    /// Takes what was fetched of a partition that is fed no more, to learn whether its log ends.
+    pub(super) fn look_behind(&self, fetched: &Fetched) {
+        let mut state = self.state();
+        match fetched {
+            Fetched::Message(_) => state.tail = Tail::Unknown,
+            Fetched::End => state.ended(),
+            Fetched::Nothing => {}
+        }
     }
 
     pub(super) fn revoke(&self) {
@@ -131,14 +220,22 @@ impl Partition {
         let mut state = self.state();
         state.let_go();
         state.phase = Phase::Gone;
+        state.commits.end();
         self.lost.send_replace(true);
     }
 
-    /// Ends acknowledgement, waits for a commit that is on its way, and returns what is still to commit.
+    /// Ends acknowledgement and returns what is still to commit, which is due now.
     pub(super) fn finish(&self) -> Option<i64> {
-        self.state().phase = Phase::Gone;
-        let _idle = self.committing.blocking_lock();
-        self.state().tracker.uncommitted()
+        let mut state = self.state();
+        state.phase = Phase::Gone;
+        state.commits.end();
+        state.commits.ask();
+        state.tracker.uncommitted()
+    }
+
+    /// Commits nothing any more.
+    pub(super) fn end_commits(&self) {
+        self.state().commits.end();
     }
 
     /// Does the rewinds that were asked for.
@@ -146,7 +243,7 @@ impl Partition {
         let mut state = self.state();
         for reply in std::mem::take(&mut state.rewinds) {
             let rewound = self.rewind_once(&mut state, consumer);
-            // whoever asked may be gone; then the stream ends at once
+            // the application may have stopped waiting; then the stream ends at once
             let _ = reply.send(rewound);
         }
     }
@@ -157,14 +254,76 @@ impl Partition {
         }
         state.end_stream();
         if let Some(first) = state.tracker.rewind() {
-            let at = Offset::Offset(first);
-            consumer.seek(&self.id, at, Duration::from_secs(10)).map_err(|error| {
+            consumer.fetch_from(&self.id, first, SEEK_TIMEOUT).map_err(|error| {
                 Error::new(ErrorKind::Unavailable, "partition cannot be rewound").with_source(error)
             })?;
+            (state.next, state.tail) = (Some(first), Tail::Unknown);
         }
         let (feed, messages) = channel(self.window);
         state.feed = Some(feed);
         Ok(messages)
+    }
+
+    /// Asks for a rewind.
+    pub(super) fn ask_rewind(&self) -> Result<oneshot::Receiver<Result<Receiver<InboundMessage>>>> {
+        let (reply, rewound) = oneshot::channel();
+        {
+            let mut state = self.state();
+            if state.phase != Phase::Owned {
+                return Err(closed());
+            }
+            state.rewinds.push(reply);
+        }
+        self.wake.wake();
+        Ok(rewound)
+    }
+
+    /// Marks messages as done. The answer comes once Kafka has the position that follows; `None`: it has it already.
+    pub(super) fn done(&self, offsets: &[i64]) -> Result<Option<oneshot::Receiver<Result<()>>>> {
+        let mut state = self.state();
+        if state.phase == Phase::Gone {
+            return Err(closed());
+        }
+        let was_full = state.tracker.open() >= MAX_OPEN;
+        state.tracker.done(offsets);
+        let answer = state.tracker.uncommitted().map(|target| state.commits.wait_for(target));
+        if was_full {
+            self.wake.wake();
+        }
+        Ok(answer)
+    }
+
+    /// The position to commit next, if a commit is asked for.
+    pub(super) fn take_due(&self) -> Option<i64> {
+        let mut state = self.state();
+        let is_due = state.commits.take_due();
+        state.tracker.uncommitted().filter(|_| is_due)
+    }
+
+    /// Notes that Kafka has a position.
+    pub(super) fn committed(&self, position: i64) {
+        let mut state = self.state();
+        state.tracker.committed(position);
+        state.commits.succeed(position);
+    }
+
+    /// Notes that Kafka refused a position. `true`: it is due again.
+    pub(super) fn not_committed(&self, position: i64, error: &KafkaError) -> bool {
+        self.state().commits.fail(position, error)
+    }
+
+    /// Why a position that was left at the end is not committed; `None`: Kafka has it.
+    pub(super) fn refusal(&self, position: i64) -> Option<Error> {
+        let state = self.state();
+        if state.tracker.is_committed(position) {
+            return None;
+        }
+        Some(state.commits.refusal())
+    }
+
+    /// Tells those who have waited too long.
+    pub(super) fn expire_commits(&self, now: Instant) {
+        self.state().commits.expire(now);
     }
 }
 
@@ -176,8 +335,21 @@ impl State {
 
     fn let_go(&mut self) {
         self.end_stream();
-        // whoever waits for a rewind hears that there will be none
+        // a caller that waits for a rewind hears that there will be none
         self.rewinds.clear();
+    }
+
+    /// Notes that the log's end came.
+    fn ended(&mut self) {
+        if let Tail::Probed(end) = self.tail {
+            self.tracker.reached(end);
+            self.next = self.next.max(Some(end));
+            if self.tracker.uncommitted().is_some() {
+                self.commits.ask();
+            }
+        }
+        // after a probe too: the log may have gone on meanwhile
+        self.tail = Tail::Ended(Instant::now());
     }
 
     fn room(&mut self, wake: &Wake) -> Option<Permit> {
@@ -201,115 +373,6 @@ impl State {
     }
 }
 
-fn closed() -> Error {
+pub(super) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "partition is not this consumer's any more")
-}
-
-/// The application's side of a partition.
-pub(super) struct Handle(pub(super) Arc<Partition>);
-
-impl Handle {
-    /// Commits the newest position, which covers everybody who waits for an older one.
-    fn commit_blocking(partition: &Partition) -> Result<()> {
-        let Some(consumer) = partition.consumer.upgrade() else { return Err(closed()) };
-        let until = Instant::now() + BETWEEN_GENERATIONS;
-        loop {
-            let newest = {
-                let state = partition.state();
-                if state.phase == Phase::Gone {
-                    return Err(closed());
-                }
-                state.tracker.uncommitted()
-            };
-            let Some(newest) = newest else { return Ok(()) };
-            match consumer.commit(&partition.id, newest) {
-                Ok(()) => {
-                    partition.state().tracker.committed(newest);
-                    return Ok(());
-                }
-                // a commit that meets the end of a rebalance is of a generation that was; the partition may be kept
-                Err(KafkaError::ConsumerCommit(
-                    RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration,
-                )) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
-                Err(error) => return Err(commit_error(error)),
-            }
-        }
-    }
-}
-
-pub(super) fn commit_error(error: KafkaError) -> Error {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::RebalanceInProgress) => {
-            Error::new(ErrorKind::Unavailable, "group is rebalancing, commit again").with_source(error)
-        }
-        _ => classified("offset was not committed", error),
-    }
-}
-
-#[async_trait]
-impl AckHandle for Handle {
-    async fn commit(&self, offsets: &[i64]) -> Result<()> {
-        let target = {
-            let mut state = self.0.state();
-            if state.phase == Phase::Gone {
-                return Err(closed());
-            }
-            let was_full = state.tracker.open() >= MAX_OPEN;
-            state.tracker.done(offsets);
-            if was_full {
-                self.0.wake.wake();
-            }
-            state.tracker.uncommitted()
-        };
-        let Some(target) = target else { return Ok(()) };
-        let turn = Arc::clone(&self.0.committing).lock_owned().await;
-        if self.0.state().tracker.is_committed(target) {
-            return Ok(());
-        }
-        let partition = Arc::clone(&self.0);
-        let committed = tokio::task::spawn_blocking(move || {
-            let committed = Self::commit_blocking(&partition);
-            drop(turn);
-            committed
-        });
-        committed
-            .await
-            .map_err(|error| Error::new(ErrorKind::Internal, "commit panicked").with_source(error))?
-    }
-
-    async fn rewind(&self) -> Result<Receiver<InboundMessage>> {
-        let (reply, rewound) = oneshot::channel();
-        {
-            let mut state = self.0.state();
-            if state.phase != Phase::Owned {
-                return Err(closed());
-            }
-            state.rewinds.push(reply);
-        }
-        self.0.wake.wake();
-        rewound.await.unwrap_or_else(|_| Err(closed()))
-    }
-
-    fn is_revoked(&self) -> bool {
-        self.0.state().phase != Phase::Owned
-    }
-
-    async fn lost(&self) {
-        let mut lost = self.0.lost.subscribe();
-        // the sender lives in the partition, which this handle keeps
-        let _ = lost.wait_for(|lost| *lost).await;
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.0.state().held = false;
-        self.0.wake.wake();
-    }
-}
-
-impl std::fmt::Debug for Handle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Handle({})", self.0.id)
-    }
 }

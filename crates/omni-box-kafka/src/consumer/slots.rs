@@ -1,8 +1,8 @@
 //! The partitions that are assigned, each with its queue.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use omni_box_core::{AssignedPartition, TopicPartition, Wake};
 use rdkafka::TopicPartitionList;
@@ -10,8 +10,10 @@ use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 
+use super::committer::Committer;
+use super::handle::Handle;
 use super::message::inbound;
-use super::partition::{Handle, Partition};
+use super::partition::{Fetched, Partition};
 use super::position::{Position, list};
 
 /// Messages of one partition before the next one has its turn.
@@ -28,11 +30,12 @@ pub(super) struct Slots<C: ConsumerContext + 'static> {
     slots: Mutex<HashMap<TopicPartition, Slot<C>>>,
     window: usize,
     wake: Wake,
+    committer: Arc<Committer>,
 }
 
 impl<C: ConsumerContext + 'static> Slots<C> {
-    pub(super) fn new(window: usize, wake: Wake) -> Self {
-        Self { slots: Mutex::default(), window, wake }
+    pub(super) fn new(window: usize, wake: Wake, committer: Arc<Committer>) -> Self {
+        Self { slots: Mutex::default(), window, wake, committer }
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<TopicPartition, Slot<C>>> {
@@ -44,18 +47,22 @@ impl<C: ConsumerContext + 'static> Slots<C> {
         let Some(mut queue) = owner.split_partition_queue(&id.topic, id.partition) else { return };
         let wake = self.wake.clone();
         queue.set_nonempty_callback(move || wake.wake());
-        let consumer: Weak<BaseConsumer<C>> = Arc::downgrade(owner);
-        let (partition, messages) = Partition::new(id.clone(), self.window, self.wake.clone(), consumer);
-        let ack = Box::new(Handle(Arc::clone(&partition)));
+        let (partition, messages) = Partition::new(id.clone(), self.window, self.wake.clone());
+        let ack = Box::new(Handle::new(Arc::clone(&partition), Arc::clone(&self.committer)));
         let waiting = Some(AssignedPartition { partition: id.clone(), messages, ack });
         self.slots().insert(id, Slot { partition, queue, waiting });
     }
 
     /// Takes what waits for the group's offset to be known.
-    pub(super) fn take_waiting(&self, id: &TopicPartition) -> Option<(Arc<Partition>, AssignedPartition)> {
+    pub(super) fn take_waiting(
+        &self,
+        id: &TopicPartition,
+        offset: i64,
+    ) -> Option<(Arc<Partition>, AssignedPartition)> {
         let mut slots = self.slots();
         let slot = slots.get_mut(id)?;
         let assigned = slot.waiting.take()?;
+        slot.partition.start_at(offset);
         Some((Arc::clone(&slot.partition), assigned))
     }
 
@@ -68,16 +75,23 @@ impl<C: ConsumerContext + 'static> Slots<C> {
         let mut more = false;
         for Slot { partition, queue, .. } in self.slots().values() {
             partition.rewind(position);
-            let mut trouble = None;
-            let fed = partition.feed(TURN, || match queue.poll(Duration::ZERO)? {
-                Ok(message) => Some(inbound(&message)),
+            let (mut trouble, mut has_ended) = (None, false);
+            let fed = partition.feed(TURN, || match fetch(queue) {
+                Ok(Fetched::End) => {
+                    has_ended = true;
+                    Fetched::End
+                }
+                Ok(fetched) => fetched,
                 Err(error) => {
                     trouble = Some(error);
-                    None
+                    Fetched::Nothing
                 }
             });
             more |= fed == TURN || trouble.is_some();
-            if fed > 0 {
+            if has_ended && partition.wants_commit() {
+                self.committer.ask([Arc::clone(partition)]);
+            }
+            if fed > 0 || has_ended {
                 report(&partition.id, Ok(()));
             }
             if let Some(error) = trouble {
@@ -85,6 +99,33 @@ impl<C: ConsumerContext + 'static> Slots<C> {
             }
         }
         more
+    }
+
+    /// Takes what was fetched of partitions that are fed no more.
+    pub(super) fn look_behind(&self, ids: &[TopicPartition]) {
+        let slots = self.slots();
+        for Slot { partition, queue, .. } in ids.iter().filter_map(|id| slots.get(id)) {
+            while partition.is_probed() {
+                match fetch(queue) {
+                    Ok(Fetched::Nothing) => break,
+                    Ok(fetched) => partition.look_behind(&fetched),
+                    Err(error) => tracing::debug!(partition = %partition.id, %error, "kafka consumer"),
+                }
+            }
+        }
+    }
+
+    /// Tells those who have waited for a commit too long.
+    pub(super) fn expire_commits(&self) {
+        let now = Instant::now();
+        self.slots().values().for_each(|slot| slot.partition.expire_commits(now));
+    }
+
+    /// Partitions whose log ended before `time`, behind which may be records without a message.
+    pub(super) fn ended_before(&self, time: Instant) -> Vec<TopicPartition> {
+        let slots = self.slots();
+        let ended = slots.values().filter(|slot| slot.partition.ended_before(time).is_some());
+        ended.map(|slot| slot.partition.id.clone()).collect()
     }
 
     pub(super) fn ids(&self) -> Vec<TopicPartition> {
@@ -125,5 +166,14 @@ impl<C: ConsumerContext + 'static> Slots<C> {
     /// Takes all partitions away without waiting for what is in progress.
     pub(super) fn lose_all(&self) {
         self.slots().values().for_each(|slot| slot.partition.lose());
+    }
+}
+
+fn fetch<C: ConsumerContext>(queue: &PartitionQueue<C>) -> Result<Fetched, KafkaError> {
+    match queue.poll(Duration::ZERO) {
+        None => Ok(Fetched::Nothing),
+        Some(Ok(message)) => Ok(Fetched::Message(inbound(&message))),
+        Some(Err(KafkaError::PartitionEOF(_))) => Ok(Fetched::End),
+        Some(Err(error)) => Err(error),
     }
 }

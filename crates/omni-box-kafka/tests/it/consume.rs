@@ -210,7 +210,7 @@ async fn settings_that_the_broker_refuses_end_the_consumer() {
     assert_eq!(refused.kind(), ErrorKind::Misconfigured, "{refused:?}");
 }
 
-fn transactions(brokers: &str, topic: &str) {
+pub(crate) fn transactions(brokers: &str, topic: &str) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("transactional.id", unique("tx"))

@@ -43,7 +43,8 @@ impl Denier {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Some(connections) = &mut *its_rules.connections.lock().unwrap() else { return };
-                let Ok(broker) = TcpStream::connect(broker) else { return };
+                // it may be away
+                let Ok(broker) = TcpStream::connect(broker) else { continue };
                 connections.extend([client.try_clone().unwrap(), broker.try_clone().unwrap()]);
                 pass_on(client, broker, address, &its_rules);
             }

@@ -4,10 +4,12 @@
 
 mod chatter;
 mod cluster;
+mod commits;
 mod conformance;
 mod consume;
 mod denied;
 mod denier;
+mod ends;
 mod fatal;
 mod handover;
 mod lost;
