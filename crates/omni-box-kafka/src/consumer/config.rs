@@ -82,6 +82,7 @@ pub struct KafkaConsumerConfig {
     pub(super) topics: Vec<String>,
     pub(super) drain_deadline: Duration,
     pub(super) window: usize,
+    pub(super) ends_when_refused: bool,
     properties: Properties,
 }
 
@@ -98,6 +99,7 @@ impl KafkaConsumerConfig {
             topics: topics.into_iter().map(Into::into).collect(),
             drain_deadline: Duration::from_secs(45),
             window: 1000,
+            ends_when_refused: false,
             properties: Properties::default(),
         }
     }
@@ -111,6 +113,13 @@ impl KafkaConsumerConfig {
     /// Messages of one partition that wait to be read; 1000 unless set. The partition is not asked for more while they do.
     pub fn window(mut self, messages: usize) -> Self {
         self.window = messages;
+        self
+    }
+
+    /// Whether a log-in that a broker refuses ends the consumer with [`Unauthorized`](ErrorKind::Unauthorized); `false` unless set: it is
+    /// logged as a warning once and waited out, as passwords and certificates are changed while programs run.
+    pub fn end_when_refused(mut self, end: bool) -> Self {
+        self.ends_when_refused = end;
         self
     }
 

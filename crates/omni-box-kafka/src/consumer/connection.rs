@@ -2,25 +2,42 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use omni_box_core::{Error, ErrorKind};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::error::kind;
 
+/// How long no log-in was refused before this counts as over: another broker may answer meanwhile.
+const CALM: Duration = Duration::from_secs(30);
+
 #[derive(Default)]
 pub(super) struct Connection {
+    /// A log-in that is refused ends the consumer.
+    ends_when_refused: bool,
     is_down: AtomicBool,
     is_refused: AtomicBool,
+    /// When a broker has last refused a log-in.
+    no_log_in: Mutex<Option<Instant>>,
     misses_a_topic: AtomicBool,
     /// The last failure's text, such as that of a handshake.
     failure: Mutex<Option<String>>,
 }
 
 impl Connection {
+    pub(super) fn new(ends_when_refused: bool) -> Self {
+        Self { ends_when_refused, ..Self::default() }
+    }
+
     /// Notes that a broker has answered.
     pub(super) fn reached(&self) {
         self.is_refused.store(false, Ordering::Relaxed);
+        let mut no_log_in = self.no_log_in.lock().unwrap_or_else(PoisonError::into_inner);
+        if no_log_in.is_some_and(|last| last.elapsed() >= CALM) {
+            *no_log_in = None;
+            tracing::info!("kafka accepts this consumer's log-in again");
+        }
         if self.is_down.swap(false, Ordering::AcqRel) {
             tracing::info!("kafka is reachable again");
         }
@@ -63,6 +80,13 @@ impl Connection {
             RDKafkaErrorCode::PollExceeded => {
                 tracing::warn!("partitions were held longer than max.poll.interval.ms and are lost");
             }
+            code if !self.ends_when_refused && is_log_in(code) => {
+                let mut no_log_in = self.no_log_in.lock().unwrap_or_else(PoisonError::into_inner);
+                if no_log_in.replace(Instant::now()).is_none() {
+                    let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    tracing::warn!(failure, %error, "kafka refuses this consumer's log-in, waiting for it");
+                }
+            }
             code if matches!(kind(code), ErrorKind::Unauthorized | ErrorKind::Misconfigured) => {
                 if !self.is_refused.swap(true, Ordering::AcqRel) {
                     tracing::error!(%error, "kafka refuses this consumer");
@@ -74,4 +98,15 @@ impl Connection {
         }
         None
     }
+}
+
+/// Whether a broker refuses who logs in, which changes with its passwords and certificates.
+fn is_log_in(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::UnsupportedSASLMechanism
+            | RDKafkaErrorCode::IllegalSASLState
+    )
 }

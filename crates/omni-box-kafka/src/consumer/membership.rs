@@ -67,7 +67,7 @@ impl Membership {
             authorization: Authorization::new(&config.topics),
             offsets: Offsets::default(),
             questions: Questions::new(),
-            connection: Connection::default(),
+            connection: Connection::new(config.ends_when_refused),
             committer,
             next_look: Mutex::new(Instant::now()),
             news: Mutex::new(Some(news)),

@@ -41,6 +41,8 @@ use crate::error::classified;
 ///   of those subscribed to by name and of those with a partition here, [`next_partition`](EventConsumer::next_partition) returns
 ///   [`Unauthorized`](ErrorKind::Unauthorized); Kafka is asked again before. Topics that match a pattern, and that this user may not
 ///   describe, are as if they were missing.
+/// - A log-in that a broker refuses is logged once and waited out, as an outage is;
+///   [`KafkaConsumerConfig::end_when_refused`] makes it the consumer's end.
 /// - [`Misconfigured`](ErrorKind::Misconfigured) is returned where the broker refuses the group's settings, such as `session.timeout.ms`.
 /// - A partition is handed over once the group's offset is known. As long as Kafka does not tell it, as for a transaction that goes on, this
 ///   is logged and waited for, without end. Other partitions go on; they rest while it is asked, up to 5 s when partitions come and up to

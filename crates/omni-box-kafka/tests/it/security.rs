@@ -116,7 +116,8 @@ async fn wrong_passwords_and_missing_rights_are_told_apart_and_cost_no_attempt()
         "authentication",
     )
     .await;
-    let mut wrong = start(consumer(listener, "t", &sasl("bob", "wrong-secret"))).await;
+    let ends = consumer(listener, "t", &sasl("bob", "wrong-secret")).end_when_refused(true);
+    let mut wrong = start(ends).await;
     let refused = timeout(SOON, wrong.next_partition()).await.expect("told in time").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unauthorized, "{refused:?}");
     wrong.close().await.unwrap();
@@ -134,6 +135,32 @@ async fn wrong_passwords_and_missing_rights_are_told_apart_and_cost_no_attempt()
     let bob = publisher(listener, &sasl("bob", "bob-secret"));
     publish(&bob, vec![event("t", Some("k"), 1)]).await.remove(0).unwrap();
     let mut member = start(consumer(listener, "t", &sasl("bob", "bob-secret"))).await;
+    let mut partition = next(&mut member).await;
+    assert_eq!(offsets(&mut partition, 1).await, [0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_in_that_is_refused_is_waited_out_until_the_broker_knows_the_password() {
+    if brokers().is_none() {
+        return;
+    }
+    let mut own = OwnBroker::start(
+        tempfile::tempdir().unwrap(),
+        Listener { protocol: "SASL_PLAINTEXT", advertised: None, settings: PASSWORDS },
+    )
+    .await;
+    create_topic(&own.server.brokers(), "t", 1, &[]).await;
+    fill(&own.server.brokers(), "t", 1).await;
+    let mut member = start(consumer(&own.listener, "t", &sasl("bob", "next-secret"))).await;
+    // several log-ins
+    let waits = timeout(Duration::from_secs(5), member.next_partition()).await;
+    assert!(waits.is_err(), "{waits:?}");
+
+    own.server.stop().await.unwrap();
+    let properties = own.dir.path().join("data/server.properties");
+    let changed = std::fs::read_to_string(&properties).unwrap().replace("bob-secret", "next-secret");
+    std::fs::write(&properties, changed).unwrap();
+    own.server.start_again().await.unwrap();
     let mut partition = next(&mut member).await;
     assert_eq!(offsets(&mut partition, 1).await, [0]);
 }
