@@ -33,7 +33,7 @@ const DEFAULTS: [(&str, &str); 15] = [
 
 const SKIPS: &str = "messages that are not done would be skipped";
 
-const GUARDED: [Guarded; 8] = [
+const GUARDED: [Guarded; 10] = [
     Guarded { name: "enable.auto.commit", only: &["false"], why: SKIPS },
     Guarded { name: "enable.auto.offset.store", only: &["false"], why: SKIPS },
     Guarded {
@@ -45,6 +45,16 @@ const GUARDED: [Guarded; 8] = [
         name: "enable.partition.eof",
         only: &[],
         why: "the consumer itself asks for the ends of partitions",
+    },
+    Guarded {
+        name: "isolation.level",
+        only: &["read_committed"],
+        why: "messages of transactions that were aborted would take effect",
+    },
+    Guarded {
+        name: "check.crcs",
+        only: &["false"],
+        why: "a batch that is damaged would be skipped; as it is delivered, it can be put aside",
     },
     Guarded { name: "group.protocol", only: &["classic"], why: "hand-over rests on the classic protocol" },
     Guarded { name: "group.id", only: &[], why: "give it to KafkaConsumerConfig::new" },
@@ -210,6 +220,8 @@ mod tests {
             ("enable.auto.offset.store", "true"),
             ("auto.offset.reset", "latest"),
             ("enable.partition.eof", "true"),
+            ("isolation.level", "read_uncommitted"),
+            ("check.crcs", "true"),
             ("group.protocol", "consumer"),
             ("group.id", "x"),
             ("bootstrap.servers", "x:1"),

@@ -24,6 +24,7 @@ use super::partition::Partition;
 use super::position::{LogEnd, Position, id, list, list_at, log_ends};
 use super::questions::{ASK_TIMEOUT, Questions};
 use super::slots::Slots;
+use super::troubles::Troubles;
 use crate::error::classified;
 
 /// Where a partition stands that is paused: no broker need be asked for it, and nothing is read there.
@@ -46,6 +47,7 @@ pub(super) struct Membership {
     offsets: Offsets,
     questions: Questions,
     connection: Connection,
+    troubles: Troubles,
     committer: Arc<Committer>,
     /// When the ends of logs may be asked for again.
     next_look: Mutex<Instant>,
@@ -68,6 +70,7 @@ impl Membership {
             offsets: Offsets::default(),
             questions: Questions::new(),
             connection: Connection::new(config.ends_when_refused),
+            troubles: Troubles::default(),
             committer,
             next_look: Mutex::new(Instant::now()),
             news: Mutex::new(Some(news)),
@@ -132,6 +135,7 @@ impl Membership {
             Ok(()) => {
                 self.connection.reached();
                 self.authorization.allow(&id.topic);
+                self.troubles.fetched(id);
             }
             Err(error) => self.partition_trouble(id, &error),
         });
@@ -179,7 +183,10 @@ impl Membership {
                 );
             }
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => self.authorization.refuse(&id.topic, error),
-            _ => self.trouble(error),
+            _ => {
+                self.troubles.failed(id, error);
+                self.trouble(error);
+            }
         }
     }
 
@@ -285,6 +292,7 @@ impl Membership {
         };
         let gone = hand_over.let_go(ids);
         self.slots.remove(ids);
+        self.troubles.forget(ids);
         gone
     }
 

@@ -15,6 +15,7 @@ mod partition;
 mod position;
 mod questions;
 mod slots;
+mod troubles;
 
 use std::fmt;
 use std::time::Duration;
@@ -41,6 +42,8 @@ use crate::error::classified;
 ///   of those subscribed to by name and of those with a partition here, [`next_partition`](EventConsumer::next_partition) returns
 ///   [`Unauthorized`](ErrorKind::Unauthorized); Kafka is asked again before. Topics that match a pattern, and that this user may not
 ///   describe, are as if they were missing.
+/// - A partition whose fetches fail is a warning, once, and a line when they succeed again. A batch that is damaged is delivered as it is; a
+///   message that cannot be read is the inbox's to keep.
 /// - A log-in that a broker refuses is logged once and waited out, as an outage is;
 ///   [`KafkaConsumerConfig::end_when_refused`] makes it the consumer's end.
 /// - [`Misconfigured`](ErrorKind::Misconfigured) is returned where the broker refuses the group's settings, such as `session.timeout.ms`.
