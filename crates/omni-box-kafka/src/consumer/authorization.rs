@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
+use super::position::list;
 use super::questions::{ASK_TIMEOUT, Questions};
 use super::slots::Slots;
 
@@ -123,7 +124,7 @@ impl Authorization {
                 continue;
             }
             self.marks().topics.remove(&topic);
-            let here = slots.started(&topic);
+            let here = list(&slots.started(&topic));
             // the fetch starts where it was, and reports a refusal again
             if let Err(error) = consumer.pause(&here).and_then(|()| consumer.resume(&here)) {
                 tracing::warn!(topic, %error, "partitions cannot be fetched anew");

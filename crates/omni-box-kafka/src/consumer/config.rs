@@ -181,6 +181,11 @@ impl KafkaConsumerConfig {
         Ok(config)
     }
 
+    /// Whether the user wants librdkafka's lines for debugging.
+    pub(super) fn debugs(&self) -> bool {
+        self.properties.get("debug").is_some_and(|contexts| !contexts.trim().is_empty())
+    }
+
     /// The group, parsed.
     pub(super) fn consumer_group(&self) -> Result<ConsumerGroup> {
         ConsumerGroup::new(&self.group).or_else(|error| wrong(format!("group {:?}: {error}", self.group)))

@@ -23,6 +23,7 @@ use super::offsets::Offsets;
 use super::partition::Partition;
 use super::position::{LogEnd, Position, id, list, list_at, log_ends};
 use super::questions::{ASK_TIMEOUT, Questions};
+use super::recreated::Recreated;
 use super::slots::Slots;
 use super::troubles::Troubles;
 use crate::error::classified;
@@ -48,6 +49,7 @@ pub(super) struct Membership {
     questions: Questions,
     connection: Connection,
     troubles: Troubles,
+    recreated: Recreated,
     committer: Arc<Committer>,
     /// When the ends of logs may be asked for again.
     next_look: Mutex<Instant>,
@@ -71,6 +73,7 @@ impl Membership {
             questions: Questions::new(),
             connection: Connection::new(config.ends_when_refused),
             troubles: Troubles::default(),
+            recreated: Recreated::new(config.debugs()),
             committer,
             next_look: Mutex::new(Instant::now()),
             news: Mutex::new(Some(news)),
@@ -127,6 +130,7 @@ impl Membership {
 
     /// Starts partitions whose offset is known by now, and feeds those that have room. `true`: there may be more.
     pub(super) fn serve(&self, consumer: &BaseConsumer<Self>) -> bool {
+        self.begin_anew(consumer);
         self.start_waiting(consumer);
         if let Some(error) = self.authorization.judge(consumer, &self.slots, &self.questions) {
             self.tell(Err(error));
@@ -233,15 +237,60 @@ impl Membership {
         self.tell(Ok(ready));
     }
 
+    /// Takes partitions of topics that were created again away, to hand them over with the messages from the beginning.
+    fn begin_anew(&self, consumer: &BaseConsumer<Self>) {
+        for topic in self.recreated.take() {
+            let ids = self.slots.started(&topic);
+            if ids.is_empty() || self.is_closing() {
+                continue;
+            }
+            tracing::warn!(
+                topic,
+                partitions = ids.len(),
+                "topic was deleted and created again, reading it from its beginning"
+            );
+            if let Err(error) = consumer.pause(&list(&ids)) {
+                tracing::warn!(topic, %error, "partitions cannot be paused");
+            }
+            self.slots.renew(&ids);
+            self.offsets.begin_anew(ids);
+        }
+    }
+
+    /// Fetches a partition that is paused from an offset.
+    fn fetch_from(&self, consumer: &BaseConsumer<Self>, id: &TopicPartition, at: i64) -> KafkaResult<()> {
+        if consumer.fetch_from(id, at, ASK_TIMEOUT).is_ok() {
+            return consumer.resume(&list([id]));
+        }
+        // librdkafka has given up to fetch it, as after an offset that is out of range
+        match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                consumer.incremental_unassign(&list([id]))?;
+                consumer.resume(&list([id]))?;
+                consumer.incremental_assign(&list_at([(id, at)]))
+            }
+            _ => {
+                let positions = self.slots.positions();
+                consumer.resume(&list([id]))?;
+                let at_of = |other: &TopicPartition, next: Option<i64>| {
+                    if other == id { at } else { next.unwrap_or(NOT_YET) }
+                };
+                consumer.assign(&list_at(positions.iter().map(|(other, next)| (other, at_of(other, *next)))))
+            }
+        }
+    }
+
     /// Starts partitions whose offset is known by now.
     fn start_waiting(&self, consumer: &BaseConsumer<Self>) {
         if self.is_closing() || self.questions.may_ask().is_none() {
             return;
         }
         for (id, at) in self.starting_points(consumer, &self.offsets.next(&self.slots)) {
-            let sought = consumer.fetch_from(&id, at, ASK_TIMEOUT);
-            match sought.and_then(|()| consumer.resume(&list([&id]))) {
-                Ok(()) => self.hand_over(&id, at),
+            match self.fetch_from(consumer, &id, at) {
+                Ok(()) => {
+                    self.offsets.started(&id);
+                    self.hand_over(&id, at);
+                }
                 Err(error) => tracing::debug!(partition = %id, %error, "partition cannot be started yet"),
             }
         }
@@ -293,6 +342,7 @@ impl Membership {
         let gone = hand_over.let_go(ids);
         self.slots.remove(ids);
         self.troubles.forget(ids);
+        ids.iter().for_each(|id| self.offsets.started(id));
         gone
     }
 
@@ -327,7 +377,9 @@ impl Membership {
 impl ClientContext for Membership {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.count_event();
-        crate::logging::log(level, facility, message);
+        if self.recreated.read(level, message) {
+            crate::logging::log(level, facility, message);
+        }
     }
 
     fn stats_raw(&self, statistics: &[u8]) {

@@ -14,6 +14,7 @@ mod offsets;
 mod partition;
 mod position;
 mod questions;
+mod recreated;
 mod slots;
 mod troubles;
 
@@ -29,6 +30,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 pub use config::KafkaConsumerConfig;
 use driver::Driver;
 use membership::{Membership, News};
+use recreated::Recreated;
 
 use crate::error::classified;
 
@@ -38,6 +40,8 @@ use crate::error::classified;
 ///   no message (markers of transactions, what was aborted), so that retention of them costs the group nothing. An offset out of range, such as one that retention has overtaken,
 ///   stops its partition: this is logged as an error, its stream stays silent until it is assigned again, other partitions go on. Set
 ///   the group's offset while no member runs; Kafka does not let it be set before.
+/// - A topic that is deleted and created again while it is read is logged as a warning: its partitions are lost, and come again from the beginning.
+///   Brokers before Kafka 2.8 do not tell.
 /// - A topic that is missing, or that this user may not read, is logged and waited for, other topics go on. Where this user may read none
 ///   of those subscribed to by name and of those with a partition here, [`next_partition`](EventConsumer::next_partition) returns
 ///   [`Unauthorized`](ErrorKind::Unauthorized); Kafka is asked again before. Topics that match a pattern, and that this user may not
@@ -118,7 +122,9 @@ impl EventConsumer for KafkaEventConsumer {
         }
         let (sender, news) = unbounded_channel();
         let membership = Membership::new(&self.config, sender);
-        let consumer = BaseConsumer::from_config_and_context(&self.config.client_config()?, membership)
+        let mut client = self.config.client_config()?;
+        Recreated::listen(&mut client);
+        let consumer = BaseConsumer::from_config_and_context(&client, membership)
             .map_err(|error| classified("consumer cannot be created", error))?;
         let topics: Vec<_> = self.config.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(|error| {

@@ -105,6 +105,11 @@ impl Partition {
         self.state().next = Some(offset);
     }
 
+    /// From where the next message comes; `None` until it is handed over.
+    pub(super) fn next(&self) -> Option<i64> {
+        self.state().next
+    }
+
     /// Gives it to the application, unless it was taken away before.
     pub(super) fn take(&self) -> bool {
         let mut state = self.state();

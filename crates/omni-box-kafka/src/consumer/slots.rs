@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use omni_box_core::{AssignedPartition, TopicPartition, Wake};
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
@@ -14,7 +13,7 @@ use super::committer::Committer;
 use super::handle::Handle;
 use super::message::inbound;
 use super::partition::{Fetched, Partition};
-use super::position::{Position, list};
+use super::position::Position;
 
 /// Messages of one partition before the next one has its turn.
 const TURN: usize = 256;
@@ -47,10 +46,15 @@ impl<C: ConsumerContext + 'static> Slots<C> {
         let Some(mut queue) = owner.split_partition_queue(&id.topic, id.partition) else { return };
         let wake = self.wake.clone();
         queue.set_nonempty_callback(move || wake.wake());
+        let (partition, waiting) = self.fresh(&id);
+        self.slots().insert(id, Slot { partition, queue, waiting });
+    }
+
+    /// A partition, and what the application gets of it.
+    fn fresh(&self, id: &TopicPartition) -> (Arc<Partition>, Option<AssignedPartition>) {
         let (partition, messages) = Partition::new(id.clone(), self.window, self.wake.clone());
         let ack = Box::new(Handle::new(Arc::clone(&partition), Arc::clone(&self.committer)));
-        let waiting = Some(AssignedPartition { partition: id.clone(), messages, ack });
-        self.slots().insert(id, Slot { partition, queue, waiting });
+        (partition, Some(AssignedPartition { partition: id.clone(), messages, ack }))
     }
 
     /// Takes what waits for the group's offset to be known.
@@ -149,9 +153,25 @@ impl<C: ConsumerContext + 'static> Slots<C> {
     }
 
     /// A topic's partitions that are handed over.
-    pub(super) fn started(&self, topic: &str) -> TopicPartitionList {
+    pub(super) fn started(&self, topic: &str) -> Vec<TopicPartition> {
         let is_read = |(id, slot): &(&TopicPartition, &Slot<C>)| id.topic == topic && slot.waiting.is_none();
-        list(self.slots().iter().filter(is_read).map(|(id, _)| id))
+        self.slots().iter().filter(is_read).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Where the next message of each partition comes from, if it is handed over.
+    pub(super) fn positions(&self) -> Vec<(TopicPartition, Option<i64>)> {
+        self.slots().iter().map(|(id, slot)| (id.clone(), slot.partition.next())).collect()
+    }
+
+    /// Takes partitions away from the application, and makes them wait to be handed over again.
+    pub(super) fn renew(&self, ids: &[TopicPartition]) {
+        let mut slots = self.slots();
+        for id in ids {
+            if let Some(slot) = slots.get_mut(id) {
+                slot.partition.lose();
+                (slot.partition, slot.waiting) = self.fresh(id);
+            }
+        }
     }
 
     pub(super) fn partitions(&self, ids: &[TopicPartition]) -> Vec<Arc<Partition>> {

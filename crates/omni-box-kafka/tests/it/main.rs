@@ -17,5 +17,6 @@ mod outage;
 mod own;
 mod proxy;
 mod publish;
+mod recreated;
 mod security;
 mod wire;
