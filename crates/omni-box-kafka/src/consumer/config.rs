@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::{Guarded, Properties, check_servers, check_topic};
 
-const DEFAULTS: [(&str, &str); 15] = [
+const DEFAULTS: [(&str, &str); 14] = [
     ("client.id", "omni-box-consumer"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -20,9 +20,8 @@ const DEFAULTS: [(&str, &str); 15] = [
     // tells where a log ends, behind records that hold no message
     ("enable.partition.eof", "true"),
     ("max.poll.interval.ms", "300000"),
-    // memory ahead of the window; a queue that is full is looked at again soon
+    // a queue that is full is looked at again soon
     ("queued.min.messages", "10000"),
-    ("queued.max.messages.kbytes", "16384"),
     ("fetch.queue.backoff.ms", "20"),
     ("socket.nagle.disable", "true"),
     ("socket.keepalive.enable", "true"),
@@ -30,6 +29,9 @@ const DEFAULTS: [(&str, &str); 15] = [
     // a topic that is created later is found soon
     ("topic.metadata.refresh.interval.ms", "10000"),
 ];
+
+/// Property: memory of each partition's queue.
+const AHEAD: &str = "queued.max.messages.kbytes";
 
 const SKIPS: &str = "messages that are not done would be skipped";
 
@@ -65,6 +67,11 @@ const GUARDED: [Guarded; 10] = [
 /// Least time between the drain deadline and the moment when Kafka takes the partitions away.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// Least memory for messages.
+const LEAST_BYTES: usize = 1 << 20;
+/// Partitions over which what librdkafka fetches ahead is divided; it is told before any are assigned.
+const PARTITIONS: usize = 64;
+
 /// Settings of a [`KafkaEventConsumer`](super::KafkaEventConsumer). `Debug` hides the values of properties.
 ///
 /// Settings are plain text and numbers; [`KafkaEventConsumer::from_config`](super::KafkaEventConsumer::from_config) checks them and
@@ -92,6 +99,7 @@ pub struct KafkaConsumerConfig {
     pub(super) topics: Vec<String>,
     pub(super) drain_deadline: Duration,
     pub(super) window: usize,
+    buffer_bytes: usize,
     pub(super) ends_when_refused: bool,
     properties: Properties,
 }
@@ -109,6 +117,7 @@ impl KafkaConsumerConfig {
             topics: topics.into_iter().map(Into::into).collect(),
             drain_deadline: Duration::from_secs(45),
             window: 1000,
+            buffer_bytes: 64 << 20,
             ends_when_refused: false,
             properties: Properties::default(),
         }
@@ -123,6 +132,17 @@ impl KafkaConsumerConfig {
     /// Messages of one partition that wait to be read; 1000 unless set. The partition is not asked for more while they do.
     pub fn window(mut self, messages: usize) -> Self {
         self.window = messages;
+        self
+    }
+
+    /// Memory for messages of all partitions together, in bytes; 64 MiB unless set, at least 1 MiB.
+    ///
+    /// - Half of it is for messages that were delivered and are not done: it is divided evenly over the partitions that are assigned. A
+    ///   partition that has used its share up is not fed until some of its messages are done. Each may hold one message, however large.
+    /// - The other half is for what librdkafka fetches ahead: each partition is fetched while less than a 64th of this half waits. One
+    ///   fetch of a partition brings up to 1 MiB (`fetch.message.max.bytes`), or one batch of any size.
+    pub fn buffer_bytes(mut self, bytes: usize) -> Self {
+        self.buffer_bytes = bytes;
         self
     }
 
@@ -171,7 +191,13 @@ impl KafkaConsumerConfig {
                 Semaphore::MAX_PERMITS
             ));
         }
+        if self.buffer_bytes < LEAST_BYTES {
+            return wrong(format!("buffer_bytes is {}, needs {LEAST_BYTES} or more", self.buffer_bytes));
+        }
         let mut config = self.properties.over(&DEFAULTS, &GUARDED)?;
+        if self.properties.get(AHEAD).is_none() {
+            config.set(AHEAD, self.kbytes_ahead().to_string());
+        }
         config.set("bootstrap.servers", &self.servers).set("group.id", &self.group);
         if self.drain_deadline.saturating_add(MARGIN) > self.max_poll_interval() {
             return wrong(format!(
@@ -179,6 +205,16 @@ impl KafkaConsumerConfig {
             ));
         }
         Ok(config)
+    }
+
+    /// What all partitions together may hold that is not done.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.buffer_bytes / 2
+    }
+
+    /// What librdkafka may fetch ahead of one partition, in KiB, as far as it takes such a number.
+    fn kbytes_ahead(&self) -> usize {
+        (self.buffer_bytes / 2 / PARTITIONS / 1024).clamp(1, 2_097_151)
     }
 
     /// Whether the user wants librdkafka's lines for debugging.
@@ -258,6 +294,8 @@ mod tests {
         refused(config().drain_deadline(Duration::MAX), "drain deadline");
         refused(config().window(0), "window");
         refused(config().window(Semaphore::MAX_PERMITS + 1), "window");
+        refused(config().buffer_bytes(LEAST_BYTES - 1), "buffer_bytes");
+        assert!(KafkaEventConsumer::from_config(config().buffer_bytes(usize::MAX)).is_ok());
         refused(config().property("sasl.password", "hush\0"), "sasl.password");
         refused(KafkaConsumerConfig { servers: "x\0".to_owned(), ..config() }, "bootstrap.servers");
         assert!(config().window(Semaphore::MAX_PERMITS).client_config().is_ok());

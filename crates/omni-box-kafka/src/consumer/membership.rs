@@ -67,7 +67,7 @@ impl Membership {
         let committer = Arc::new(Committer::new(wake.clone()));
         Self {
             consumer: OnceLock::new(),
-            slots: Slots::new(config.window, wake.clone(), Arc::clone(&committer)),
+            slots: Slots::new(config.window, config.held_bytes(), wake.clone(), Arc::clone(&committer)),
             authorization: Authorization::new(&config.topics),
             offsets: Offsets::default(),
             questions: Questions::new(),

@@ -7,6 +7,7 @@ mod connection;
 mod driver;
 mod handle;
 mod handover;
+mod held;
 mod marks;
 mod membership;
 mod message;

@@ -11,6 +11,7 @@ use rdkafka::error::KafkaError;
 use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel, error::SendError, error::TrySendError};
 use tokio::sync::{oneshot, watch};
 
+use super::held::Held;
 use super::marks::Commits;
 use super::position::Position;
 
@@ -61,6 +62,7 @@ pub(super) struct Partition {
 
 struct State {
     tracker: OffsetTracker,
+    held_bytes: Held,
     commits: Commits,
     /// From where the next message comes; unknown until the partition is handed over.
     next: Option<i64>,
@@ -68,6 +70,8 @@ struct State {
     feed: Option<Sender<InboundMessage>>,
     /// The channel was full: resolves, and wakes the driver, when it has room.
     reservation: Option<Reservation>,
+    /// The driver found no room for what is not done.
+    is_full: bool,
     phase: Phase,
     /// The application has it, so its handle is waited for.
     held: bool,
@@ -83,11 +87,13 @@ impl Partition {
         let (feed, messages) = channel(window);
         let state = State {
             tracker: OffsetTracker::new(),
+            held_bytes: Held::default(),
             commits: Commits::default(),
             next: None,
             tail: Tail::Unknown,
             feed: Some(feed),
             reservation: None,
+            is_full: false,
             phase: Phase::Owned,
             held: false,
             rewinds: Vec::new(),
@@ -145,15 +151,21 @@ impl Partition {
         self.state().commits.is_due_alone()
     }
 
-    /// Delivers what `next` returns while there is room; `next` is only called with room. Says how many were delivered.
-    pub(super) fn feed(&self, at_most: usize, mut next: impl FnMut() -> Fetched) -> usize {
+    /// Delivers what `next` returns while there is room, and what is not done takes less than `share` bytes; `next` is only called with
+    /// room. Says how many were delivered.
+    pub(super) fn feed(&self, at_most: usize, share: usize, mut next: impl FnMut() -> Fetched) -> usize {
         let mut state = self.state();
         let mut fed = 0;
-        while fed < at_most && state.tracker.open() < MAX_OPEN {
+        while fed < at_most {
+            state.is_full = state.tracker.open() >= MAX_OPEN || state.held_bytes.total() >= share;
+            if state.is_full {
+                break;
+            }
             let Some(permit) = state.room(&self.wake) else { break };
             match next() {
                 Fetched::Message(message) => {
                     state.tracker.delivered(message.offset);
+                    state.held_bytes.add(&message);
                     state.next = Some(message.offset + 1);
                     state.tail = Tail::Unknown;
                     permit.send(message);
@@ -258,6 +270,7 @@ impl Partition {
             return Err(closed());
         }
         state.end_stream();
+        state.held_bytes = Held::default();
         if let Some(first) = state.tracker.rewind() {
             consumer.fetch_from(&self.id, first, SEEK_TIMEOUT).map_err(|error| {
                 Error::new(ErrorKind::Unavailable, "partition cannot be rewound").with_source(error)
@@ -289,10 +302,10 @@ impl Partition {
         if state.phase == Phase::Gone {
             return Err(closed());
         }
-        let was_full = state.tracker.open() >= MAX_OPEN;
         state.tracker.done(offsets);
+        state.held_bytes.remove(offsets);
         let answer = state.tracker.uncommitted().map(|target| state.commits.wait_for(target));
-        if was_full {
+        if std::mem::take(&mut state.is_full) {
             self.wake.wake();
         }
         Ok(answer)

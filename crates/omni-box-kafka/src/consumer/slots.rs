@@ -28,13 +28,15 @@ struct Slot<C: ConsumerContext + 'static> {
 pub(super) struct Slots<C: ConsumerContext + 'static> {
     slots: Mutex<HashMap<TopicPartition, Slot<C>>>,
     window: usize,
+    /// What all partitions together may hold that is not done.
+    bytes: usize,
     wake: Wake,
     committer: Arc<Committer>,
 }
 
 impl<C: ConsumerContext + 'static> Slots<C> {
-    pub(super) fn new(window: usize, wake: Wake, committer: Arc<Committer>) -> Self {
-        Self { slots: Mutex::default(), window, wake, committer }
+    pub(super) fn new(window: usize, bytes: usize, wake: Wake, committer: Arc<Committer>) -> Self {
+        Self { slots: Mutex::default(), window, bytes, wake, committer }
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<TopicPartition, Slot<C>>> {
@@ -77,10 +79,12 @@ impl<C: ConsumerContext + 'static> Slots<C> {
         mut report: impl FnMut(&TopicPartition, Result<(), KafkaError>),
     ) -> bool {
         let mut more = false;
-        for Slot { partition, queue, .. } in self.slots().values() {
+        let slots = self.slots();
+        let share = self.bytes / slots.len().max(1);
+        for Slot { partition, queue, .. } in slots.values() {
             partition.rewind(position);
             let (mut trouble, mut has_ended) = (None, false);
-            let fed = partition.feed(TURN, || match fetch(queue) {
+            let fed = partition.feed(TURN, share, || match fetch(queue) {
                 Ok(Fetched::End) => {
                     has_ended = true;
                     Fetched::End

@@ -13,6 +13,7 @@ mod ends;
 mod fatal;
 mod handover;
 mod lost;
+mod memory;
 mod outage;
 mod own;
 mod proxy;
