@@ -8,7 +8,7 @@ use omni_box_core::{Error, ErrorKind, EventId, FailureClass, Reporter};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
 
@@ -155,6 +155,12 @@ impl Delivery {
     }
 }
 
+/// Whether the topic refuses this user's messages.
+fn is_refusal(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<KafkaError>());
+    cause.and_then(KafkaError::rdkafka_error_code) == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+}
+
 impl fmt::Debug for DeliveryContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeliveryContext")
@@ -199,6 +205,9 @@ impl ProducerContext for DeliveryContext {
     type DeliveryOpaque = Box<Delivery>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, delivery: Box<Delivery>) {
+        let name = match result {
+            Ok(message) | Err((_, message)) => message.topic(),
+        };
         let result = match result {
             Ok(_) => {
                 if self.broker_down.load(Ordering::Relaxed) {
@@ -212,6 +221,11 @@ impl ProducerContext for DeliveryContext {
             && error.class() == FailureClass::Infrastructure
         {
             self.break_off();
+        }
+        match &result {
+            Err(error) if is_refusal(error) => delivery.topic.refused(name),
+            Err(_) => delivery.topic.not_probed(name),
+            Ok(()) => delivery.topic.accepted(name),
         }
         delivery.topic.settled(delivery.bytes);
         delivery.reporter.report(delivery.id, result);

@@ -2,6 +2,7 @@
 
 mod config;
 mod context;
+mod dispatch;
 mod record;
 mod topic;
 mod topics;
@@ -13,17 +14,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Encoded, Error, ErrorKind, Event, EventConverter, EventPublisher, FailureClass, OutboxEvent, Reporter,
-    Result, SendOrder,
+    Error, ErrorKind, Event, EventConverter, EventPublisher, FailureClass, OutboxEvent, Reporter, Result,
+    SendOrder,
 };
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, Producer, PurgeConfig};
+use rdkafka::producer::{Producer, PurgeConfig};
 use tokio::time::{Instant, timeout};
 
 pub use config::KafkaPublisherConfig;
-use context::Delivery;
 pub use context::{DeliveryContext, KafkaProducer};
-use topic::Topic;
+use dispatch::{Dispatcher, Offer, ROOM_POLL, broken, is_own};
 use topics::{ASK_TIMEOUT, Topics};
 
 use crate::config::check_topic;
@@ -33,8 +32,6 @@ use crate::error::classified;
 const PURGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end of a replaced producer is waited for.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait between two looks at a queue that is full.
-const ROOM_POLL: Duration = Duration::from_millis(50);
 
 type Factory = Box<dyn Fn() -> Result<KafkaProducer> + Send + Sync>;
 
@@ -43,7 +40,13 @@ type Factory = Box<dyn Fn() -> Result<KafkaProducer> + Send + Sync>;
 /// - Messages carry the headers of [`message_headers`](omni_box_core::message_headers) and the converter's, the partition key as key
 ///   (null without one), and the time of sending.
 /// - What can fail for one message alone is checked before it is sent: the topic's name and existence, its `max.message.bytes`
-///   (against the size before compression), and a key where the topic is compacted. It is asked once a minute and topic.
+///   (against the size before compression), and a key where the topic is compacted. It is asked once a minute and topic, and again before an
+///   event is failed for good by it.
+/// - A topic whose room is used up (one with a small limit, or whose broker refused a batch) has a queue of its own, and holds no other topic
+///   up: [`submit`](EventPublisher::submit) returns while events wait there.
+/// - A topic that refuses this user's messages is found out by the first of them, which ends the producer and gives back what is in
+///   flight. From then on its events are [`TopicUnavailable`](ErrorKind::TopicUnavailable) without being sent. After 1 s, and then each time
+///   twice as long up to 60 s, one of them is sent by a producer of its own; a producer of the caller's cannot be replaced.
 /// - After a failure that is not one event's own nothing more is sent, and [`submit`](EventPublisher::submit) reports
 ///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called: whoever
 ///   sends again must begin at the first event that was not delivered.
@@ -61,13 +64,13 @@ type Factory = Box<dyn Fn() -> Result<KafkaProducer> + Send + Sync>;
 /// # }
 /// ```
 pub struct KafkaEventPublisher {
-    converter: Arc<dyn EventConverter>,
     factory: Option<Arc<Factory>>,
     session: Mutex<Option<Arc<KafkaProducer>>>,
     /// One at a time replaces the producer.
     renewing: tokio::sync::Mutex<()>,
-    topics: Arc<Topics>,
-    batch_bytes: usize,
+    /// Sends to topics that refused a message.
+    side: Mutex<Option<Arc<KafkaProducer>>>,
+    dispatcher: Arc<Dispatcher>,
 }
 
 impl KafkaEventPublisher {
@@ -79,8 +82,7 @@ impl KafkaEventPublisher {
         let first = config.producer()?;
         let (topics, batch_bytes) = (Topics::new(&config.admin_config()?)?, config.batch_bytes());
         let mut publisher = Self::with_factory(move || config.producer(), converter);
-        publisher.topics = Arc::new(topics);
-        publisher.batch_bytes = batch_bytes;
+        publisher.know(topics, batch_bytes);
         *publisher.session() = Some(adopt(first));
         Ok(publisher)
     }
@@ -91,14 +93,21 @@ impl KafkaEventPublisher {
         factory: impl Fn() -> Result<KafkaProducer> + Send + Sync + 'static,
         converter: impl EventConverter,
     ) -> Self {
+        let dispatcher =
+            Dispatcher::new(Arc::new(converter), Topics::existence_only(), config::DEFAULT_BATCH_BYTES);
         Self {
-            converter: Arc::new(converter),
             factory: Some(Arc::new(Box::new(factory))),
             session: Mutex::new(None),
             renewing: tokio::sync::Mutex::default(),
-            topics: Arc::new(Topics::existence_only()),
-            batch_bytes: config::DEFAULT_BATCH_BYTES,
+            side: Mutex::new(None),
+            dispatcher: Arc::new(dispatcher),
         }
+    }
+
+    /// Nothing was sent yet.
+    fn know(&mut self, topics: Topics, batch_bytes: usize) {
+        let converter = Arc::clone(&self.dispatcher.converter);
+        self.dispatcher = Arc::new(Dispatcher::new(converter, topics, batch_bytes));
     }
 
     /// Publishes with a producer of the caller's. It ends with [`Fatal`](ErrorKind::Fatal) when the producer does, which a purge with messages in
@@ -116,8 +125,7 @@ impl KafkaEventPublisher {
     /// # Errors
     /// [`Misconfigured`](ErrorKind::Misconfigured) as in [`from_config`](Self::from_config).
     pub fn describe_topics_with(mut self, config: &KafkaPublisherConfig) -> Result<Self> {
-        self.topics = Arc::new(Topics::new(&config.admin_config()?)?);
-        self.batch_bytes = config.batch_bytes();
+        self.know(Topics::new(&config.admin_config()?)?, config.batch_bytes());
         Ok(self)
     }
 
@@ -148,19 +156,26 @@ impl KafkaEventPublisher {
         let Some(producer) = self.session().clone() else { return };
         let context = Arc::clone(producer.context());
         context.break_off();
-        give_up(&producer);
+        self.dispatcher.give_up();
+        let side = self.side().take();
+        let given_up: Vec<_> = [Some(&producer), side.as_ref()].into_iter().flatten().collect();
+        for producer in &given_up {
+            producer.context().break_off();
+            give_up(producer);
+        }
         let deadline = Instant::now() + PURGE_TIMEOUT;
-        while context.outstanding() > 0 && Instant::now() < deadline {
+        let outstanding = || given_up.iter().map(|producer| producer.context().outstanding()).sum::<usize>();
+        while outstanding() > 0 && Instant::now() < deadline {
             let _ = timeout(ROOM_POLL, context.changed.notified()).await;
         }
-        let left = context.outstanding();
+        let left = outstanding();
         if left > 0 {
             tracing::error!(left, "kafka producer did not report everything that was purged");
         }
         if self.factory.is_some() {
             *self.session() = None;
             // ends the producer's connections and threads, which blocks
-            let ended = tokio::task::spawn_blocking(move || drop(producer));
+            let ended = tokio::task::spawn_blocking(move || drop((producer, side)));
             if timeout(DROP_TIMEOUT, ended).await.is_err() {
                 tracing::warn!("kafka producer takes long to end; it has nothing left to send");
             }
@@ -169,58 +184,52 @@ impl KafkaEventPublisher {
         }
     }
 
+    /// Takes one event.
     async fn submit_one(
         &self,
         producer: &Arc<KafkaProducer>,
-        event: &OutboxEvent,
+        event: &Arc<OutboxEvent>,
         reporter: &Reporter,
+        began: std::time::Instant,
     ) -> Result<()> {
-        let topic = self.topics.get(event.topic())?;
-        let encoded = Encoded::of(event, &*self.converter)?;
-        let (headers, bytes) = record::frame(event, &encoded);
-        check_fits(event, &topic, bytes)?;
-        let context = producer.context();
-        while !topic.has_room(bytes, self.batch_bytes) && !context.is_broken() {
-            let _ = timeout(ROOM_POLL, context.changed.notified()).await;
-        }
-        let alone = topic.is_cautious();
-        let delivery =
-            Delivery { id: event.id(), reporter: reporter.clone(), topic: Arc::clone(&topic), alone, bytes };
-        let mut record = BaseRecord::with_opaque_to(event.topic(), Box::new(delivery))
-            .payload(encoded.body.as_ref())
-            .headers(headers);
-        record.key = event.partition_key();
-        loop {
-            // the lock lets no message slip in behind a purge that follows a failure
-            let refused = {
-                let _gate = context.gate();
-                if context.is_broken() {
-                    return Err(broken());
+        match self.dispatcher.offer(producer, event, reporter, began).await? {
+            Offer::Taken => Ok(()),
+            Offer::Probe => {
+                let probed = match self.side_producer(producer).await {
+                    Ok(side) => self.dispatcher.probe(&side, event, reporter),
+                    Err(error) => Err(Error::new(ErrorKind::TopicUnavailable, error.chain())),
+                };
+                if probed.is_err()
+                    && let Ok(topic) = self.dispatcher.topics.get(event.topic())
+                {
+                    topic.not_probed(event.topic());
                 }
-                context.count();
-                topic.taken(bytes);
-                match producer.send(record) {
-                    Ok(()) => return Ok(()),
-                    Err(refused) => {
-                        context.discount();
-                        topic.settled(bytes);
-                        refused
-                    }
-                }
-            };
-            match refused {
-                (KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back) => {
-                    record = back;
-                    let _ = timeout(ROOM_POLL, context.changed.notified()).await;
-                }
-                (error, _) => return Err(classified("message was not taken", error)),
+                probed
             }
         }
     }
 
+    /// A producer for messages to topics that refused the last one: it ends with each refusal, and everything in flight with it.
+    async fn side_producer(&self, main: &Arc<KafkaProducer>) -> Result<Arc<KafkaProducer>> {
+        let Some(factory) = self.factory.clone() else { return Ok(Arc::clone(main)) };
+        let current = self.side().clone();
+        if let Some(side) = current.filter(|side| !side.context().is_broken()) {
+            return Ok(side);
+        }
+        let side = adopt(blocking(move || factory()).await??);
+        let old = self.side().replace(Arc::clone(&side));
+        // ends its threads, which blocks
+        tokio::task::spawn_blocking(move || drop(old));
+        Ok(side)
+    }
+
+    fn side(&self) -> MutexGuard<'_, Option<Arc<KafkaProducer>>> {
+        self.side.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn ask_broker(&self) -> Result<()> {
         let producer = self.producer().await?;
-        let topic = self.topics.any();
+        let topic = self.dispatcher.topics.any();
         let asked = Arc::clone(&producer);
         let answer =
             blocking(move || asked.client().fetch_metadata(topic.as_deref(), ASK_TIMEOUT).map(drop)).await?;
@@ -252,6 +261,7 @@ impl EventPublisher for KafkaEventPublisher {
     }
 
     async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {
+        let began = std::time::Instant::now();
         let (producer, learned) = match self.producer().await {
             Ok(producer) => {
                 let names = events.iter().map(|event| event.topic());
@@ -259,7 +269,7 @@ impl EventPublisher for KafkaEventPublisher {
                 let learned = if producer.context().is_broken() {
                     Err(broken())
                 } else {
-                    self.topics.learn(&producer, names).await
+                    self.dispatcher.topics.learn(&producer, names).await
                 };
                 (Some(producer), learned)
             }
@@ -278,14 +288,8 @@ impl EventPublisher for KafkaEventPublisher {
             return;
         };
         for event in &events {
-            let taken = match check_topic(event.topic()) {
-                Ok(()) => self.submit_one(producer, event, reporter).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = taken {
-                let own = error.kind() == ErrorKind::TopicUnavailable
-                    || error.class() != FailureClass::Infrastructure;
-                if !own {
+            if let Err(error) = self.submit_one(producer, event, reporter, began).await {
+                if !is_own(&error) {
                     producer.context().break_off();
                 }
                 reporter.report(event.id(), Err(error));
@@ -316,11 +320,13 @@ impl EventPublisher for KafkaEventPublisher {
 impl Drop for KafkaEventPublisher {
     fn drop(&mut self) {
         let producer = self.session.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let topics = std::mem::replace(&mut self.topics, Arc::new(Topics::existence_only()));
+        let side = self.side().take();
+        self.dispatcher.give_up();
+        let dispatcher = Arc::clone(&self.dispatcher);
         // their own threads are waited for, which would hold up a runtime; where no thread can be had it does
         let _ = std::thread::Builder::new()
             .name("omni-box-kafka-end".to_owned())
-            .spawn(move || drop((producer, topics)));
+            .spawn(move || drop((producer, side, dispatcher)));
     }
 }
 
@@ -341,27 +347,8 @@ fn adopt(producer: KafkaProducer) -> Arc<KafkaProducer> {
 
 pub(super) fn give_up(producer: &KafkaProducer) {
     let _gate = producer.context().gate();
-    producer.purge(PurgeConfig::default().queue().inflight());
-}
-
-fn check_fits(event: &OutboxEvent, topic: &Topic, bytes: usize) -> Result<()> {
-    if topic.is_compacted() && event.partition_key().is_none() {
-        return Err(Error::invalid(format!(
-            "topic {} is compacted, an event needs a partition key",
-            event.topic()
-        )));
-    }
-    match topic.limit() {
-        Some(limit) if bytes > limit => Err(Error::new(
-            ErrorKind::TooLarge,
-            format!("message takes {bytes} bytes, topic {} takes {limit} (max.message.bytes)", event.topic()),
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn broken() -> Error {
-    Error::new(ErrorKind::Unavailable, "an event before this one was not delivered")
+    // a broker's thread may be busy, such as with the resolution of a name
+    producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
 }
 
 /// A setting that turns out wrong while events wait is no event's fault.

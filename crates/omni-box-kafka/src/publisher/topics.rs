@@ -79,6 +79,23 @@ impl Topics {
             .collect()
     }
 
+    /// Asks for a topic, unless that was done since a time.
+    ///
+    /// # Errors
+    /// As [`learn`](Self::learn).
+    pub(super) async fn learn_since(
+        &self,
+        producer: &Arc<KafkaProducer>,
+        name: &str,
+        since: Instant,
+    ) -> Result<()> {
+        let is_known = match self.entries().get(name) {
+            Some(Entry::Known { asked, topic }) => *asked >= since && !topic.is_expired(),
+            _ => false,
+        };
+        if is_known { Ok(()) } else { self.ask(Arc::clone(producer), name).await }
+    }
+
     /// A topic that was asked for.
     ///
     /// # Errors
@@ -122,8 +139,9 @@ impl Topics {
             Err(error) => return Err(error),
         };
         let mut entries = self.entries();
+        let mut entry = entry;
         if let (Entry::Known { topic: new, .. }, Some(Entry::Known { topic: old, .. })) =
-            (&entry, entries.get(name))
+            (&mut entry, entries.get(name))
         {
             // what is in flight goes on counting
             if old.facts() == new.facts() {
@@ -132,6 +150,7 @@ impl Topics {
                 entries.insert(name.to_owned(), Entry::Known { topic, asked: Instant::now() });
                 return Ok(());
             }
+            *new = Arc::new(old.renewed(new.facts()));
         }
         entries.insert(name.to_owned(), entry);
         Ok(())

@@ -27,6 +27,7 @@ struct Rules {
 }
 
 const FETCH: i16 = RDKafkaApiKey::Fetch as i16;
+const PRODUCE: i16 = RDKafkaApiKey::Produce as i16;
 const OFFSET_FETCH: i16 = RDKafkaApiKey::OffsetFetch as i16;
 
 impl Denier {
@@ -34,6 +35,7 @@ impl Denier {
     pub(crate) fn start(cluster: MockCluster<'static, DefaultProducerContext>) -> Self {
         // the newest whose answers have lengths of fixed size
         cluster.apiversion(RDKafkaApiKey::Fetch, Some(0), Some(11)).unwrap();
+        cluster.apiversion(RDKafkaApiKey::Produce, Some(0), Some(7)).unwrap();
         cluster.apiversion(RDKafkaApiKey::OffsetFetch, Some(0), Some(5)).unwrap();
         let broker: SocketAddr = cluster.bootstrap_servers().parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -154,7 +156,7 @@ impl Rules {
                 // behind the name: the count of partitions, and the partition
                 let at = at + name.len() + 4 + 4;
                 let at = match request {
-                    FETCH => at,
+                    FETCH | PRODUCE => at,
                     OFFSET_FETCH => {
                         // the offset, its epoch, and a text
                         let text = at + 8 + 4;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod apart;
 mod chatter;
 mod cluster;
 mod commits;

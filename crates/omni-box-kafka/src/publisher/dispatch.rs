@@ -1,0 +1,272 @@
+//! Hands events to librdkafka: what a topic has no room for waits in the topic's own queue, and holds no other topic up.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use omni_box_core::{
+    Encoded, Error, ErrorKind, Event, EventConverter, FailureClass, OutboxEvent, Reporter, Result,
+};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseRecord, Producer};
+use tokio::time::timeout;
+
+use super::context::{Delivery, KafkaProducer};
+use super::record;
+use super::topic::{Admission, Topic};
+use super::topics::Topics;
+use crate::config::check_topic;
+use crate::error::classified;
+
+/// Longest wait between two looks at a queue that is full.
+pub(super) const ROOM_POLL: Duration = Duration::from_millis(50);
+
+/// What all sends of a publisher share.
+pub(super) struct Dispatcher {
+    pub(super) converter: Arc<dyn EventConverter>,
+    pub(super) topics: Arc<Topics>,
+    pub(super) batch_bytes: usize,
+    queues: Mutex<Queues>,
+}
+
+#[derive(Default)]
+struct Queues {
+    by_topic: HashMap<String, VecDeque<Waiting>>,
+    /// The task that sends what waits; one that finds another number here has ended.
+    pump: Option<u64>,
+    pumps: u64,
+}
+
+/// An event that waits for room.
+struct Waiting {
+    event: Arc<OutboxEvent>,
+    body: Vec<u8>,
+    headers: OwnedHeaders,
+    bytes: usize,
+    reporter: Reporter,
+}
+
+/// An event as it is sent.
+struct Ready<'a> {
+    event: &'a OutboxEvent,
+    body: &'a [u8],
+    headers: &'a OwnedHeaders,
+    bytes: usize,
+    reporter: &'a Reporter,
+}
+
+impl Waiting {
+    fn ready(&self) -> Ready<'_> {
+        let Self { event, body, headers, bytes, reporter } = self;
+        Ready { event, body, headers, bytes: *bytes, reporter }
+    }
+}
+
+/// What became of an event that was offered.
+pub(super) enum Offer {
+    Taken,
+    /// It is to be sent alone, by a producer of its own: its topic refused the last one.
+    Probe,
+}
+
+impl Dispatcher {
+    pub(super) fn new(converter: Arc<dyn EventConverter>, topics: Topics, batch_bytes: usize) -> Self {
+        Self { converter, topics: Arc::new(topics), batch_bytes, queues: Mutex::default() }
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends an event, or has it wait for its topic's room. What librdkafka's queue has no room for is waited for.
+    ///
+    /// # Errors
+    /// Those of the event or its topic, and those after which nothing is sent.
+    pub(super) async fn offer(
+        self: &Arc<Self>,
+        producer: &Arc<KafkaProducer>,
+        event: &Arc<OutboxEvent>,
+        reporter: &Reporter,
+        began: Instant,
+    ) -> Result<Offer> {
+        check_topic(event.topic())?;
+        let mut topic = self.topics.get(event.topic())?;
+        match topic.admission() {
+            Admission::Open => {}
+            Admission::Refused => return Err(refused(event)),
+            Admission::Probe => return Ok(Offer::Probe),
+        }
+        let encoded = Encoded::of(event, &*self.converter)?;
+        let (headers, bytes) = record::frame(event, &encoded);
+        if check_fits(event, &topic, bytes).is_err() {
+            // for good only by what is known by now
+            self.topics.learn_since(producer, event.topic(), began).await?;
+            topic = self.topics.get(event.topic())?;
+            check_fits(event, &topic, bytes)?;
+        }
+        let ready = Ready { event, body: encoded.body.as_ref(), headers: &headers, bytes, reporter };
+        loop {
+            {
+                let mut queues = self.queues();
+                if queues.by_topic.contains_key(event.topic()) || !topic.has_room(bytes, self.batch_bytes) {
+                    let waiting = Waiting {
+                        event: Arc::clone(event),
+                        body: ready.body.to_vec(),
+                        headers: headers.clone(),
+                        bytes,
+                        reporter: reporter.clone(),
+                    };
+                    queues.by_topic.entry(event.topic().to_owned()).or_default().push_back(waiting);
+                    self.start_pump(&mut queues, producer);
+                    return Ok(Offer::Taken);
+                }
+                if send(producer, &topic, &ready)? {
+                    return Ok(Offer::Taken);
+                }
+            }
+            let _ = timeout(ROOM_POLL, producer.context().changed.notified()).await;
+        }
+    }
+
+    /// Sends an event by a producer on which nothing else is in flight.
+    pub(super) fn probe(
+        &self,
+        producer: &Arc<KafkaProducer>,
+        event: &Arc<OutboxEvent>,
+        reporter: &Reporter,
+    ) -> Result<()> {
+        let topic = self.topics.get(event.topic())?;
+        let encoded = Encoded::of(event, &*self.converter)?;
+        let (headers, bytes) = record::frame(event, &encoded);
+        check_fits(event, &topic, bytes)?;
+        let ready = Ready { event, body: encoded.body.as_ref(), headers: &headers, bytes, reporter };
+        if send(producer, &topic, &ready)? { Ok(()) } else { Err(refused(event)) }
+    }
+
+    fn start_pump(self: &Arc<Self>, queues: &mut Queues, producer: &Arc<KafkaProducer>) {
+        if queues.pump.is_none() {
+            queues.pumps += 1;
+            let number = queues.pumps;
+            queues.pump = Some(number);
+            tokio::spawn(Arc::clone(self).pump(number, Arc::downgrade(producer)));
+        }
+    }
+
+    /// Sends what waits, until nothing does.
+    async fn pump(self: Arc<Self>, number: u64, producer: Weak<KafkaProducer>) {
+        loop {
+            let context = {
+                let mut queues = self.queues();
+                if queues.pump != Some(number) {
+                    return;
+                }
+                // the publisher's end and a purge empty the queues before they let the producer go
+                let Some(producer) = producer.upgrade() else { return };
+                self.send_waiting(&mut queues, &producer);
+                if queues.by_topic.is_empty() {
+                    queues.pump = None;
+                    return;
+                }
+                Arc::clone(producer.context())
+            };
+            let _ = timeout(ROOM_POLL, context.changed.notified()).await;
+        }
+    }
+
+    fn send_waiting(&self, queues: &mut Queues, producer: &Arc<KafkaProducer>) {
+        queues.by_topic.retain(|name, queue| {
+            while let Some(first) = queue.front() {
+                let sent = match self.topics.get(name) {
+                    // a purge is what ends a wait for a topic whose broker is away
+                    Ok(topic)
+                        if producer.context().is_broken()
+                            || topic.has_room(first.bytes, self.batch_bytes) =>
+                    {
+                        send(producer, &topic, &first.ready())
+                    }
+                    Ok(_) => Ok(false),
+                    Err(error) => Err(error),
+                };
+                match sent {
+                    Ok(true) => {}
+                    Ok(false) => return true,
+                    Err(error) => {
+                        if !is_own(&error) {
+                            producer.context().break_off();
+                        }
+                        first.reporter.report(first.event.id(), Err(error));
+                    }
+                }
+                queue.pop_front();
+            }
+            false
+        });
+    }
+
+    /// Gives up what waits.
+    pub(super) fn give_up(&self) {
+        let mut queues = self.queues();
+        queues.pump = None;
+        for waiting in std::mem::take(&mut queues.by_topic).into_values().flatten() {
+            waiting.reporter.report(waiting.event.id(), Err(broken()));
+        }
+    }
+}
+
+/// Hands an event to librdkafka; `false`: its queue is full.
+fn send(producer: &KafkaProducer, topic: &Arc<Topic>, ready: &Ready<'_>) -> Result<bool> {
+    let context = producer.context();
+    let Ready { event, body, headers, bytes, reporter } = ready;
+    let (alone, bytes) = (topic.is_cautious(), *bytes);
+    let delivery =
+        Delivery { id: event.id(), reporter: (*reporter).clone(), topic: Arc::clone(topic), alone, bytes };
+    let mut record = BaseRecord::with_opaque_to(event.topic(), Box::new(delivery))
+        .payload(*body)
+        .headers((*headers).clone());
+    record.key = event.partition_key();
+    // the lock lets no message slip in behind a purge that follows a failure
+    let _gate = context.gate();
+    if context.is_broken() {
+        return Err(broken());
+    }
+    context.count();
+    topic.taken(bytes);
+    let Err((error, _)) = producer.send(record) else { return Ok(true) };
+    context.discount();
+    topic.settled(bytes);
+    match error {
+        KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Ok(false),
+        error => Err(classified("message was not taken", error)),
+    }
+}
+
+/// Whether an error is that of one event or one topic, so that others are sent.
+pub(super) fn is_own(error: &Error) -> bool {
+    error.kind() == ErrorKind::TopicUnavailable || error.class() != FailureClass::Infrastructure
+}
+
+pub(super) fn broken() -> Error {
+    Error::new(ErrorKind::Unavailable, "an event before this one was not delivered")
+}
+
+fn refused(event: &OutboxEvent) -> Error {
+    let message = format!("topic {} refuses messages of this user, it is tried again later", event.topic());
+    Error::new(ErrorKind::TopicUnavailable, message)
+}
+
+fn check_fits(event: &OutboxEvent, topic: &Topic, bytes: usize) -> Result<()> {
+    if topic.is_compacted() && event.partition_key().is_none() {
+        return Err(Error::invalid(format!(
+            "topic {} is compacted, an event needs a partition key",
+            event.topic()
+        )));
+    }
+    match topic.limit() {
+        Some(limit) if bytes > limit => Err(Error::new(
+            ErrorKind::TooLarge,
+            format!("message takes {bytes} bytes, topic {} takes {limit} (max.message.bytes)", event.topic()),
+        )),
+        _ => Ok(()),
+    }
+}
