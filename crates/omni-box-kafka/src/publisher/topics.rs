@@ -25,8 +25,23 @@ const FRESH: Duration = Duration::from_secs(60);
 const MISSING: Duration = Duration::from_secs(1);
 
 enum Entry {
-    Known { topic: Arc<Topic>, asked: Instant },
-    Missing { message: String, asked: Instant },
+    Known {
+        topic: Arc<Topic>,
+        /// When Kafka was asked last; the answer may still be on its way.
+        asked: Instant,
+        answered: Instant,
+    },
+    Missing {
+        message: String,
+        asked: Instant,
+    },
+}
+
+impl Entry {
+    fn known(topic: Arc<Topic>) -> Self {
+        let now = Instant::now();
+        Self::Known { topic, asked: now, answered: now }
+    }
 }
 
 /// Topics by name.
@@ -90,7 +105,7 @@ impl Topics {
         since: Instant,
     ) -> Result<()> {
         let is_known = match self.entries().get(name) {
-            Some(Entry::Known { asked, topic }) => *asked >= since && !topic.is_expired(),
+            Some(Entry::Known { answered, topic, .. }) => *answered >= since && !topic.is_expired(),
             _ => false,
         };
         if is_known { Ok(()) } else { self.ask(Arc::clone(producer), name).await }
@@ -132,7 +147,7 @@ impl Topics {
 
     async fn ask(&self, producer: Arc<KafkaProducer>, name: &str) -> Result<()> {
         let entry = match self.facts(producer, name).await {
-            Ok(facts) => Entry::Known { topic: Arc::new(Topic::new(facts)), asked: Instant::now() },
+            Ok(facts) => Entry::known(Arc::new(Topic::new(facts))),
             Err(error) if error.kind() == ErrorKind::TopicUnavailable => {
                 Entry::Missing { message: error.chain(), asked: Instant::now() }
             }
@@ -147,7 +162,7 @@ impl Topics {
             if old.facts() == new.facts() {
                 old.refresh();
                 let topic = Arc::clone(old);
-                entries.insert(name.to_owned(), Entry::Known { topic, asked: Instant::now() });
+                entries.insert(name.to_owned(), Entry::known(topic));
                 return Ok(());
             }
             *new = Arc::new(old.renewed(new.facts()));

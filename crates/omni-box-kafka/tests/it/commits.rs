@@ -11,7 +11,7 @@ use rdkafka::types::RDKafkaApiKey;
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::{SOON, committed};
-use crate::consume::{fill, next, offsets, start};
+use crate::consume::{config, fill, next, offsets, start};
 use crate::denier::Denier;
 
 const TOPICS: [&str; 5] = ["commits-a", "commits-b", "commits-c", "commits-d", "commits-e"];
@@ -94,4 +94,29 @@ async fn a_commit_without_a_broker_is_given_up_and_its_marks_stay() {
     }
     let topic = &partitions[0].partition.topic;
     assert_eq!(committed(&denier.address(), "g", topic, 0).await, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_change_hands_while_many_commit_all_the_time() {
+    const PARTITIONS: i32 = 64;
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", PARTITIONS, 1).unwrap();
+    let servers = cluster.bootstrap_servers();
+    fill(&servers, "t", 20_000).await;
+    cluster.broker_round_trip_time(1, Duration::from_millis(20)).unwrap();
+    let mut first = start(config(&servers, "g", "t").property("session.timeout.ms", "4000")).await;
+    for _ in 0..PARTITIONS {
+        let mut partition = next(&mut first).await;
+        tokio::spawn(async move {
+            while let Some(message) = partition.messages.recv().await {
+                if partition.ack.commit(&[message.offset]).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    let mut second = start(config(&servers, "g", "t").property("session.timeout.ms", "4000")).await;
+    for _ in 0..PARTITIONS / 2 {
+        next(&mut second).await;
+    }
 }
