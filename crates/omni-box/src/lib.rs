@@ -10,6 +10,7 @@
 //! | `sqlite` | [`SqliteStore`](sqlite::SqliteStore): the same in a file of its own, without a server |
 //! | `kafka` | [`KafkaEventPublisher`](kafka::KafkaEventPublisher) and [`KafkaEventConsumer`](kafka::KafkaEventConsumer) on rdkafka, with TLS: needs OpenSSL's headers |
 //! | `kafka-plaintext` | the same without TLS and SASL SCRAM |
+//! | `settings` | [`Settings`](settings::Settings): a TOML file and the environment, turned into the settings of all of these |
 //! | `macros` | `#[derive(EventSchema)]` and `#[event_handlers]` |
 //!
 //! None is on by default. Without them there are the domain, the contracts that a store or broker of your own implements,
@@ -110,6 +111,12 @@ pub mod postgres {
         BeginHook, HookError, InboxContextExt, Listen, MigrationSql, PgConfig, PgConfigBuilder, PgStore,
         PgTx, SchemaDifference, Table,
     };
+}
+
+#[cfg(feature = "settings")]
+pub mod settings {
+    //! Settings from a TOML file and the environment.
+    pub use omni_box_settings::{KEYS, Key, Kind, Secret, Settings, reference};
 }
 
 #[cfg(feature = "sqlite")]
