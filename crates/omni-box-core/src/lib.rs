@@ -37,9 +37,10 @@ pub use handler::{
 pub use id::{BatchSize, ConsumerGroup, EventId, LaneId, OwnerId, WorkerId};
 pub use limits::EventLimits;
 pub use message::{
-    ConverterFn, DecodeError, DecoderFn, DefaultMessageDecoder, Encoded, EnvelopeEventConverter,
-    EventConverter, InboundMessage, MessageDecoder, QuarantinedMessage, RawEventConverter,
-    SchemaVersionedConverter, TopicPartition, converter_fn, decoder_fn, message_headers,
+    CloudEventsConverter, ConverterFn, DecodeError, DecoderFn, DefaultMessageDecoder, Encoded,
+    EnvelopeEventConverter, EventConverter, InboundMessage, MessageDecoder, PerTopic, QuarantinedMessage,
+    RawEventConverter, SchemaVersionedConverter, Tombstones, TopicPartition, converter_fn, decoder_fn,
+    message_headers,
 };
 pub use metrics::{InboxMetrics, NoMetrics, OutboxMetrics};
 pub use retry::{Backoff, Jitter, RetryPolicy};

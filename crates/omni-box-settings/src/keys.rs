@@ -64,6 +64,8 @@ pub const KEYS: &[Key] = &[
         "The name that the brokers log. Unless set, `omni-box-publisher` and `omni-box-consumer`."),
     Key::unset(KAFKA, "partitioner", Text,
         "Another partitioner of librdkafka's than `murmur2_random`. On a topic with messages, the order of a key then breaks once."),
+    Key::new(KAFKA, "record_time", Choice(&["sent", "created"]), "sent",
+        "Which time records carry: when they are sent, or when their event was created."),
     Key::new(KAFKA, "window", Number, "1000",
         "Messages of one partition that wait to be read by the runner."),
     Key::unset(KAFKA, "security_protocol", Text,

@@ -100,7 +100,7 @@ pub mod kafka {
     //! Apache Kafka by rdkafka.
     pub use omni_box_kafka::{
         DeliveryContext, KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaProducer,
-        KafkaPublisherConfig,
+        KafkaPublisherConfig, RecordTime,
     };
 }
 

@@ -20,7 +20,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, PurgeConfig};
 use tokio::time::{Instant, timeout};
 
-pub use config::KafkaPublisherConfig;
+pub use config::{KafkaPublisherConfig, RecordTime};
 use context::Delivery;
 pub use context::{DeliveryContext, KafkaProducer};
 use topic::Topic;
@@ -68,6 +68,7 @@ pub struct KafkaEventPublisher {
     renewing: tokio::sync::Mutex<()>,
     topics: Arc<Topics>,
     batch_bytes: usize,
+    record_time: RecordTime,
 }
 
 impl KafkaEventPublisher {
@@ -78,9 +79,11 @@ impl KafkaEventPublisher {
     pub fn from_config(config: KafkaPublisherConfig, converter: impl EventConverter) -> Result<Self> {
         let first = config.producer()?;
         let (topics, batch_bytes) = (Topics::new(&config.admin_config()?)?, config.batch_bytes());
+        let record_time = config.record_time;
         let mut publisher = Self::with_factory(move || config.producer(), converter);
         publisher.topics = Arc::new(topics);
         publisher.batch_bytes = batch_bytes;
+        publisher.record_time = record_time;
         *publisher.session() = Some(adopt(first));
         Ok(publisher)
     }
@@ -98,6 +101,7 @@ impl KafkaEventPublisher {
             renewing: tokio::sync::Mutex::default(),
             topics: Arc::new(Topics::existence_only()),
             batch_bytes: config::DEFAULT_BATCH_BYTES,
+            record_time: RecordTime::default(),
         }
     }
 
@@ -119,6 +123,13 @@ impl KafkaEventPublisher {
         self.topics = Arc::new(Topics::new(&config.admin_config()?)?);
         self.batch_bytes = config.batch_bytes();
         Ok(self)
+    }
+
+    /// Which time its records carry, where it is not made from a configuration.
+    #[must_use]
+    pub fn record_time(mut self, time: RecordTime) -> Self {
+        self.record_time = time;
+        self
     }
 
     fn session(&self) -> MutexGuard<'_, Option<Arc<KafkaProducer>>> {
@@ -186,10 +197,10 @@ impl KafkaEventPublisher {
         let alone = topic.is_cautious();
         let delivery =
             Delivery { id: event.id(), reporter: reporter.clone(), topic: Arc::clone(&topic), alone, bytes };
-        let mut record = BaseRecord::with_opaque_to(event.topic(), Box::new(delivery))
-            .payload(encoded.body.as_ref())
-            .headers(headers);
+        let mut record = BaseRecord::with_opaque_to(event.topic(), Box::new(delivery)).headers(headers);
         record.key = event.partition_key();
+        record.payload = encoded.body.as_deref();
+        record.timestamp = self.record_time.of(event);
         loop {
             // the lock lets no message slip in behind a purge that follows a failure
             let refused = {

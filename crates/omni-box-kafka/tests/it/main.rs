@@ -8,6 +8,7 @@ mod conformance;
 mod consume;
 mod denied;
 mod denier;
+mod encoded;
 mod fatal;
 mod handover;
 mod lost;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use omni_box_core::Result;
-use omni_box_kafka::{KafkaConsumerConfig, KafkaPublisherConfig};
+use omni_box_kafka::{KafkaConsumerConfig, KafkaPublisherConfig, RecordTime};
 
 use super::inbox::as_count;
 use crate::Settings;
@@ -36,6 +36,9 @@ impl Settings {
         let mut config = KafkaPublisherConfig::new(self.brokers()?);
         for (name, value) in self.kafka_properties("publisher_properties")? {
             config = config.property(name, value);
+        }
+        if self.text(KAFKA, "record_time")?.as_deref() == Some("created") {
+            config = config.record_time(RecordTime::Created);
         }
         Ok(match self.text(KAFKA, "partitioner")? {
             Some(partitioner) => config.partitioner(partitioner),

@@ -13,7 +13,8 @@ pub(crate) const NEEDED: [(&str, &str); 4] = [
 
 /// Everything that can be made of settings.
 pub(crate) fn fingerprint(settings: &Settings) -> Result<String> {
-    let publisher = settings.kafka_publisher()?.client_config()?;
+    let publisher = settings.kafka_publisher()?;
+    let producer = publisher.client_config()?;
     let consumer = settings.kafka_consumer()?;
     let client = consumer.client_config()?;
     let pool = settings.postgres_pool();
@@ -27,7 +28,7 @@ pub(crate) fn fingerprint(settings: &Settings) -> Result<String> {
         format!("{:?}", settings.postgres()?),
         format!("{} {:?}", pool.get_max_connections(), pool.get_acquire_timeout()),
         format!("{:?}", settings.sqlite()?),
-        format!("{:?}", publisher.config_map()),
+        format!("{:?} {publisher:?}", producer.config_map()),
         format!("{:?} {consumer:?}", client.config_map()),
     ];
     Ok(parts.join("\n"))

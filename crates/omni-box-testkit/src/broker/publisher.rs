@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use omni_box_core::{
     Encoded, Error, ErrorKind, Event, EventConverter, EventPublisher, OutboxEvent, Reporter, Result,
-    SendOrder, message_headers,
+    SendOrder,
 };
 
 use super::queue::{Queue, Waiting};
@@ -50,12 +50,12 @@ impl MemoryPublisher {
 
     fn encode(&self, event: &OutboxEvent) -> Result<NewMessage> {
         let encoded = Encoded::of(event, &*self.converter)?;
-        let mut message = NewMessage::to(event.topic()).value(&encoded.body);
-        for (name, value) in message_headers(event) {
-            message = message.header(name, value.as_bytes());
+        let mut message = NewMessage::to(event.topic());
+        if let Some(body) = &encoded.body {
+            message = message.value(body);
         }
-        for (name, value) in &encoded.headers {
-            message = message.header(name, value);
+        for (name, value) in encoded.wire_headers(event) {
+            message = message.header(name, value.as_bytes());
         }
         Ok(match event.partition_key() {
             Some(key) => message.key(key),
