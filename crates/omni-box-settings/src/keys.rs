@@ -9,6 +9,7 @@ const DATABASE: &str = "database";
 const KAFKA: &str = "kafka";
 const RELAY: &str = "outbox_processor";
 const INBOX: &str = "inbox";
+const WORKER: &str = "inbox_worker";
 const MAINTENANCE: &str = "maintenance";
 const RETRY: &str = "retry";
 
@@ -18,6 +19,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     (KAFKA, "The brokers, and how they are spoken to."),
     (RELAY, "The relay, which publishes the outbox. No duration may be longer than a year."),
     (INBOX, "The runner, which gives each message to its handler."),
+    (WORKER, "The worker, which gives stored messages of the group in `[inbox]` to their handler."),
     (MAINTENANCE, "Upkeep of the tables."),
     (
         RETRY,
@@ -134,6 +136,24 @@ pub const KEYS: &[Key] = &[
         "Most messages in one transaction, 1 to 60."),
     Key::new(INBOX, "window", Number, "1000",
         "How many messages of a partition may be in memory; `group_size` to 1,000,000."),
+    Key::new(WORKER, "worker_id", Text, "inbox-worker",
+        "The label in logs and in the claims."),
+    Key::new(WORKER, "batch_size", Number, "100",
+        "Most messages that are claimed at once, 1 to 10,000."),
+    Key::new(WORKER, "lease_ttl", Duration, "60s",
+        "How long a claim lives unless it is renewed; more than a second longer than `process_timeout`."),
+    Key::new(WORKER, "process_timeout", Duration, "30s",
+        "How long a handler may take for one message; more than a second shorter than `drain_deadline`."),
+    Key::new(WORKER, "drain_deadline", Duration, "45s",
+        "How long running groups may take to end when the worker stops."),
+    Key::new(WORKER, "concurrency_limit", Number, "4",
+        "How many batches are handled at once; less than the pool has connections."),
+    Key::new(WORKER, "group_size", Number, "60",
+        "Most messages in one transaction, 1 to 60."),
+    Key::new(WORKER, "shortest_poll", Duration, "50ms",
+        "How soon the table is looked at again after a batch."),
+    Key::new(WORKER, "longest_poll", Duration, "1s",
+        "How often the table is looked at while nothing is stored; at least `shortest_poll`."),
     Key::new(MAINTENANCE, "interval", Duration, "1h",
         "How long upkeep rests between two passes."),
     Key::new(MAINTENANCE, "stale_after", Duration, "5m",

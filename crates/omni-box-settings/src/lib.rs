@@ -12,7 +12,8 @@
 //! |---|---|
 //! | `[outbox_processor]` | [`relay`](Settings::relay) |
 //! | `[inbox]` | [`inbox`](Settings::inbox) |
-//! | `[retry]` | in both, and [`retry`](Settings::retry) |
+//! | `[inbox_worker]` | [`inbox_worker`](Settings::inbox_worker) |
+//! | `[retry]` | in these, and [`retry`](Settings::retry) |
 //! | `[maintenance]` | [`maintenance`](Settings::maintenance) |
 //! | `[database]` | [`database_url`](Settings::database_url); with the feature `postgres` also `postgres`, `postgres_pool` and `postgres_server`, with `sqlite` also `sqlite` and `sqlite_path` |
 //! | `[kafka]` | with the feature `kafka`: `kafka_publisher` and `kafka_consumer` |

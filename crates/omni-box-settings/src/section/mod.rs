@@ -7,3 +7,4 @@ mod kafka;
 mod maintenance;
 mod relay;
 mod retry;
+mod worker;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use omni_box_core::RetryPolicy;
 use omni_box_kafka::{KafkaConsumerConfig, KafkaPublisherConfig};
-use omni_box_pipeline::{InboxConfig, OmniBoxMaintenanceService, RelayConfig};
+use omni_box_pipeline::{InboxConfig, InboxWorkerConfig, OmniBoxMaintenanceService, RelayConfig};
 use omni_box_postgres::PgConfig;
 use omni_box_settings::{KEYS, Key, Kind, Settings};
 use omni_box_sqlite::SqliteConfig;
@@ -60,6 +60,7 @@ fn every_default_is_that_of_the_builder() {
     let settings = Settings::read(None, []).unwrap();
     assert_eq!(settings.relay().unwrap(), RelayConfig::default());
     assert_eq!(settings.inbox().unwrap(), InboxConfig::default());
+    assert_eq!(settings.inbox_worker().unwrap(), InboxWorkerConfig::default());
     assert_eq!(settings.retry().unwrap(), RetryPolicy::default());
     assert_eq!(format!("{:?}", settings.maintenance()), format!("{:?}", OmniBoxMaintenanceService::new()));
     assert_eq!(settings.postgres().unwrap(), PgConfig::default());

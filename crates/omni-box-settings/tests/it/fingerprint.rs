@@ -21,6 +21,7 @@ pub(crate) fn fingerprint(settings: &Settings) -> Result<String> {
     let parts = [
         format!("{:?}", settings.relay()?),
         format!("{:?}", settings.inbox()?),
+        format!("{:?}", settings.inbox_worker()?),
         format!("{:?}", settings.retry()?),
         format!("{:?}", settings.maintenance()),
         settings.database_url()?.expose().clone(),

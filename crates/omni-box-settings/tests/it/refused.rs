@@ -25,8 +25,8 @@ fn a_key_that_does_not_exist_is_answered_with_the_one_that_was_meant() {
         r#"omni-box.toml line 1: there is no section "outbox_procesor", did you mean outbox_processor?"#,
     );
     in_file(
-        "[database]\npool_of_threads = 5\n[maintenance]\nbatch_size = 7\n[retry]\nzzz = 1",
-        r#"omni-box.toml line 2: [database] has no key "pool_of_threads", there are url, max_connections, acquire_timeout, schema, listen, migrate_wait, busy_timeout, outbox_events_table, inbox_events_table, outbox_lanes_table, outbox_relays_table, inbox_partitions_table, inbox_quarantine_table, omni_box_control_table, omni_box_migrations_table; omni-box.toml line 4: [maintenance] has no key "batch_size", [outbox_processor] has; omni-box.toml line 6: [retry] has no key "zzz", there are base, max, jitter"#,
+        "[database]\npool_of_threads = 5\n[maintenance]\nmax_batch_bytes = 7\n[retry]\nzzz = 1",
+        r#"omni-box.toml line 2: [database] has no key "pool_of_threads", there are url, max_connections, acquire_timeout, schema, listen, migrate_wait, busy_timeout, outbox_events_table, inbox_events_table, outbox_lanes_table, outbox_relays_table, inbox_partitions_table, inbox_quarantine_table, omni_box_control_table, omni_box_migrations_table; omni-box.toml line 4: [maintenance] has no key "max_batch_bytes", [outbox_processor] has; omni-box.toml line 6: [retry] has no key "zzz", there are base, max, jitter"#,
     );
     in_file(
         "batch_size = 5\n",
@@ -64,7 +64,7 @@ fn a_variable_that_does_not_exist_is_answered_with_the_one_that_was_meant() {
         "OMNI_RELAY__BATCH_SIZE",
         "5",
         "OMNI_RELAY__BATCH_SIZE is not a setting, the sections are OMNI_DATABASE__, OMNI_KAFKA__, OMNI_OUTBOX_PROCESSOR__, \
-         OMNI_INBOX__, OMNI_MAINTENANCE__, OMNI_RETRY__",
+         OMNI_INBOX__, OMNI_INBOX_WORKER__, OMNI_MAINTENANCE__, OMNI_RETRY__",
     );
 }
 
