@@ -28,7 +28,8 @@ pub use error::{Error, ErrorKind, FailureClass, Result};
 pub use event::{
     Attempt, ClaimToken, Event, EventContent, EventSchema, EventStatus, Failure, FetchFilters, Headers,
     InboxEvent, InboxRecord, Lifecycle, LifecycleRecord, Lock, NewInboxEvent, NewOutboxEvent, OutboxEvent,
-    OutboxRecord, Payload, Retry, SchemaRegistry, SchemaRegistryBuilder, SourcePosition, Upcast,
+    OutboxRecord, Payload, Propagation, Retry, SchemaRegistry, SchemaRegistryBuilder, SourcePosition,
+    TraceContext, Upcast, set_propagation,
 };
 pub use handler::{
     EventFn, FromRef, HandlerError, HandlerOutcome, InboxContext, InboxHandler, IntoHandlerResult,

@@ -10,6 +10,7 @@
 //! | `sqlite` | [`SqliteStore`](sqlite::SqliteStore): the same in a file of its own, without a server |
 //! | `kafka` | [`KafkaEventPublisher`](kafka::KafkaEventPublisher) and [`KafkaEventConsumer`](kafka::KafkaEventConsumer) on rdkafka, with TLS: needs OpenSSL's headers |
 //! | `kafka-plaintext` | the same without TLS and SASL SCRAM |
+//! | `opentelemetry` | [`TraceLayer`](otel::TraceLayer): one trace from the code that enqueues an event to its handler |
 //! | `settings` | [`Settings`](settings::Settings): a TOML file and the environment, turned into the settings of all of these |
 //! | `macros` | `#[derive(EventSchema)]` and `#[event_handlers]` |
 //!
@@ -111,6 +112,12 @@ pub mod postgres {
         BeginHook, HookError, InboxContextExt, Listen, MigrationSql, PgConfig, PgConfigBuilder, PgStore,
         PgTx, SchemaDifference, Table,
     };
+}
+
+#[cfg(feature = "opentelemetry")]
+pub mod otel {
+    //! Traces by OpenTelemetry.
+    pub use omni_box_otel::{ContextMode, TraceLayer, install};
 }
 
 #[cfg(feature = "settings")]

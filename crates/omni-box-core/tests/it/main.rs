@@ -17,6 +17,7 @@ mod record;
 mod registry;
 mod retry;
 mod schema;
+mod trace;
 mod tracker;
 mod wake;
 

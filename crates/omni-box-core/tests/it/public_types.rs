@@ -24,7 +24,7 @@ fn send_sync_debug() {
         Box<dyn AckHandle>, NoMetrics, ClaimToken, Created<OutboxEvent>, Failure, Retry, FetchFilters, DeliveryMode, Lease,
         LeaseRequest, LaneShare, LaneRead, LaneEvent, LaneHold, LaneSettlement, Settled, KeyRef, Activity, Received,
         InboxSettlement, PartitionEnd, SchemaRegistry, SchemaRegistryBuilder, Upcast<()>, OffsetTracker, Wake,
-        Waiter, CloudEventsConverter, PerTopic, Tombstones<RawEventConverter>,
+        Waiter, CloudEventsConverter, TraceContext, PerTopic, Tombstones<RawEventConverter>,
     );
     all!(shared:
         dyn EventPublisher, dyn EventConverter, dyn MessageDecoder, dyn AckHandle, dyn OrderedLanes,
