@@ -1,5 +1,7 @@
 //! Traces as an exporter sees them: from the code that enqueues to the handler.
 
+#![allow(clippy::unwrap_used, reason = "helpers outside of test functions may fail a test too")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
