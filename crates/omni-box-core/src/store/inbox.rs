@@ -115,7 +115,7 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
     ///
     /// - Changes pending rows only.
     /// - `attempts_made` changes as [`Attempt`](crate::Attempt) says, and stays within 0 and the maximum.
-    /// - The status becomes `failed` by [`Retry::Never`](super::Retry::Never) only, however many attempts are left.
+    /// - The status becomes `failed` by [`Retry::Never`](crate::Retry::Never) only, however many attempts are left.
     /// - The claim of a row ends with its outcome, whichever token has it: a worker of stored rows has claimed them before.
     ///
     /// # Errors

@@ -100,7 +100,7 @@ pub struct LaneHold {
     pub id: EventId,
     /// Its counted attempts as they were read: a settlement that is written again because its answer was lost counts once.
     pub attempts_made: u32,
-    /// Why, and when it is tried again: until then its key is held. [`Retry::Never`](super::Retry::Never) fails it.
+    /// Why, and when it is tried again: until then its key is held. [`Retry::Never`](crate::Retry::Never) fails it.
     pub failure: Failure,
 }
 

@@ -17,7 +17,7 @@ const QUEUE: usize = 10_000;
 
 /// Publishes events to a [`MemoryBroker`].
 ///
-/// - Messages have the headers of [`message_headers`] and the converter's, and the partition key as key.
+/// - Messages have the headers of [`Encoded::wire_headers`], and the partition key as key.
 /// - An event is delivered as soon as it is submitted; while the broker is [cut off](MemoryBroker::cut) it waits.
 /// - After a failure that is not one event's own nothing more is sent, and [`submit`](EventPublisher::submit) reports
 ///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called, as with Kafka's.
