@@ -100,7 +100,11 @@ impl Settings {
             None => Vec::new(),
         };
         entries.extend(environment.read(&mut problems));
-        let fallback = environment.get(DATABASE_URL).and_then(|url| url.to_str());
+        let fallback = environment.get(DATABASE_URL);
+        if fallback.is_some_and(|url| url.to_str().is_none()) {
+            problems.add(format!("{DATABASE_URL} is not UTF-8"));
+        }
+        let fallback = fallback.and_then(|url| url.to_str());
         let mut settings =
             Self { given: BTreeMap::new(), fallback: fallback.map(|url| Secret::new(url.to_owned())) };
         for entry in entries {

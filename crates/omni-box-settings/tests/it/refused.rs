@@ -243,7 +243,9 @@ fn a_property_that_is_given_twice_is_refused() {
 fn a_variable_that_is_not_utf_8_is_refused() {
     use std::os::unix::ffi::OsStringExt;
 
-    let variable = ("OMNI_RETRY__BASE".into(), std::ffi::OsString::from_vec(vec![0xff]));
-    let refused = omni_box_settings::Settings::read(None, [variable]).unwrap_err();
-    assert_eq!(refused.to_string(), "OMNI_RETRY__BASE is not UTF-8");
+    for name in ["OMNI_RETRY__BASE", "DATABASE_URL"] {
+        let variable = (name.into(), std::ffi::OsString::from_vec(vec![0xff]));
+        let refused = omni_box_settings::Settings::read(None, [variable]).unwrap_err();
+        assert_eq!(refused.to_string(), format!("{name} is not UTF-8"));
+    }
 }
