@@ -29,7 +29,7 @@ pub use event::{
     Attempt, ClaimToken, Event, EventContent, EventSchema, EventStatus, Failure, FetchFilters, Headers,
     InboxEvent, InboxRecord, Lifecycle, LifecycleRecord, Lock, NewInboxEvent, NewOutboxEvent, OutboxEvent,
     OutboxRecord, Payload, Propagation, Retry, SchemaRegistry, SchemaRegistryBuilder, SourcePosition,
-    TraceContext, Upcast, set_propagation,
+    TraceContext, Upcast, set_propagation, trace_of,
 };
 pub use handler::{
     EventFn, FromRef, HandlerError, HandlerOutcome, InboxContext, InboxHandler, IntoHandlerResult,

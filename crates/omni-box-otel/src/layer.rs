@@ -1,7 +1,7 @@
 //! The span around a handler.
 
 use async_trait::async_trait;
-use omni_box_core::{Event, HandlerError, HandlerOutcome, InboxContext, InboxEvent, Store, TraceContext};
+use omni_box_core::{Event, HandlerError, HandlerOutcome, InboxContext, InboxEvent, Store, trace_of};
 use omni_box_pipeline::{HandlerLayer, Next};
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
@@ -98,7 +98,7 @@ impl<S: Store> HandlerLayer<S> for TraceLayer {
         cx: InboxContext<'_, S>,
         next: Next<'_, S>,
     ) -> Result<HandlerOutcome, HandlerError> {
-        let context = TraceContext::of(&cx.event.content().headers);
+        let context = trace_of(&cx.event.content().headers);
         let Some(origin) = context.and_then(|context| remote(&context)) else {
             return next.run(cx).await;
         };

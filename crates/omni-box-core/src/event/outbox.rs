@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::trace::keep_trace;
+use super::trace::{keep_trace, trace_of};
 use super::{
     Event, EventContent, FetchFilters, Headers, InboxEvent, Lifecycle, Payload, TraceContext, sealed,
 };
@@ -281,7 +281,7 @@ impl NewOutboxEvent {
             message_id: message.message_id().to_owned(),
             correlation_id: correlation_id.clone(),
             trace_id: trace_id.clone(),
-            trace: TraceContext::of(headers),
+            trace: trace_of(headers),
         });
         self
     }

@@ -123,15 +123,50 @@ fn is_traceparent(text: &str) -> bool {
     parts && dashes == [b'-'; 3] && ends && !text.chars().any(char::is_control)
 }
 
-/// Finds the trace of the code that runs now.
+/// Finds the trace of the code that runs now, and that of a message.
 ///
 /// [`set_propagation`] installs one in a process. Each event that is then built without a `traceparent` of its own keeps that of the code
 /// that builds it, and the trace's id as its `trace_id` if it has none. `omni-box-otel` has one for OpenTelemetry.
+///
+/// ```
+/// use omni_box_core::{Event, Headers, NewOutboxEvent, OmniBoxDomainService, Propagation, TraceContext, set_propagation, trace_of};
+///
+/// /// Reads what producers with Zipkin's single header send.
+/// struct Zipkin;
+///
+/// impl Propagation for Zipkin {
+///     fn inject(&self) -> Option<TraceContext> {
+///         // the tracer's current span
+///         TraceContext::new("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None).ok()
+///     }
+///
+///     fn extract(&self, headers: &Headers) -> Option<TraceContext> {
+///         let b3 = headers.get("b3").and_then(|b3| TraceContext::new(format!("00-{}", b3.replace("-1", "-01")), None).ok());
+///         b3.or_else(|| TraceContext::of(headers))
+///     }
+/// }
+///
+/// assert!(set_propagation(Zipkin));
+/// let event = NewOutboxEvent::new("order.placed", "orders", &serde_json::json!({"id": 42}));
+/// let event = OmniBoxDomainService::default().create_outbox_event(event)?;
+/// assert_eq!(event.content().trace_id.as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
+///
+/// let headers: Headers = [("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1")].into_iter().collect();
+/// assert_eq!(trace_of(&headers).unwrap().span_id(), "e457b5a2e4d86bd1");
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 pub trait Propagation: Send + Sync + 'static {
     /// The context of the code that calls, `None` outside of a trace. One that is not sampled is not kept.
     ///
     /// - Never panics, and does not wait.
     fn inject(&self) -> Option<TraceContext>;
+
+    /// The context that a message came with; that of [`TraceContext::of`] unless another form is read too.
+    ///
+    /// - Never panics, for any headers, and does not wait.
+    fn extract(&self, headers: &Headers) -> Option<TraceContext> {
+        TraceContext::of(headers)
+    }
 }
 
 static PROPAGATION: OnceLock<Arc<dyn Propagation>> = OnceLock::new();
@@ -139,6 +174,14 @@ static PROPAGATION: OnceLock<Arc<dyn Propagation>> = OnceLock::new();
 /// Installs the propagation of this process; returns whether it did. The first one stays.
 pub fn set_propagation(propagation: impl Propagation) -> bool {
     PROPAGATION.set(Arc::new(propagation)).is_ok()
+}
+
+/// The context that a message came with, as the installed propagation reads it, else as [`TraceContext::of`] does.
+pub fn trace_of(headers: &Headers) -> Option<TraceContext> {
+    match PROPAGATION.get() {
+        Some(propagation) => propagation.extract(headers),
+        None => TraceContext::of(headers),
+    }
 }
 
 /// Keeps the trace of the code that runs now with an event, else that of the event's cause; one that is not recorded is left out. An event
