@@ -58,3 +58,8 @@ pub(crate) fn remote(context: &TraceContext) -> Option<SpanContext> {
     let state = context.tracestate().and_then(|state| state.parse::<TraceState>().ok()).unwrap_or_default();
     Some(SpanContext::new(trace, span, TraceFlags::new(context.flags()), true, state))
 }
+
+/// A context whose span is that which an event came from.
+pub(crate) fn from(origin: SpanContext) -> Context {
+    Context::new().with_remote_span_context(origin)
+}

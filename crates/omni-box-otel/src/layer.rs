@@ -3,14 +3,13 @@
 use async_trait::async_trait;
 use omni_box_core::{Event, HandlerError, HandlerOutcome, InboxContext, InboxEvent, Store, trace_of};
 use omni_box_pipeline::{HandlerLayer, Next};
-use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
-use opentelemetry::trace::{SpanContext, Status, TraceContextExt};
+use opentelemetry::trace::{SpanContext, Status};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::attribute;
-use crate::context::remote;
+use crate::context::{from, remote};
 
 /// How the span of a handler belongs to the trace of its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -118,10 +117,6 @@ impl<S: Store> HandlerLayer<S> for TraceLayer {
         }
         result
     }
-}
-
-fn from(origin: SpanContext) -> Context {
-    Context::new().with_remote_span_context(origin)
 }
 
 fn outcome(result: &Result<HandlerOutcome, HandlerError>) -> &'static str {

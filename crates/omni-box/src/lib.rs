@@ -117,7 +117,7 @@ pub mod postgres {
 #[cfg(feature = "opentelemetry")]
 pub mod otel {
     //! Traces by OpenTelemetry.
-    pub use omni_box_otel::{ContextMode, TraceLayer, install};
+    pub use omni_box_otel::{ContextMode, TraceLayer, TracedPublisher, install};
 }
 
 #[cfg(feature = "settings")]

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use omni_box_core::{
-    ConsumerGroup, EnvelopeEventConverter, HandlerError, InboundMessage, InboxContext, NewOutboxEvent,
-    OutboxExt, Store,
+    ConsumerGroup, EnvelopeEventConverter, Event, HandlerError, InboundMessage, InboxContext, NewOutboxEvent,
+    OutboxEvent, OutboxExt, Store,
 };
-use omni_box_otel::{ContextMode, TraceLayer};
+use omni_box_otel::{ContextMode, TraceLayer, TracedPublisher};
 use omni_box_pipeline::{EventRouter, InboxConsumerRunner, OutboxRelay, Workers};
 use omni_box_testkit::{MemoryBroker, MemoryStore, NewMessage};
 use opentelemetry::Value;
@@ -26,7 +26,7 @@ const SOON: Duration = Duration::from_secs(30);
 /// The spans of one test, which are those of its thread.
 struct Traces {
     exporter: InMemorySpanExporter,
-    _provider: SdkTracerProvider,
+    provider: SdkTracerProvider,
     _guard: DefaultGuard,
 }
 
@@ -38,7 +38,7 @@ impl Traces {
             SdkTracerProvider::builder().with_sampler(sampler).with_simple_exporter(exporter.clone()).build();
         let traces = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
         let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(traces));
-        Self { exporter, _provider: provider, _guard: guard }
+        Self { exporter, provider, _guard: guard }
     }
 
     fn spans(&self) -> Vec<SpanData> {
@@ -83,10 +83,11 @@ impl Shop {
         shop
     }
 
-    async fn enqueue(&self, event: NewOutboxEvent) {
+    async fn enqueue(&self, event: NewOutboxEvent) -> OutboxEvent {
         let mut tx = self.store.begin().await.unwrap();
-        self.store.enqueue(&mut tx, event).await.unwrap();
+        let created = self.store.enqueue(&mut tx, event).await.unwrap();
         self.store.commit(tx).await.unwrap();
+        created.into_event()
     }
 
     /// Publishes and handles until `count` messages are on the topic of shipments.
@@ -171,6 +172,38 @@ async fn one_trace_leads_from_the_code_that_enqueues_to_what_the_handler_enqueue
     ] {
         assert_eq!(attribute(&process, name), Some(value), "{name}");
     }
+}
+
+#[tokio::test]
+async fn the_time_in_the_outbox_is_a_span_of_the_same_trace() {
+    let traces = Traces::start(Sampler::AlwaysOn);
+    let shop = Shop::new();
+    let before = SystemTime::now();
+    let created = shop.enqueue(order()).instrument(tracing::info_span!("place order")).await;
+    let unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    shop.enqueue(order().header("traceparent", unsampled)).await;
+    shop.enqueue(order()).await;
+
+    let publisher = shop.broker.publisher(EnvelopeEventConverter);
+    let publisher = TracedPublisher::new(publisher, traces.provider.tracer("relay"));
+    let relay = OutboxRelay::builder(shop.store.clone(), publisher).build().unwrap();
+    let sent = async {
+        while shop.broker.records("orders").len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let workers = Workers::new().relay(relay).run_until(sent);
+    tokio::time::timeout(SOON, workers).await.expect("all is sent").unwrap();
+
+    let (placed, wait) = (traces.one("place order"), traces.one("wait orders"));
+    assert_eq!(wait.span_context.trace_id(), placed.span_context.trace_id());
+    assert_eq!(wait.parent_span_id, placed.span_context.span_id());
+    assert_eq!(wait.start_time, SystemTime::from(created.lifecycle().created_at()));
+    assert!(
+        wait.start_time >= before && wait.end_time >= wait.start_time && wait.end_time <= SystemTime::now()
+    );
+    assert_eq!(attribute(&wait, "messaging.message.id"), Some(created.id().to_string().into()));
+    assert_eq!(attribute(&wait, "omni_box.attempt"), Some(1.into()));
 }
 
 #[tokio::test]
