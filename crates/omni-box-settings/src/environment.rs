@@ -21,7 +21,7 @@ const PREFIX: &str = "OMNI_";
 pub(crate) struct Environment(BTreeMap<String, OsString>);
 
 impl Environment {
-    /// Takes variables. A name that is not UTF-8 is no setting's.
+    /// Takes variables. A name that is not UTF-8 belongs to others.
     pub(crate) fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let named = variables.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
         Self(named.collect())

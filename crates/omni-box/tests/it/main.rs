@@ -6,4 +6,6 @@
 mod handler;
 #[cfg(all(feature = "kafka-plaintext", feature = "macros", feature = "postgres"))]
 mod readme;
+#[cfg(all(feature = "kafka-plaintext", feature = "postgres", feature = "settings"))]
+mod settings;
 mod sqlite;
