@@ -4,7 +4,8 @@
 //!   of [W3C](https://www.w3.org/TR/trace-context/). The relay sends them unchanged.
 //! - [`TraceLayer`] around the handlers of a router: a span `process <topic>` continues the trace of the message, or links to it. What a
 //!   handler enqueues belongs to that span.
-//! - [`TracedPublisher`] around a relay's publisher: a span `wait <topic>` for the time that an event spent in the outbox.
+//! - [`TracedPublisher`] around a relay's publisher: a span `wait <topic>` for the time that an event spent in the outbox, and `send <topic>`
+//!   until the broker's answer.
 //! - Only sampled traces are kept and continued: whether one is recorded is decided where it begins, and holds days later. A context that
 //!   is malformed counts as none.
 //!

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use omni_box_core::{
-    ConsumerGroup, EnvelopeEventConverter, Event, HandlerError, InboundMessage, InboxContext, NewOutboxEvent,
-    OutboxEvent, OutboxExt, Store,
+    ConsumerGroup, EnvelopeEventConverter, ErrorKind, Event, EventPublisher, HandlerError, InboundMessage,
+    InboxContext, NewOutboxEvent, OutboxEvent, OutboxExt, Reporter, Store,
 };
 use omni_box_otel::{ContextMode, TraceLayer, TracedPublisher};
 use omni_box_pipeline::{EventRouter, InboxConsumerRunner, OutboxRelay, Workers};
@@ -175,7 +175,7 @@ async fn one_trace_leads_from_the_code_that_enqueues_to_what_the_handler_enqueue
 }
 
 #[tokio::test]
-async fn the_time_in_the_outbox_is_a_span_of_the_same_trace() {
+async fn the_time_in_the_outbox_and_the_way_to_the_broker_are_spans_of_the_same_trace() {
     let traces = Traces::start(Sampler::AlwaysOn);
     let shop = Shop::new();
     let before = SystemTime::now();
@@ -204,6 +204,34 @@ async fn the_time_in_the_outbox_is_a_span_of_the_same_trace() {
     );
     assert_eq!(attribute(&wait, "messaging.message.id"), Some(created.id().to_string().into()));
     assert_eq!(attribute(&wait, "omni_box.attempt"), Some(1.into()));
+
+    let send = traces.one("send orders");
+    assert_eq!(send.span_context.trace_id(), placed.span_context.trace_id());
+    assert_eq!(send.parent_span_id, placed.span_context.span_id());
+    assert_eq!(send.links.links[0].span_context.span_id(), placed.span_context.span_id());
+    assert_eq!(
+        (send.start_time, &send.status, &send.span_kind),
+        (wait.end_time, &Status::Unset, &SpanKind::Client)
+    );
+    assert_eq!(attribute(&send, "messaging.operation.name"), Some("send".into()));
+    assert_eq!(attribute(&send, "messaging.system"), Some("kafka".into()));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_an_error_is_one_in_its_span() {
+    let traces = Traces::start(Sampler::AlwaysOn);
+    let shop = Shop::new();
+    let event = shop.enqueue(order()).instrument(tracing::info_span!("place order")).await;
+    shop.broker.fail_deliveries([ErrorKind::TooLarge]);
+    let publisher = shop.broker.publisher(EnvelopeEventConverter);
+    let publisher = TracedPublisher::new(publisher, traces.provider.tracer("relay"));
+    let (reporter, mut reports) = Reporter::channel();
+    publisher.submit(vec![Arc::new(event)], &reporter).await;
+    let report = tokio::time::timeout(SOON, reports.recv()).await.expect("it is reported").unwrap();
+    assert_eq!(report.result.unwrap_err().kind(), ErrorKind::TooLarge);
+    let send = traces.one("send orders");
+    assert_eq!(send.status, Status::error(""));
+    assert_eq!(attribute(&send, "error.type"), Some("TooLarge".into()));
 }
 
 #[tokio::test]
