@@ -7,6 +7,7 @@ mod demo;
 mod features;
 mod readme;
 mod services;
+mod settings;
 mod test;
 mod tidy;
 
@@ -31,6 +32,8 @@ enum Command {
     Tidy,
     /// Writes the README of each published crate from its documentation.
     Readme,
+    /// Writes the page of all settings, docs/settings.md.
+    Settings,
     /// Runs all that a change must pass.
     Ci,
 }
@@ -44,6 +47,7 @@ async fn main() -> ExitCode {
         Command::Bench(command) => bench::run_workloads(command).await,
         Command::Tidy => tidy::run_checks(),
         Command::Readme => readme::write_all(),
+        Command::Settings => settings::write_page(),
         Command::Ci => ci::run_steps().await,
     };
     match outcome {

@@ -28,7 +28,8 @@ pub use error::{Error, ErrorKind, FailureClass, Result};
 pub use event::{
     Attempt, ClaimToken, Event, EventContent, EventSchema, EventStatus, Failure, FetchFilters, Headers,
     InboxEvent, InboxRecord, Lifecycle, LifecycleRecord, Lock, NewInboxEvent, NewOutboxEvent, OutboxEvent,
-    OutboxRecord, Payload, Retry, SchemaRegistry, SchemaRegistryBuilder, SourcePosition, Upcast,
+    OutboxRecord, Payload, Propagation, Retry, SchemaRegistry, SchemaRegistryBuilder, SourcePosition,
+    TraceContext, Upcast, set_propagation, trace_of,
 };
 pub use handler::{
     EventFn, FromRef, HandlerError, HandlerOutcome, InboxContext, InboxHandler, IntoHandlerResult,
@@ -37,9 +38,10 @@ pub use handler::{
 pub use id::{BatchSize, ConsumerGroup, EventId, LaneId, OwnerId, WorkerId};
 pub use limits::EventLimits;
 pub use message::{
-    ConverterFn, DecodeError, DecoderFn, DefaultMessageDecoder, Encoded, EnvelopeEventConverter,
-    EventConverter, InboundMessage, MessageDecoder, QuarantinedMessage, RawEventConverter,
-    SchemaVersionedConverter, TopicPartition, converter_fn, decoder_fn, message_headers,
+    CloudEventsConverter, ConverterFn, DecodeError, DecoderFn, DefaultMessageDecoder, Encoded,
+    EnvelopeEventConverter, EventConverter, InboundMessage, MessageDecoder, PerTopic, QuarantinedMessage,
+    RawEventConverter, SchemaVersionedConverter, Tombstones, TopicPartition, converter_fn, decoder_fn,
+    message_headers,
 };
 pub use metrics::{InboxMetrics, NoMetrics, OutboxMetrics};
 pub use retry::{Backoff, Jitter, RetryPolicy};

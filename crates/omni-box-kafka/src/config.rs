@@ -30,8 +30,25 @@ impl Properties {
         self.0.get(name).map(String::as_str)
     }
 
+    /// Refuses SASL by tokens that come from nowhere: librdkafka would connect, wait for a token without end, and report nothing.
+    fn check_tokens(&self) -> Result<()> {
+        let is = |name, value: &str| self.get(name).is_some_and(|set| set.trim().eq_ignore_ascii_case(value));
+        let by_token = ["sasl.mechanism", "sasl.mechanisms"].iter().any(|name| is(name, "OAUTHBEARER"));
+        let has_source = is("sasl.oauthbearer.method", "oidc")
+            || ["true", "1", "t"].iter().any(|yes| is("enable.sasl.oauthbearer.unsecure.jwt", yes));
+        if by_token && !has_source {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "property sasl.mechanism is OAUTHBEARER, which needs a source of tokens: set sasl.oauthbearer.method to oidc (which takes \
+                 rdkafka's feature curl), or choose another mechanism",
+            ));
+        }
+        Ok(())
+    }
+
     /// The defaults, then the user's, refused where one breaks a promise. A default's other name replaces it too.
     pub(crate) fn over(&self, defaults: &[(&str, &str)], guarded: &[Guarded]) -> Result<ClientConfig> {
+        self.check_tokens()?;
         let mut config = ClientConfig::new();
         for (name, value) in defaults {
             config.set(*name, *value);

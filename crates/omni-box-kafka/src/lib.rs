@@ -23,4 +23,4 @@ mod logging;
 mod publisher;
 
 pub use consumer::{KafkaConsumerConfig, KafkaEventConsumer};
-pub use publisher::{DeliveryContext, KafkaEventPublisher, KafkaProducer, KafkaPublisherConfig};
+pub use publisher::{DeliveryContext, KafkaEventPublisher, KafkaProducer, KafkaPublisherConfig, RecordTime};

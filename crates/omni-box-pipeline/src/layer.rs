@@ -23,6 +23,25 @@ pub(crate) trait Call<S: Store, D = ()>: Send + Sync {
 /// - It may answer in the handler's place, by not running [`Next`].
 ///
 /// An `async fn(InboxContext<'_, S>, Next<'_, S>)` is a layer; a type with settings of its own implements the trait.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use omni_box_core::{Event, HandlerError, HandlerOutcome, InboxContext, Store};
+/// use omni_box_pipeline::{HandlerLayer, Next};
+///
+/// /// Skips what other tenants sent.
+/// struct OnlyTenant(String);
+///
+/// #[async_trait]
+/// impl<S: Store> HandlerLayer<S> for OnlyTenant {
+///     async fn handle(&self, cx: InboxContext<'_, S>, next: Next<'_, S>) -> Result<HandlerOutcome, HandlerError> {
+///         match cx.event.content().headers.get("tenant") == Some(&self.0) {
+///             true => next.run(cx).await,
+///             false => Ok(HandlerOutcome::Skipped),
+///         }
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer around handlers of `{S}`",
     note = "write `async fn(cx: InboxContext<'_, {S}>, next: Next<'_, {S}>) -> Result<HandlerOutcome, HandlerError>`, or implement `HandlerLayer<{S}>`"
@@ -94,8 +113,14 @@ mod form {
     }
 }
 
+/// That `F` is a function stands here although `form::Layer` says it: a type of another crate is known not to be one, and may implement
+/// the trait itself.
 #[async_trait]
-impl<S: Store, F: for<'a> form::Layer<'a, S> + 'static> HandlerLayer<S> for F {
+impl<S: Store, F, R> HandlerLayer<S> for F
+where
+    F: for<'a> form::Layer<'a, S> + 'static,
+    F: Fn(InboxContext<'static, S>, Next<'static, S>) -> R,
+{
     async fn handle(
         &self,
         cx: InboxContext<'_, S>,

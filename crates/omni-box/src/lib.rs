@@ -11,6 +11,8 @@
 //! | `kafka` | [`KafkaEventPublisher`](kafka::KafkaEventPublisher) and [`KafkaEventConsumer`](kafka::KafkaEventConsumer) on rdkafka, with TLS: needs OpenSSL's headers |
 //! | `kafka-plaintext` | the same without TLS and SASL SCRAM |
 //! | `prometheus` | [`PrometheusMetrics`](prometheus::PrometheusMetrics): relays and inboxes on a registry of yours |
+//! | `opentelemetry` | [`TraceLayer`](otel::TraceLayer): one trace from the code that enqueues an event to its handler |
+//! | `settings` | [`Settings`](settings::Settings): a TOML file and the environment, turned into the settings of all of these |
 //! | `macros` | `#[derive(EventSchema)]` and `#[event_handlers]` |
 //!
 //! None is on by default. Without them there are the domain, the contracts that a store or broker of your own implements,
@@ -100,7 +102,7 @@ pub mod kafka {
     //! Apache Kafka by rdkafka.
     pub use omni_box_kafka::{
         DeliveryContext, KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaProducer,
-        KafkaPublisherConfig,
+        KafkaPublisherConfig, RecordTime,
     };
 }
 
@@ -117,6 +119,18 @@ pub mod postgres {
 pub mod prometheus {
     //! Metrics for Prometheus: their names are on the page of `omni-box-prometheus`.
     pub use omni_box_prometheus::{PrometheusMetrics, Sampler, prometheus};
+}
+
+#[cfg(feature = "opentelemetry")]
+pub mod otel {
+    //! Traces by OpenTelemetry.
+    pub use omni_box_otel::{ContextMode, TraceLayer, TracedPublisher, install};
+}
+
+#[cfg(feature = "settings")]
+pub mod settings {
+    //! Settings from a TOML file and the environment.
+    pub use omni_box_settings::{KEYS, Key, Kind, Secret, Settings, reference};
 }
 
 #[cfg(feature = "sqlite")]

@@ -1,5 +1,6 @@
 //! The publisher: one signed POST per event.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -124,7 +125,7 @@ impl Webhook {
     }
 
     async fn post(&self, event: &OutboxEvent) -> Result<()> {
-        let body = Encoded::of(event, &*self.converter)?.body.into_owned();
+        let body = Encoded::of(event, &*self.converter)?.body.map(Cow::into_owned).unwrap_or_default();
         let mut url = self.endpoint.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push(event.topic());

@@ -9,7 +9,7 @@ use super::Findings;
 /// Crates that fit the engine to one store, broker or metrics system.
 const ADAPTERS: [&str; 4] = ["omni-box-kafka", "omni-box-postgres", "omni-box-prometheus", "omni-box-sqlite"];
 /// What an adapter may not know, besides the other adapters.
-const ABOVE_ADAPTERS: [&str; 2] = ["omni-box", "omni-box-pipeline"];
+const ABOVE_ADAPTERS: [&str; 4] = ["omni-box", "omni-box-pipeline", OTEL, SETTINGS];
 
 const CORE: &str = "omni-box-core";
 /// What is made for those who write stores and brokers.
@@ -18,16 +18,22 @@ const CONFORMANCE: &str = "omni-box-conformance";
 const MACROS: &str = "omni-box-macros";
 /// What is made for the tests of applications.
 const TESTKIT: &str = "omni-box-testkit";
+/// What fits traces to OpenTelemetry: a layer of the pipeline.
+const OTEL: &str = "omni-box-otel";
+/// What turns a file and the environment into settings of adapters and pipeline.
+const SETTINGS: &str = "omni-box-settings";
 /// What stores on SQL databases share.
 const SQL: &str = "omni-box-sql";
 
 /// Which crates of the workspace these ship with: the adapters, and what is made for those who write others.
-const SHIPS_WITH: [(&str, &[&str]); 8] = [
+const SHIPS_WITH: [(&str, &[&str]); 10] = [
     (CONFORMANCE, &[CORE]),
     ("omni-box-kafka", &[CORE]),
     (MACROS, &[]),
+    (OTEL, &[CORE, "omni-box-pipeline"]),
     ("omni-box-postgres", &[CORE, SQL]),
     ("omni-box-prometheus", &[CORE]),
+    (SETTINGS, &[CORE, "omni-box-kafka", "omni-box-pipeline", "omni-box-postgres", "omni-box-sqlite"]),
     (SQL, &[CORE]),
     ("omni-box-sqlite", &[CORE, SQL]),
     (TESTKIT, &[CORE]),

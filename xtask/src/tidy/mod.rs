@@ -15,7 +15,7 @@ use anyhow::Result;
 use cargo_metadata::{CargoOpt, Metadata, MetadataCommand};
 
 use crate::cargo::{cargo, root};
-use crate::readme;
+use crate::{readme, settings};
 
 /// What a check found; only errors fail the run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,12 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
         findings
             .errors
             .push(format!("{path}: differs from its crate's documentation, run `cargo xtask readme`"));
+    }
+    if let Some(path) = settings::stale() {
+        let path = shown(&path, &root());
+        findings
+            .errors
+            .push(format!("{path}: differs from the table of settings, run `cargo xtask settings`"));
     }
 
     for warning in &findings.warnings {

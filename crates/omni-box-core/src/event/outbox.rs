@@ -6,7 +6,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Event, EventContent, FetchFilters, Headers, InboxEvent, Lifecycle, Payload, sealed};
+use super::trace::{keep_trace, trace_of};
+use super::{
+    Event, EventContent, FetchFilters, Headers, InboxEvent, Lifecycle, Payload, TraceContext, sealed,
+};
 use crate::error::{Error, Result};
 use crate::hidden::Hidden;
 use crate::id::EventId;
@@ -142,11 +145,12 @@ struct Cause {
     message_id: String,
     correlation_id: Option<String>,
     trace_id: Option<String>,
+    trace: Option<TraceContext>,
 }
 
 impl Cause {
-    /// Fills in what is unset and fits.
-    fn apply(self, content: &mut EventContent, limits: &EventLimits) {
+    /// Fills in what is unset and fits, and returns the trace context.
+    fn apply(self, content: &mut EventContent, limits: &EventLimits) -> Option<TraceContext> {
         for (field, value) in [
             (&mut content.causation_id, Some(self.message_id)),
             (&mut content.correlation_id, self.correlation_id),
@@ -156,6 +160,7 @@ impl Cause {
                 *field = value.filter(|text| fits(text, limits.trace_id));
             }
         }
+        self.trace
     }
 }
 
@@ -269,13 +274,14 @@ impl NewOutboxEvent {
     }
 
     /// Names the message that caused it. What is not set otherwise is taken from the message: the message's id is the causation
-    /// id, and its correlation id and trace id are this event's too. An id that exceeds its limit is left out.
+    /// id, and its correlation id, trace id and trace context are this event's too. An id that exceeds its limit is left out.
     pub fn caused_by(mut self, message: &InboxEvent) -> Self {
-        let EventContent { correlation_id, trace_id, .. } = message.content();
+        let EventContent { correlation_id, trace_id, headers, .. } = message.content();
         self.cause = Some(Cause {
             message_id: message.message_id().to_owned(),
             correlation_id: correlation_id.clone(),
             trace_id: trace_id.clone(),
+            trace: trace_of(headers),
         });
         self
     }
@@ -315,9 +321,8 @@ impl NewOutboxEvent {
 
     pub(crate) fn build(self, limits: &EventLimits, now: DateTime<Utc>) -> Result<OutboxEvent> {
         let mut content = self.content?;
-        if let Some(cause) = self.cause {
-            cause.apply(&mut content, limits);
-        }
+        let trace = self.cause.and_then(|cause| cause.apply(&mut content, limits));
+        keep_trace(&mut content, trace, limits);
         content.check(limits)?;
         let topic = self.topic.ok_or_else(|| {
             Error::invalid(format!(

@@ -13,9 +13,9 @@ use crate::hidden::Hidden;
 
 /// A message's body and what the converter adds to its headers. `Debug` shows no body and no header's value.
 pub struct Encoded<'a> {
-    /// The body.
-    pub body: Cow<'a, [u8]>,
-    /// Headers beside those of [`message_headers`].
+    /// The body; `None` is a tombstone, which has no value.
+    pub body: Option<Cow<'a, [u8]>>,
+    /// Headers beside those of [`message_headers`], and in place of those of the same name.
     pub headers: Vec<(String, String)>,
 }
 
@@ -23,14 +23,38 @@ impl fmt::Debug for Encoded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { body, headers } = self;
         let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("Encoded").field("body", &Hidden::new(body)).field("headers", &names).finish()
+        f.debug_struct("Encoded")
+            .field("body", &body.as_ref().map(Hidden::new))
+            .field("headers", &names)
+            .finish()
     }
 }
 
 impl<'a> Encoded<'a> {
     /// A body without headers of the converter's own.
     pub fn new(body: impl Into<Cow<'a, [u8]>>) -> Self {
-        Self { body: body.into(), headers: Vec::new() }
+        Self { body: Some(body.into()), headers: Vec::new() }
+    }
+
+    /// No body: a compacted topic forgets the event's key.
+    pub fn tombstone() -> Self {
+        Self { body: None, headers: Vec::new() }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// All headers of the message: those of the event that the converter does not set, then the converter's.
+    pub fn wire_headers<'e>(&'e self, event: &'e OutboxEvent) -> Vec<(&'e str, Cow<'e, str>)> {
+        let is_set = |name: &str| self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+        let mut headers = message_headers(event);
+        headers.retain(|(name, _)| !is_set(name));
+        headers.extend(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str().into())));
+        headers
     }
 
     /// Encodes an event, as every publisher does.
@@ -80,7 +104,8 @@ converter_behind_pointer!(Arc, Box);
 /// let lines = converter_fn(|event| Ok(format!("{} {}\n", event.event_type(), event.payload().as_str())));
 /// let event = NewOutboxEvent::new("user.created", "users", &serde_json::json!({"id": 42}));
 /// let event = OmniBoxDomainService::default().create_outbox_event(event)?;
-/// assert_eq!(*Encoded::of(&event, &lines)?.body, *b"user.created {\"id\":42}\n");
+/// let body = Encoded::of(&event, &lines)?.body;
+/// assert_eq!(body.as_deref(), Some(b"user.created {\"id\":42}\n".as_slice()));
 /// # Ok::<(), omni_box_core::Error>(())
 /// ```
 pub fn converter_fn<F, B>(convert: F) -> ConverterFn<F>
@@ -157,7 +182,7 @@ impl EventConverter for SchemaVersionedConverter {
             schema_version: &'a str,
             payload: &'a RawValue,
         }
-        encode(&Body { schema_version: schema_version(event), payload: event.payload().as_raw() })
+        json(&Body { schema_version: schema_version(event), payload: event.payload().as_raw() })
     }
 }
 
@@ -181,7 +206,7 @@ impl EventConverter for EnvelopeEventConverter {
             payload: &'a RawValue,
         }
         let content = event.content();
-        encode(&Body {
+        json(&Body {
             event_id: event.id().to_string(),
             event_type: event.event_type(),
             schema_version: schema_version(event),
@@ -197,7 +222,8 @@ fn schema_version(event: &OutboxEvent) -> &str {
     event.content().version()
 }
 
-fn encode<'a>(body: &impl Serialize) -> Result<Encoded<'a>> {
+/// A body of JSON.
+pub(super) fn json<'a>(body: &impl Serialize) -> Result<Encoded<'a>> {
     let bytes = serde_json::to_vec(body)
         .map_err(|error| Error::invalid("event cannot be encoded").with_source(error))?;
     Ok(Encoded::new(bytes))

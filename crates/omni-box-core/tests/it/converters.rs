@@ -39,7 +39,7 @@ fn event(full: bool) -> OutboxEvent {
 fn check(converter: &dyn EventConverter, full: bool, golden: &[u8]) {
     let event = event(full);
     let Encoded { body, headers, .. } = converter.convert(&event).unwrap();
-    assert_eq!(String::from_utf8_lossy(&body), String::from_utf8_lossy(golden));
+    assert_eq!(String::from_utf8_lossy(body.as_deref().unwrap()), String::from_utf8_lossy(golden));
     assert!(headers.is_empty());
     assert_eq!(converter.convert(&event).unwrap().body, body, "a repeat has the same bytes");
 }
@@ -137,5 +137,8 @@ fn an_error_of_a_converter_is_permanent_whatever_its_class() {
         let cause = error.source().and_then(|cause| cause.downcast_ref::<Error>());
         assert_eq!(cause.map(Error::kind), Some(kind), "the cause is kept");
     }
-    assert_eq!(Encoded::of(&event(false), &RawEventConverter).unwrap().body, PAYLOAD.as_bytes());
+    assert_eq!(
+        Encoded::of(&event(false), &RawEventConverter).unwrap().body.as_deref(),
+        Some(PAYLOAD.as_bytes())
+    );
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers outside of test functions may fail a test too")]
 
+mod cloudevents;
 mod converters;
 mod decoder;
 mod error;
@@ -16,6 +17,7 @@ mod record;
 mod registry;
 mod retry;
 mod schema;
+mod trace;
 mod tracker;
 mod wake;
 

@@ -56,7 +56,7 @@ async fn a_pointer_to_a_publisher_is_one() {
 fn a_pointer_to_a_converter_is_one() {
     fn body(converter: impl EventConverter) -> Vec<u8> {
         let event = event();
-        Encoded::of(&event, &converter).unwrap().body.into_owned()
+        Encoded::of(&event, &converter).unwrap().body.unwrap().into_owned()
     }
     assert_eq!(body(Box::new(RawEventConverter) as Box<dyn EventConverter>), br#"{"id":42}"#);
     assert!(body(Arc::new(EnvelopeEventConverter) as Arc<dyn EventConverter>).starts_with(br#"{"event_id""#));

@@ -25,7 +25,7 @@ fn send_sync_debug() {
         LeaseRequest, LaneShare, LaneRead, LaneEvent, LaneHold, LaneSettlement, Settled, KeyRef, Activity, Received,
         InboxSettlement, PartitionEnd, SchemaRegistry, SchemaRegistryBuilder, Upcast<()>, OffsetTracker, Wake, Sample, OutboxSample,
         GroupSample, Count,
-        Waiter,
+        Waiter, CloudEventsConverter, TraceContext, PerTopic, Tombstones<RawEventConverter>,
     );
     all!(shared:
         dyn EventPublisher, dyn EventConverter, dyn MessageDecoder, dyn AckHandle, dyn OrderedLanes,

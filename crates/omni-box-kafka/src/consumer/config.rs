@@ -255,6 +255,13 @@ mod tests {
     }
 
     #[test]
+    fn tokens_without_a_source_are_refused() {
+        let by_token =
+            config().property("security.protocol", "sasl_ssl").property("sasl.mechanism", "OAUTHBEARER");
+        refused(by_token, "which needs a source of tokens");
+    }
+
+    #[test]
     fn a_property_that_breaks_a_promise_is_refused_by_name() {
         for (name, value) in [
             ("enable.auto.commit", "true"),

@@ -1,6 +1,6 @@
 //! Settings of the publisher.
 
-use omni_box_core::Result;
+use omni_box_core::{Event, OutboxEvent, Result};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 
@@ -28,6 +28,30 @@ const DEFAULTS: [(&str, &str); 12] = [
     ("socket.keepalive.enable", "true"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
+
+/// Which time a record carries: the one by which a topic's retention goes, and which consumers see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RecordTime {
+    /// When the record is handed to the producer.
+    #[default]
+    Sent,
+    /// When the event was created.
+    ///
+    /// A topic whose records are deleted by age may delete one that waited long in the outbox soon after it came, and a broker with
+    /// `message.timestamp.before.max.ms` rejects it for good.
+    Created,
+}
+
+impl RecordTime {
+    /// The time of an event's record in milliseconds, if it is not the producer's.
+    pub(super) fn of(self, event: &OutboxEvent) -> Option<i64> {
+        match self {
+            Self::Sent => None,
+            Self::Created => Some(event.lifecycle().created_at().timestamp_millis()),
+        }
+    }
+}
 
 const ORDER: &str = "events of one key would overtake each other after a failure";
 
@@ -90,13 +114,19 @@ const GUARDED: [Guarded; 14] = [
 pub struct KafkaPublisherConfig {
     servers: String,
     partitioner: Option<String>,
+    pub(super) record_time: RecordTime,
     properties: Properties,
 }
 
 impl KafkaPublisherConfig {
     /// Servers as `host:port`, separated by commas.
     pub fn new(bootstrap_servers: impl Into<String>) -> Self {
-        Self { servers: bootstrap_servers.into(), partitioner: None, properties: Properties::default() }
+        Self {
+            servers: bootstrap_servers.into(),
+            partitioner: None,
+            record_time: RecordTime::default(),
+            properties: Properties::default(),
+        }
     }
 
     /// Any librdkafka property, such as `security.protocol`; those that would break the promises are refused when the
@@ -110,6 +140,12 @@ impl KafkaPublisherConfig {
     /// on a topic that already has messages, the order of a key breaks once.
     pub fn partitioner(mut self, name: impl Into<String>) -> Self {
         self.partitioner = Some(name.into());
+        self
+    }
+
+    /// Which time records carry; when they are sent, unless set.
+    pub fn record_time(mut self, time: RecordTime) -> Self {
+        self.record_time = time;
         self
     }
 
@@ -193,6 +229,22 @@ mod tests {
             ("opaque", "1"),
         ] {
             refused(&config().property(name, value), name);
+        }
+    }
+
+    /// Without a source, librdkafka would wait for a token and report nothing.
+    #[test]
+    fn tokens_without_a_source_are_refused() {
+        for name in ["sasl.mechanism", "sasl.mechanisms"] {
+            let by_token =
+                || config().property("security.protocol", "sasl_ssl").property(name, "OAUTHBEARER");
+            refused(&by_token(), "which needs a source of tokens");
+            refused(
+                &by_token().property("enable.sasl.oauthbearer.unsecure.jwt", "false"),
+                "source of tokens",
+            );
+            let unsecure = by_token().property("enable.sasl.oauthbearer.unsecure.jwt", "true");
+            assert!(unsecure.producer().is_ok());
         }
     }
 

@@ -12,6 +12,7 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, Producer};
 use tokio::time::timeout;
 
+use super::config::{DEFAULT_BATCH_BYTES, RecordTime};
 use super::context::{Delivery, KafkaProducer};
 use super::record;
 use super::topic::{Admission, Topic};
@@ -27,6 +28,7 @@ pub(super) struct Dispatcher {
     pub(super) converter: Arc<dyn EventConverter>,
     pub(super) topics: Arc<Topics>,
     pub(super) batch_bytes: usize,
+    pub(super) record_time: RecordTime,
     queues: Mutex<Queues>,
 }
 
@@ -41,25 +43,29 @@ struct Queues {
 /// An event that waits for room.
 struct Waiting {
     event: Arc<OutboxEvent>,
-    body: Vec<u8>,
+    /// None is a tombstone.
+    body: Option<Vec<u8>>,
     headers: OwnedHeaders,
     bytes: usize,
+    time: Option<i64>,
     reporter: Reporter,
 }
 
 /// An event as it is sent.
 struct Ready<'a> {
     event: &'a OutboxEvent,
-    body: &'a [u8],
+    body: Option<&'a [u8]>,
     headers: &'a OwnedHeaders,
     bytes: usize,
+    /// Milliseconds since 1970; none is the time of sending.
+    time: Option<i64>,
     reporter: &'a Reporter,
 }
 
 impl Waiting {
     fn ready(&self) -> Ready<'_> {
-        let Self { event, body, headers, bytes, reporter } = self;
-        Ready { event, body, headers, bytes: *bytes, reporter }
+        let Self { event, body, headers, bytes, time, reporter } = self;
+        Ready { event, body: body.as_deref(), headers, bytes: *bytes, time: *time, reporter }
     }
 }
 
@@ -71,8 +77,26 @@ pub(super) enum Offer {
 }
 
 impl Dispatcher {
-    pub(super) fn new(converter: Arc<dyn EventConverter>, topics: Topics, batch_bytes: usize) -> Self {
-        Self { converter, topics: Arc::new(topics), batch_bytes, queues: Mutex::default() }
+    pub(super) fn new(converter: Arc<dyn EventConverter>) -> Self {
+        Self {
+            converter,
+            topics: Arc::new(Topics::existence_only()),
+            batch_bytes: DEFAULT_BATCH_BYTES,
+            record_time: RecordTime::default(),
+            queues: Mutex::default(),
+        }
+    }
+
+    /// One that knows the same, and has nothing waiting.
+    pub(super) fn anew(&self) -> Self {
+        let Self { converter, topics, batch_bytes, record_time, .. } = self;
+        Self {
+            converter: Arc::clone(converter),
+            topics: Arc::clone(topics),
+            batch_bytes: *batch_bytes,
+            record_time: *record_time,
+            queues: Mutex::default(),
+        }
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {
@@ -105,16 +129,18 @@ impl Dispatcher {
             topic = self.topics.get(event.topic())?;
             check_fits(event, &topic, bytes)?;
         }
-        let ready = Ready { event, body: encoded.body.as_ref(), headers: &headers, bytes, reporter };
+        let (body, time) = (encoded.body.as_deref(), self.record_time.of(event));
+        let ready = Ready { event, body, headers: &headers, bytes, time, reporter };
         loop {
             {
                 let mut queues = self.queues();
                 if queues.by_topic.contains_key(event.topic()) || !topic.has_room(bytes, self.batch_bytes) {
                     let waiting = Waiting {
                         event: Arc::clone(event),
-                        body: ready.body.to_vec(),
+                        body: body.map(<[u8]>::to_vec),
                         headers: headers.clone(),
                         bytes,
+                        time,
                         reporter: reporter.clone(),
                     };
                     queues.by_topic.entry(event.topic().to_owned()).or_default().push_back(waiting);
@@ -140,7 +166,8 @@ impl Dispatcher {
         let encoded = Encoded::of(event, &*self.converter)?;
         let (headers, bytes) = record::frame(event, &encoded);
         check_fits(event, &topic, bytes)?;
-        let ready = Ready { event, body: encoded.body.as_ref(), headers: &headers, bytes, reporter };
+        let (body, time) = (encoded.body.as_deref(), self.record_time.of(event));
+        let ready = Ready { event, body, headers: &headers, bytes, time, reporter };
         if send(producer, &topic, &ready)? { Ok(()) } else { Err(refused(event)) }
     }
 
@@ -217,14 +244,15 @@ impl Dispatcher {
 /// Hands an event to librdkafka; `false`: its queue is full.
 fn send(producer: &KafkaProducer, topic: &Arc<Topic>, ready: &Ready<'_>) -> Result<bool> {
     let context = producer.context();
-    let Ready { event, body, headers, bytes, reporter } = ready;
+    let Ready { event, body, headers, bytes, time, reporter } = ready;
     let (alone, bytes) = (topic.is_cautious(), *bytes);
     let delivery =
         Delivery { id: event.id(), reporter: (*reporter).clone(), topic: Arc::clone(topic), alone, bytes };
-    let mut record = BaseRecord::with_opaque_to(event.topic(), Box::new(delivery))
-        .payload(*body)
-        .headers((*headers).clone());
+    let mut record: BaseRecord<'_, str, [u8], _> =
+        BaseRecord::with_opaque_to(event.topic(), Box::new(delivery)).headers((*headers).clone());
     record.key = event.partition_key();
+    record.payload = *body;
+    record.timestamp = *time;
     // the lock lets no message slip in behind a purge that follows a failure
     let _gate = context.gate();
     if context.is_broken() {

@@ -20,7 +20,7 @@ use omni_box_core::{
 use rdkafka::producer::{Producer, PurgeConfig};
 use tokio::time::{Instant, timeout};
 
-pub use config::KafkaPublisherConfig;
+pub use config::{KafkaPublisherConfig, RecordTime};
 pub use context::{DeliveryContext, KafkaProducer};
 use dispatch::{Dispatcher, Offer, ROOM_POLL, broken, is_own};
 use topics::{ASK_TIMEOUT, Topics};
@@ -81,8 +81,13 @@ impl KafkaEventPublisher {
     pub fn from_config(config: KafkaPublisherConfig, converter: impl EventConverter) -> Result<Self> {
         let first = config.producer()?;
         let (topics, batch_bytes) = (Topics::new(&config.admin_config()?)?, config.batch_bytes());
+        let record_time = config.record_time;
         let mut publisher = Self::with_factory(move || config.producer(), converter);
-        publisher.know(topics, batch_bytes);
+        publisher.know(|known| {
+            known.topics = Arc::new(topics);
+            known.batch_bytes = batch_bytes;
+            known.record_time = record_time;
+        });
         *publisher.session() = Some(adopt(first));
         Ok(publisher)
     }
@@ -93,8 +98,7 @@ impl KafkaEventPublisher {
         factory: impl Fn() -> Result<KafkaProducer> + Send + Sync + 'static,
         converter: impl EventConverter,
     ) -> Self {
-        let dispatcher =
-            Dispatcher::new(Arc::new(converter), Topics::existence_only(), config::DEFAULT_BATCH_BYTES);
+        let dispatcher = Dispatcher::new(Arc::new(converter));
         Self {
             factory: Some(Arc::new(Box::new(factory))),
             session: Mutex::new(None),
@@ -104,10 +108,11 @@ impl KafkaEventPublisher {
         }
     }
 
-    /// Nothing was sent yet.
-    fn know(&mut self, topics: Topics, batch_bytes: usize) {
-        let converter = Arc::clone(&self.dispatcher.converter);
-        self.dispatcher = Arc::new(Dispatcher::new(converter, topics, batch_bytes));
+    /// Changes what the dispatcher knows, before anything is sent.
+    fn know(&mut self, change: impl FnOnce(&mut Dispatcher)) {
+        let mut dispatcher = self.dispatcher.anew();
+        change(&mut dispatcher);
+        self.dispatcher = Arc::new(dispatcher);
     }
 
     /// Publishes with a producer of the caller's. It ends with [`Fatal`](ErrorKind::Fatal) when the producer does, which a purge with messages in
@@ -125,8 +130,19 @@ impl KafkaEventPublisher {
     /// # Errors
     /// [`Misconfigured`](ErrorKind::Misconfigured) as in [`from_config`](Self::from_config).
     pub fn describe_topics_with(mut self, config: &KafkaPublisherConfig) -> Result<Self> {
-        self.know(Topics::new(&config.admin_config()?)?, config.batch_bytes());
+        let topics = Topics::new(&config.admin_config()?)?;
+        self.know(|known| {
+            known.topics = Arc::new(topics);
+            known.batch_bytes = config.batch_bytes();
+        });
         Ok(self)
+    }
+
+    /// Which time its records carry, where it is not made from a configuration.
+    #[must_use]
+    pub fn record_time(mut self, time: RecordTime) -> Self {
+        self.know(|known| known.record_time = time);
+        self
     }
 
     fn session(&self) -> MutexGuard<'_, Option<Arc<KafkaProducer>>> {

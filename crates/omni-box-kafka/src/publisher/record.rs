@@ -1,6 +1,6 @@
 //! What one event is on the wire, and how large.
 
-use omni_box_core::{Encoded, OutboxEvent, message_headers};
+use omni_box_core::{Encoded, OutboxEvent};
 use rdkafka::message::{Header, OwnedHeaders};
 
 /// Bytes of a record batch before its records (format 2).
@@ -8,8 +8,8 @@ const BATCH_OVERHEAD: usize = 61;
 
 /// Headers, and the size in bytes of a batch that holds only this record, uncompressed.
 pub(super) fn frame(event: &OutboxEvent, encoded: &Encoded<'_>) -> (OwnedHeaders, usize) {
-    let fields = message_headers(event);
-    let count = fields.len() + encoded.headers.len();
+    let fields = encoded.wire_headers(event);
+    let count = fields.len();
     let mut headers = OwnedHeaders::new_with_capacity(count);
     let mut size = 1 + 1 + 1 + varint(count);
     let mut push = |key: &str, value: &str| {
@@ -19,10 +19,8 @@ pub(super) fn frame(event: &OutboxEvent, encoded: &Encoded<'_>) -> (OwnedHeaders
     for (key, value) in &fields {
         push(key, value);
     }
-    for (key, value) in &encoded.headers {
-        push(key, value);
-    }
-    size += event.partition_key().map_or(1, |key| blob(key.len())) + blob(encoded.body.len());
+    size += event.partition_key().map_or(1, |key| blob(key.len()));
+    size += encoded.body.as_ref().map_or(1, |body| blob(body.len()));
     (headers, BATCH_OVERHEAD + varint(size) + size)
 }
 

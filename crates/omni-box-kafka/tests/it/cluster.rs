@@ -49,6 +49,8 @@ pub(crate) struct Read {
     pub(crate) partition: i32,
     pub(crate) key: Option<String>,
     pub(crate) value: Vec<u8>,
+    /// Whether it has no value, which is not an empty one.
+    pub(crate) is_null: bool,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) timestamp: i64,
 }
@@ -79,6 +81,7 @@ fn read_blocking(brokers: &str, topic: &str) -> Vec<Read> {
                 Ok(message) => all.push(Read {
                     partition: message.partition(),
                     key: message.key().map(|key| String::from_utf8(key.to_vec()).unwrap()),
+                    is_null: message.payload().is_none(),
                     value: message.payload().unwrap_or_default().to_vec(),
                     headers: message.headers().map_or_else(Vec::new, |headers| {
                         let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap().to_vec()).unwrap();

@@ -10,6 +10,7 @@ mod conformance;
 mod consume;
 mod denied;
 mod denier;
+mod encoded;
 mod ends;
 mod fatal;
 mod handover;

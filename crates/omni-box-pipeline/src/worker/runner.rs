@@ -34,7 +34,7 @@ use crate::deadline::FAREWELL;
 /// use tokio::time::{Duration, Instant};
 ///
 /// async fn ship(mut cx: InboxContext<'_, MemoryStore>) -> Result<()> {
-///     let id = cx.event().message_id().to_owned();
+///     let id = cx.event.message_id().to_owned();
 ///     cx.conn().insert("shipments", &id, &"shipped").await
 /// }
 ///

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use omni_box_core::{
     Encoded, Error, ErrorKind, Event, EventConverter, EventPublisher, OutboxEvent, Reporter, Result,
-    SendOrder, message_headers,
+    SendOrder,
 };
 
 use super::queue::{Queue, Waiting};
@@ -17,7 +17,7 @@ const QUEUE: usize = 10_000;
 
 /// Publishes events to a [`MemoryBroker`].
 ///
-/// - Messages have the headers of [`message_headers`] and the converter's, and the partition key as key.
+/// - Messages have the headers of [`Encoded::wire_headers`], and the partition key as key.
 /// - An event is delivered as soon as it is submitted; while the broker is [cut off](MemoryBroker::cut) it waits.
 /// - After a failure that is not one event's own nothing more is sent, and [`submit`](EventPublisher::submit) reports
 ///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called, as with Kafka's.
@@ -50,12 +50,12 @@ impl MemoryPublisher {
 
     fn encode(&self, event: &OutboxEvent) -> Result<NewMessage> {
         let encoded = Encoded::of(event, &*self.converter)?;
-        let mut message = NewMessage::to(event.topic()).value(&encoded.body);
-        for (name, value) in message_headers(event) {
-            message = message.header(name, value.as_bytes());
+        let mut message = NewMessage::to(event.topic());
+        if let Some(body) = &encoded.body {
+            message = message.value(body);
         }
-        for (name, value) in &encoded.headers {
-            message = message.header(name, value);
+        for (name, value) in encoded.wire_headers(event) {
+            message = message.header(name, value.as_bytes());
         }
         Ok(match event.partition_key() {
             Some(key) => message.key(key),

@@ -8,4 +8,6 @@ mod handler;
 mod metrics;
 #[cfg(all(feature = "kafka-plaintext", feature = "macros", feature = "postgres"))]
 mod readme;
+#[cfg(all(feature = "kafka-plaintext", feature = "postgres", feature = "settings"))]
+mod settings;
 mod sqlite;

@@ -1,0 +1,16 @@
+//! Names of OpenTelemetry's semantic conventions 1.44, where all of messaging is still in development.
+
+pub(crate) const SYSTEM: &str = "messaging.system";
+pub(crate) const OPERATION_NAME: &str = "messaging.operation.name";
+pub(crate) const OPERATION_TYPE: &str = "messaging.operation.type";
+pub(crate) const DESTINATION: &str = "messaging.destination.name";
+pub(crate) const PARTITION: &str = "messaging.destination.partition.id";
+pub(crate) const OFFSET: &str = "messaging.kafka.offset";
+pub(crate) const GROUP: &str = "messaging.consumer.group.name";
+pub(crate) const MESSAGE_ID: &str = "messaging.message.id";
+pub(crate) const CONVERSATION: &str = "messaging.message.conversation_id";
+pub(crate) const ERROR_TYPE: &str = "error.type";
+
+pub(crate) const EVENT_TYPE: &str = "omni_box.event_type";
+pub(crate) const ATTEMPT: &str = "omni_box.attempt";
+pub(crate) const OUTCOME: &str = "omni_box.outcome";
