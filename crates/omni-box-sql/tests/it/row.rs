@@ -4,8 +4,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use omni_box_core::store::Count;
 use omni_box_core::{Event, EventStatus, InboxEvent, OutboxEvent};
-use omni_box_sql::{Columns, Dialect, StoredEvent, TableNames, known_message, lane_event, moment, render};
+use omni_box_sql::{
+    Columns, Dialect, StoredEvent, TableNames, known_message, lane_event, moment, render, sampled_group,
+    sampled_outbox,
+};
 use uuid::Uuid;
 
 use crate::dialect::MySql;
@@ -152,9 +156,47 @@ fn an_outbox_event_is_what_its_columns_say() {
 fn an_event_of_a_lane_tells_its_place() {
     let mut row = shared("pending", [0, 6], Null);
     row.extend([Null, Null, Text("orders"), Null, Integer(3), Integer(77), Integer(1), Integer(0)]);
-    let columns = OutboxEvent::columns(&MySql::default()) + ", e.lane, e.seq, e.head, e.held";
+    row.push(Integer(9));
+    let columns = OutboxEvent::columns(&MySql::default()) + ", e.lane, e.seq, e.head, e.held, now";
     let read = lane_event(&mut Row::new(&columns, row)).unwrap();
     assert_eq!((read.lane.number(), read.seq, read.is_held_head, read.is_behind_head), (3, 77, true, false));
+    assert_eq!(read.read_at, moment(9));
+}
+
+#[test]
+fn a_sample_is_what_its_columns_say() {
+    let row = |unowned, due, is_capped: i64, about, age| {
+        let values = [unowned, age, Integer(due), Integer(is_capped), Integer(about)];
+        let held = [Integer(2), Integer(3), Integer(is_capped), age, Integer(10_001), Null];
+        Row(values.into_iter().chain(held).collect::<Vec<_>>().into_iter())
+    };
+    let sample = sampled_outbox(&mut row(Integer(16), 7, 0, 900, Integer(1_500_000))).unwrap();
+    let outbox = sample.outbox;
+    assert_eq!(outbox.unowned_lanes, Some(16));
+    assert_eq!(outbox.oldest_due_age, Some(Duration::from_millis(1500)));
+    assert_eq!(outbox.backlog, Count { count: 7, is_exact: true }, "an estimate is for what was not counted");
+    let keys = [outbox.retrying_keys, outbox.parked_keys];
+    assert_eq!(keys, [2, 3].map(|count| Count { count, is_exact: true }));
+    assert_eq!(outbox.oldest_held_age, Some(Duration::from_millis(1500)));
+    assert_eq!(outbox.failed, Count { count: 10_000, is_exact: false });
+    assert_eq!(sample.oldest_transaction_age, None);
+
+    let outbox = sampled_outbox(&mut row(Null, 10_001, 1, 20_000, Integer(-5))).unwrap().outbox;
+    assert_eq!(
+        (outbox.unowned_lanes, outbox.oldest_due_age),
+        (None, Some(Duration::ZERO)),
+        "no age is below zero"
+    );
+    assert_eq!(outbox.backlog, Count { count: 20_000, is_exact: false });
+    assert_eq!(outbox.parked_keys, Count { count: 3, is_exact: false }, "some were not looked at");
+
+    let mut row = Row(vec![Text("shipping"), Integer(4), Null, Integer(5), Integer(6)].into_iter());
+    let group = sampled_group(&mut row).unwrap();
+    let counts = [group.pending, group.failed, group.quarantined].map(|count| count.count);
+    assert_eq!(
+        (group.consumer_group.as_str(), counts, group.oldest_pending_age),
+        ("shipping", [4, 5, 6], None)
+    );
 }
 
 #[test]
