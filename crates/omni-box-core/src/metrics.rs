@@ -89,7 +89,7 @@ metrics! {
     fn group_committed(&self, messages: usize);
     /// The number of partitions that are assigned to a runner changed by `by`.
     fn assigned_partitions(&self, by: i64);
-    /// The number of messages in a runner's memory changed by `by`.
+    /// The number of messages in the memory of a runner, or of a worker of stored messages, changed by `by`.
     fn messages_in_flight(&self, by: i64);
     /// The offset before which everything of a partition is done stands still since `since`, although a message is behind it. `None`: there
     /// is none, or the partition was let go of.

@@ -234,7 +234,6 @@ impl<S: InboxRepository> Partition<S> {
         for row in rows {
             self.messages.window.push(Item::stored(row));
         }
-        self.show();
     }
 
     /// Takes what has arrived, as far as there is room.
@@ -299,10 +298,9 @@ impl<S: InboxRepository> Partition<S> {
         self.show();
     }
 
-    /// Shows the metrics what is in memory, and what holds the offset back.
+    /// Shows the metrics what holds the offset back.
     fn show(&mut self) {
-        let window = &self.messages.window;
-        self.watch.show(window.len(), window.first_offset());
+        self.watch.show(self.messages.window.first_offset());
     }
 
     /// Acknowledges what is done and lets the partition go.

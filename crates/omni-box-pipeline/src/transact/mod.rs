@@ -29,6 +29,6 @@ pub(crate) use group::{GROUP_TIME, Recorded, Task, attempt};
 pub(crate) use judgement::{Fate, LOOK_AGAIN, Stay};
 pub(crate) use left::Left;
 pub(crate) use message::{Body, Item, Stepped};
-pub(crate) use observer::{Observer, Watch};
+pub(crate) use observer::{InMemory, Observer, Watch};
 pub(crate) use policy::MAX_GROUP;
 pub use policy::{AckStrategy, CommitOffsetPolicy, OnFailed};

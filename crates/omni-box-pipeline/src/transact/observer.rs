@@ -1,5 +1,6 @@
 //! What the metrics are told of the inbox.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,13 +72,12 @@ impl<'a> Observer<'a> {
     /// Tells that a partition was assigned, until what is returned is dropped.
     pub(crate) fn assigned(self, group: &ConsumerGroup, partition: &TopicPartition) -> Watch {
         self.0.assigned_partitions(1);
-        Watch {
-            metrics: self.0.clone(),
-            group: group.clone(),
-            partition: partition.clone(),
-            in_flight: 0,
-            first: None,
-        }
+        Watch { metrics: self.0.clone(), group: group.clone(), partition: partition.clone(), first: None }
+    }
+
+    /// Tells how many messages a worker has in memory, until what is returned is dropped.
+    pub(crate) fn in_memory(self) -> InMemory {
+        InMemory { metrics: self.0.clone(), messages: 0 }
     }
 }
 
@@ -95,18 +95,13 @@ pub(crate) struct Watch {
     metrics: Arc<dyn InboxMetrics>,
     group: ConsumerGroup,
     partition: TopicPartition,
-    in_flight: usize,
     /// The first offset that is not done.
     first: Option<i64>,
 }
 
 impl Watch {
-    /// Tells what has changed: so many messages are in memory, and this is the first offset that is not done.
-    pub(crate) fn show(&mut self, in_flight: usize, first: Option<i64>) {
-        let before = std::mem::replace(&mut self.in_flight, in_flight);
-        if before != in_flight {
-            self.metrics.messages_in_flight(in_flight as i64 - before as i64);
-        }
+    /// Tells the first offset that is not done, if it is another one than before.
+    pub(crate) fn show(&mut self, first: Option<i64>) {
         if self.first != first {
             self.first = first;
             let since = first.map(|_| Instant::now());
@@ -117,7 +112,34 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.show(0, None);
+        self.show(None);
         self.metrics.assigned_partitions(-1);
+    }
+}
+
+/// How many messages of one worker the gauge was told of. Dropped, it takes them back.
+pub(crate) struct InMemory {
+    metrics: Arc<dyn InboxMetrics>,
+    messages: usize,
+}
+
+impl InMemory {
+    pub(crate) fn show(&mut self, messages: usize) {
+        let before = std::mem::replace(&mut self.messages, messages);
+        if before != messages {
+            self.metrics.messages_in_flight(messages as i64 - before as i64);
+        }
+    }
+}
+
+impl Drop for InMemory {
+    fn drop(&mut self) {
+        self.show(0);
+    }
+}
+
+impl fmt::Debug for InMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InMemory").field("messages", &self.messages).finish_non_exhaustive()
     }
 }

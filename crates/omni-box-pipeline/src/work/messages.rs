@@ -59,7 +59,7 @@ impl<S: InboxRepository> Messages<S> {
     ) -> Self {
         Self {
             origin: origin.to_string(),
-            window: Window::new(capacity),
+            window: Window::new(capacity, context.observer().in_memory()),
             group_size: GroupSize::new(context.group_size()),
             step_gate: Gate::new("step", context.outage_retry),
             context,

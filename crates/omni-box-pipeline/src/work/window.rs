@@ -5,27 +5,25 @@ use std::collections::{HashSet, VecDeque};
 use omni_box_core::{Event, EventId};
 use tokio::time::Instant;
 
-use crate::transact::Item;
+use crate::transact::{InMemory, Item};
 
 /// An ordered, bounded queue of messages.
 #[derive(Debug)]
 pub(crate) struct Window {
     items: VecDeque<Item>,
     capacity: usize,
+    told: InMemory,
 }
 
 impl Window {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { items: VecDeque::new(), capacity }
+    /// `told` hears how many messages there are.
+    pub(crate) fn new(capacity: usize, told: InMemory) -> Self {
+        Self { items: VecDeque::new(), capacity, told }
     }
 
     /// How many more it takes.
     pub(crate) fn room(&self) -> usize {
         self.capacity.saturating_sub(self.items.len())
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.items.len()
     }
 
     /// The first offset that is not acknowledged.
@@ -35,6 +33,7 @@ impl Window {
 
     pub(crate) fn push(&mut self, item: Item) {
         self.items.push_back(item);
+        self.told.show(self.items.len());
     }
 
     pub(crate) fn get(&self, at: usize) -> &Item {
@@ -52,16 +51,19 @@ impl Window {
     /// Drops everything.
     pub(crate) fn clear(&mut self) {
         self.items.clear();
+        self.told.show(0);
     }
 
     /// Drops messages by their event's id.
     pub(crate) fn remove(&mut self, is_gone: impl Fn(EventId) -> bool) {
         self.items.retain(|item| !item.event().is_some_and(|event| is_gone(event.id())));
+        self.told.show(self.items.len());
     }
 
     /// Drops what is done. Places in the window change.
     pub(crate) fn sweep(&mut self) {
         self.items.retain(|item| !item.is_done);
+        self.told.show(self.items.len());
     }
 
     /// Ends the waits whose time has come. A message behind another one of its key may stay for long after that, and its time must not be

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use omni_box_core::{
-    ErrorKind, HandlerError, HandlerOutcome, InboxMetrics, Result, TopicPartition, TransientError,
+    BatchSize, ErrorKind, HandlerError, HandlerOutcome, InboxMetrics, Result, TopicPartition, TransientError,
 };
 use omni_box_harness::eventually;
-use omni_box_pipeline::{AckStrategy, CommitOffsetPolicy};
+use omni_box_pipeline::{AckStrategy, CommitOffsetPolicy, InboxWorker};
 use omni_box_testkit::Operation;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -206,6 +206,39 @@ async fn are_told_what_became_of_each_message() {
         expected.sort_unstable();
         assert_eq!(case.run().await, expected, "{case:?}");
     }
+}
+
+/// A worker of stored messages tells the same of its handlers, and nothing of a broker.
+#[tokio::test]
+async fn a_worker_of_stored_messages_tells_them_too() {
+    let (memory, told) = (Memory::new(), Told::default());
+    (0..2).for_each(|n| memory.broker.send(0, &format!("m{n}"), &format!("k{n}"), json!({ "n": n })));
+    let storing = Running::new(memory.storing());
+    memory.drained().await;
+    storing.stop().await;
+    let (seen, most) = (told.clone(), Arc::new(Mutex::new(0)));
+    let in_memory = most.clone();
+    let handler = Handler::new(move |_, _| {
+        let mut most = in_memory.lock().unwrap();
+        *most = seen.with(|lines| lines.messages).max(*most);
+        async { Ok(HandlerOutcome::Completed) }
+    });
+    let worker = InboxWorker::builder(memory.store.clone()).consumer_group(GROUP).handler(handler);
+    let worker = worker.metrics(told.clone()).build().unwrap();
+    worker.process_batch(BatchSize::new(10).unwrap()).await.unwrap();
+    assert_eq!(
+        told.counted(),
+        [
+            "group of 2",
+            "order.placed completed",
+            "order.placed completed",
+            "order.placed handled",
+            "order.placed handled"
+        ]
+    );
+    assert_eq!((*most.lock().unwrap(), told.with(|lines| lines.messages)), (2, 0), "in memory meanwhile");
+    assert_eq!(told.with(|lines| lines.partitions), 0);
+    worker.close().await.unwrap();
 }
 
 #[tokio::test]
