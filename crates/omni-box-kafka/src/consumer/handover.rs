@@ -72,8 +72,10 @@ impl<C: ConsumerContext + 'static> HandOver<'_, C> {
 
     /// Lets positions pass records without a message behind the last one that is done.
     fn look_behind(&self, going: &[Arc<Partition>]) {
-        let drained: Vec<_> =
-            going.iter().filter(|partition| partition.drained_at().is_some()).map(Arc::clone).collect();
+        // a message that waits says it all without a question
+        let is_drained =
+            |partition: &&Arc<Partition>| partition.is_drained() && !self.slots.take_message(&partition.id);
+        let drained: Vec<_> = going.iter().filter(is_drained).map(Arc::clone).collect();
         let ids: Vec<_> = drained.iter().map(|partition| partition.id.clone()).collect();
         let until = Instant::now() + LAST_LOOK;
         for (id, end) in log_ends(self.consumer, &ids, LogEnd::Last, LAST_LOOK).known {

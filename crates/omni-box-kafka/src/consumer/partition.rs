@@ -187,11 +187,10 @@ impl Partition {
         }
     }
 
-    /// Where the next message would come from, if all that was delivered is done.
-    pub(super) fn drained_at(&self) -> Option<i64> {
+    /// Whether all that was delivered is done.
+    pub(super) fn is_drained(&self) -> bool {
         let state = self.state();
-        let is_drained = state.tracker.open() == 0 && state.phase != Phase::Gone;
-        state.next.filter(|_| is_drained)
+        state.tracker.open() == 0 && state.phase != Phase::Gone && state.next.is_some()
     }
 
     /// Is told where the log ends. What lies before, and was fetched without a message, is fetched again: only an end that comes after this

@@ -109,6 +109,19 @@ impl<C: ConsumerContext + 'static> Slots<C> {
         more
     }
 
+    /// Takes a message of a partition that is fed no more; says whether there was one.
+    pub(super) fn take_message(&self, id: &TopicPartition) -> bool {
+        let slots = self.slots();
+        let Some(Slot { queue, .. }) = slots.get(id) else { return false };
+        loop {
+            match fetch(queue) {
+                Ok(Fetched::Message(_)) => return true,
+                Ok(Fetched::End) => {}
+                Ok(Fetched::Nothing) | Err(_) => return false,
+            }
+        }
+    }
+
     /// Takes what was fetched of partitions that are fed no more.
     pub(super) fn look_behind(&self, ids: &[TopicPartition]) {
         let slots = self.slots();
