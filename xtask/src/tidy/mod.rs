@@ -5,6 +5,7 @@ mod dependencies;
 mod length;
 mod modules;
 mod package;
+mod parity;
 mod sharing;
 mod sql;
 
@@ -38,6 +39,7 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
     modules::check(&root(), &mut findings)?;
     circles::check(&crates(&metadata), circles::KNOWN, &mut findings)?;
     sharing::check(&mut findings)?;
+    parity::check(&root(), &mut findings)?;
     for (path, _) in readme::stale(&metadata)? {
         let path = shown(&path, &root());
         findings
