@@ -21,6 +21,7 @@ pub mod bare;
 pub mod bulk;
 mod capability;
 pub mod consumer;
+pub mod dead_letter;
 mod delivery;
 mod fixture;
 pub mod inbox;

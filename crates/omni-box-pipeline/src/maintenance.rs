@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Backoff, BatchSize, Error, ErrorKind, Event, EventRepository, InboxEvent, InboxRepository, OutboxEvent,
-    OutboxRepository, Result, RetryPolicy,
+    Backoff, BatchSize, Error, ErrorKind, Event, EventId, EventRepository, FetchFilters, InboxEvent,
+    InboxRepository, OutboxEvent, OutboxRepository, Result, RetryPolicy,
 };
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -137,6 +137,20 @@ impl OmniBoxMaintenanceService {
         Ok(deleted)
     }
 
+    /// Makes events that were given up pending again, those that failed first, at most `limit` of each table; returns how many. See
+    /// [`DeadLetters::requeue`](omni_box_core::store::DeadLetters::requeue).
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) when a store has no [`dead_letters`](EventRepository::dead_letters), naming the table. When the
+    /// database fails: what was requeued before stays so.
+    pub async fn requeue_failed(&self, limit: BatchSize) -> Result<u64> {
+        let mut requeued = 0;
+        for table in &self.tables {
+            requeued += within(table.requeue(limit)).await?;
+        }
+        Ok(requeued)
+    }
+
     /// Does both now and after each interval, until `shutdown` is cancelled. A pass that fails is logged, and done again after a
     /// growing delay.
     ///
@@ -226,6 +240,8 @@ trait Table: Send + Sync {
 
     async fn release(&self, older_than: Duration) -> Result<u64>;
 
+    async fn requeue(&self, limit: BatchSize) -> Result<u64>;
+
     /// One batch.
     async fn clean(&self, retention: Duration, batch: BatchSize) -> Result<u64>;
 }
@@ -256,6 +272,17 @@ impl<S: EventRepository<E>, E: Event> Table for TableOf<S, E> {
     async fn release(&self, older_than: Duration) -> Result<u64> {
         let retention = self.store.retention().ok_or_else(|| self.unsupported())?;
         retention.release_stale_locks(older_than).await
+    }
+
+    async fn requeue(&self, limit: BatchSize) -> Result<u64> {
+        let letters = self.store.dead_letters().ok_or_else(|| {
+            let text =
+                format!("the store of the {} lists no failed events, which requeue_failed needs", self.name);
+            Error::new(ErrorKind::Unsupported, text)
+        })?;
+        let failed = letters.list(&FetchFilters::new(), None, limit).await?;
+        let ids: Vec<EventId> = failed.iter().map(Event::id).collect();
+        Ok(letters.requeue(&ids).await?.len() as u64)
     }
 
     async fn clean(&self, retention: Duration, batch: BatchSize) -> Result<u64> {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc};
+use omni_box_core::store::DeadLetters;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, ErrorKind,
     Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement,
@@ -241,6 +242,10 @@ impl EventRepository<InboxEvent> for PgStore {
     }
 
     fn locking(&self) -> Option<&dyn DistributedLocking<InboxEvent>> {
+        Some(self)
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters<InboxEvent>> {
         Some(self)
     }
 

@@ -25,6 +25,7 @@
 mod config;
 mod connection;
 mod context;
+mod dead_letter;
 mod error;
 mod hook;
 mod inbox;

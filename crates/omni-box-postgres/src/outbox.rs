@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
+use omni_box_core::store::DeadLetters;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Error, ErrorKind,
     Event, EventId, EventRepository, Failure, FetchFilters, LaneId, OrderedLanes, OutboxEvent,
@@ -102,6 +103,10 @@ impl EventRepository<OutboxEvent> for PgStore {
     }
 
     fn locking(&self) -> Option<&dyn DistributedLocking<OutboxEvent>> {
+        Some(self)
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters<OutboxEvent>> {
         Some(self)
     }
 

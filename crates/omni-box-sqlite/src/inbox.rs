@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use omni_box_core::store::DeadLetters;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
@@ -204,6 +205,10 @@ impl EventRepository<InboxEvent> for SqliteStore {
     }
 
     fn locking(&self) -> Option<&dyn DistributedLocking<InboxEvent>> {
+        Some(self)
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters<InboxEvent>> {
         Some(self)
     }
 

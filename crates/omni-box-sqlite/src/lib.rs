@@ -46,6 +46,7 @@
 
 mod config;
 mod context;
+mod dead_letter;
 mod error;
 mod hook;
 mod inbox;

@@ -1,5 +1,6 @@
 //! The outbox table: create, look up, and the marks of the mode `rows`.
 
+use omni_box_core::store::DeadLetters;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Event, EventId,
     EventRepository, Failure, FetchFilters, OrderedLanes, OutboxEvent, OutboxRepository, Result,
@@ -100,6 +101,10 @@ impl EventRepository<OutboxEvent> for SqliteStore {
     }
 
     fn locking(&self) -> Option<&dyn DistributedLocking<OutboxEvent>> {
+        Some(self)
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters<OutboxEvent>> {
         Some(self)
     }
 

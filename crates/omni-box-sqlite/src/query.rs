@@ -6,10 +6,13 @@ omni_box_sql::queries! {
     events {
         claim_one = "events/claim_one.sql",
         get = "events/get.sql",
+        failed = "outbox/failed.sql" | "inbox/failed.sql",
         purge = "events/purge.sql",
+        purge_failed = "events/purge_failed.sql",
         refresh = "events/refresh.sql",
         release = "events/release.sql",
         release_stale = "events/release_stale.sql",
+        requeue = "outbox/requeue.sql" | "inbox/requeue.sql",
     }
     control_free_lanes = "control/free_lanes.sql",
     control_mode = "control/mode.sql",

@@ -30,6 +30,7 @@ where
     assert_tested(
         &[
             ("bulk", store.bulk().is_some()),
+            ("dead_letters", store.dead_letters().is_some()),
             ("inspection", store.inspection().is_some()),
             ("locking", store.locking().is_some()),
             ("partitions", remembers),

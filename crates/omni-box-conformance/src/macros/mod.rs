@@ -35,6 +35,7 @@ mod tests {
         ("bare", include_str!("../bare.rs")),
         ("bulk", include_str!("../bulk.rs")),
         ("consumer", include_str!("../consumer.rs")),
+        ("dead_letter", include_str!("../dead_letter.rs")),
         ("inbox::bare", include_str!("../inbox/bare.rs")),
         ("inbox::partition", include_str!("../inbox/partition.rs")),
         ("inbox::quarantine", include_str!("../inbox/quarantine.rs")),

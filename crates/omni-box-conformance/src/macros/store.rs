@@ -182,6 +182,19 @@ macro_rules! lanes_conformance {
     };
 }
 
+/// The cases of [`DeadLetters`](omni_box_core::store::DeadLetters) for one kind of event: `dead_letters_conformance!(MyFixture, OutboxEvent)`.
+#[macro_export]
+macro_rules! dead_letters_conformance {
+    ($fixture:ty, $event:ident $(,)?) => {
+        $crate::__conformance_cases! { StoreFixture, $fixture, [$crate::events::$event], in (dead_letter):
+            what_was_given_up_is_listed_in_its_order
+            filters_narrow_a_list
+            what_is_requeued_is_tried_again
+            old_failed_events_are_deleted_in_bounds
+        }
+    };
+}
+
 /// The cases of [`Inspection`](omni_box_core::store::Inspection) for one kind of event: `inspection_conformance!(MyFixture, OutboxEvent)`.
 #[macro_export]
 macro_rules! inspection_conformance {
@@ -252,7 +265,7 @@ macro_rules! __partitions_conformance {
 }
 
 /// A store of outbox events as tests:
-/// `outbox_conformance!(MyFixture, capabilities: [bulk, inspection, lanes, locking, retention, several_lanes, wakeup])`.
+/// `outbox_conformance!(MyFixture, capabilities: [bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup])`.
 ///
 /// Expands into a module `outbox` with a test for each case of what every store does, and into modules within it for the capabilities
 /// listed. One more test fails where the list differs from what the store offers. `MyFixture` is a
@@ -286,7 +299,7 @@ macro_rules! outbox_conformance {
     };
 }
 
-/// A store of inbox events as tests: `inbox_conformance!(MyFixture, capabilities: [bulk, inspection, locking, partitions, retention, savepoints])`.
+/// A store of inbox events as tests: `inbox_conformance!(MyFixture, capabilities: [bulk, dead_letters, inspection, locking, partitions, retention, savepoints])`.
 ///
 /// As [`outbox_conformance!`](crate::outbox_conformance), in a module `inbox`. `MyFixture` is an
 /// [`InboxFixture`](crate::InboxFixture). The capability `partitions` is that of a store whose `attach` tells how the owner
@@ -354,6 +367,9 @@ macro_rules! inbox_conformance {
 macro_rules! __capability_conformance {
     (bulk, $fixture:ty, $event:ident) => {
         $crate::__capability_module! { bulk: $crate::bulk_conformance! { $fixture, $event } }
+    };
+    (dead_letters, $fixture:ty, $event:ident) => {
+        $crate::__capability_module! { dead_letters: $crate::dead_letters_conformance! { $fixture, $event } }
     };
     (inspection, $fixture:ty, $event:ident) => {
         $crate::__capability_module! { inspection: $crate::inspection_conformance! { $fixture, $event } }

@@ -4,6 +4,7 @@
 //! caller writes.
 
 mod capability;
+mod dead_letter;
 mod enqueue;
 mod ext;
 mod inbox;
@@ -20,6 +21,7 @@ use std::ops::DerefMut;
 use std::time::Duration;
 
 pub use capability::{BulkOperations, DistributedLocking, RetentionPolicies, Savepoints};
+pub use dead_letter::DeadLetters;
 pub use enqueue::IntoOutboxEvent;
 pub use ext::{InboxExt, OutboxExt};
 pub use inbox::{InboxRepository, InboxSettlement, PartitionEnd, Received};

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use super::{BulkOperations, DistributedLocking, RetentionPolicies, Store};
+use super::{BulkOperations, DeadLetters, DistributedLocking, RetentionPolicies, Store};
 use crate::error::Result;
 use crate::event::{ClaimToken, Event, Failure, FetchFilters};
 use crate::id::{BatchSize, EventId};
@@ -129,6 +129,11 @@ pub trait EventRepository<E: Event>: Store {
 
     /// Claims of whole batches that skip what others have.
     fn locking(&self) -> Option<&dyn DistributedLocking<E>> {
+        None
+    }
+
+    /// Events that were given up.
+    fn dead_letters(&self) -> Option<&dyn DeadLetters<E>> {
         None
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 
-use super::{BulkOperations, Created, DistributedLocking, EventRepository, RetentionPolicies};
+use super::{BulkOperations, Created, DeadLetters, DistributedLocking, EventRepository, RetentionPolicies};
 use crate::error::Result;
 use crate::event::{ClaimToken, Event, Failure, FetchFilters};
 use crate::id::{BatchSize, EventId};
@@ -97,6 +97,11 @@ impl<'a, S: EventRepository<E>, E: Event> EventView<'a, S, E> {
     /// Claims whole batches, if the store can.
     pub fn locking(self) -> Option<&'a dyn DistributedLocking<E>> {
         self.store.locking()
+    }
+
+    /// Events that were given up, if the store can list them.
+    pub fn dead_letters(self) -> Option<&'a dyn DeadLetters<E>> {
+        self.store.dead_letters()
     }
 
     /// Upkeep, if the store offers it.

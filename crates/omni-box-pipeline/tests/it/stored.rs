@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, ConsumerGroup, ErrorKind, EventStatus, HandlerError, HandlerOutcome, Jitter, Result,
-    RetryPolicy,
+    BatchSize, ConsumerGroup, ErrorKind, Event, EventStatus, FetchFilters, HandlerError, HandlerOutcome,
+    InboxExt, Jitter, Result, RetryPolicy,
 };
 use omni_box_harness::eventually;
-use omni_box_pipeline::{InboxConsumerRunner, InboxWorker, InboxWorkerBuilder};
+use omni_box_pipeline::{InboxConsumerRunner, InboxWorker, InboxWorkerBuilder, OmniBoxMaintenanceService};
 use omni_box_testkit::Operation;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -285,6 +285,48 @@ async fn what_a_worker_does_not_reach_is_given_back_at_a_stop() {
     assert_eq!(service.count(left).await, 29, "claims are given back at no cost");
     let clean = "select count(*) from inbox_partitions where topic = 'stored rows' and clean";
     assert_eq!(service.count(clean).await, 1);
+    service.database.close().await.unwrap();
+}
+
+/// A message that was given up, requeued, and handled while nothing of its topic is read again.
+#[tokio::test]
+async fn a_dead_letter_is_listed_requeued_and_handled_once() {
+    let Some(service) = Service::new(1).await else { return };
+    for n in 0..3 {
+        service.broker.send(0, &format!("m{n}"), &format!("k{n}"), json!({"n": n}));
+    }
+    store_all(&service).await;
+    let is_well = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let well = is_well.clone();
+    let handler = Effects::new(move |id, _, _| {
+        let fails = id == "m1" && !well.load(std::sync::atomic::Ordering::SeqCst);
+        Box::pin(async move {
+            match fails {
+                true => Err(HandlerError::permanent("no such order")),
+                false => Ok(HandlerOutcome::Completed),
+            }
+        })
+    });
+    let worker = worker(&service, &handler).group_size(1).build().unwrap();
+    let batch = BatchSize::new(10).unwrap();
+    assert_eq!(worker.process_batch(batch).await.unwrap().failed_event_ids.len(), 1);
+
+    let inbox = service.store.inner.inbox();
+    let letters = inbox.dead_letters().unwrap();
+    let ours = FetchFilters::new().consumer_group(ConsumerGroup::new(GROUP).unwrap());
+    let listed = letters.list(&ours, None, batch).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].message_id(), "m1");
+    assert!(listed[0].lifecycle().last_error().unwrap().contains("no such order"));
+    assert!(worker.process_batch(batch).await.unwrap().is_empty(), "nothing is tried again by itself");
+
+    is_well.store(true, std::sync::atomic::Ordering::SeqCst);
+    let upkeep = OmniBoxMaintenanceService::new().inbox(service.store.inner.clone());
+    assert_eq!(upkeep.requeue_failed(batch).await.unwrap(), 1);
+    assert_eq!(upkeep.requeue_failed(batch).await.unwrap(), 0, "once");
+    assert_eq!(worker.process_batch(batch).await.unwrap().processed_event_ids.len(), 1);
+    assert_eq!(service.effects("m1").await, 1);
+    assert_eq!(service.count("select count(*) from effects").await, 3);
     service.database.close().await.unwrap();
 }
 

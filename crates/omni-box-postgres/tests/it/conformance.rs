@@ -195,11 +195,11 @@ mod default_names {
 
     omni_box_conformance::outbox_conformance!(
         DefaultNames,
-        capabilities: [bulk, inspection, lanes, locking, retention, several_lanes, wakeup]
+        capabilities: [bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup]
     );
     omni_box_conformance::inbox_conformance!(
         DefaultNames,
-        capabilities: [bulk, inspection, locking, partitions, retention, savepoints]
+        capabilities: [bulk, dead_letters, inspection, locking, partitions, retention, savepoints]
     );
     omni_box_conformance::model_conformance!(DefaultNames);
 
@@ -221,10 +221,10 @@ mod odd_names {
 
     omni_box_conformance::outbox_conformance!(
         OddNames,
-        capabilities: [bulk, inspection, lanes, locking, retention, several_lanes, wakeup]
+        capabilities: [bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup]
     );
     omni_box_conformance::inbox_conformance!(
         OddNames,
-        capabilities: [bulk, inspection, locking, partitions, retention, savepoints]
+        capabilities: [bulk, dead_letters, inspection, locking, partitions, retention, savepoints]
     );
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::store::{Inspection, Sample};
+use omni_box_core::store::{DeadLetters, Inspection, Sample};
 use omni_box_core::{
     Activity, BatchSize, BulkOperations, ClaimToken, DistributedLocking, Error, ErrorKind, Event, EventId,
     EventRepository, FetchFilters, InboxRepository, LaneEvent, LaneRead, LaneSettlement, LaneShare, Lease,
@@ -55,6 +55,24 @@ impl<E: Event, S: EventRepository<E>> DistributedLocking<E> for Faulty<S> {
     async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
         let locking = offered(self.inner.locking())?;
         self.plan.run(Operation::ReleaseClaims, locking.release(token, ids)).await
+    }
+}
+
+#[async_trait]
+impl<E: Event, S: EventRepository<E>> DeadLetters<E> for Faulty<S> {
+    async fn list(&self, filters: &FetchFilters, after: Option<&E>, limit: BatchSize) -> Result<Vec<E>> {
+        let letters = offered(self.inner.dead_letters())?;
+        self.plan.run(Operation::ListFailed, letters.list(filters, after, limit)).await
+    }
+
+    async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
+        let letters = offered(self.inner.dead_letters())?;
+        self.plan.run(Operation::Requeue, letters.requeue(ids)).await
+    }
+
+    async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
+        let letters = offered(self.inner.dead_letters())?;
+        self.plan.run(Operation::PurgeFailed, letters.purge(older_than, limit)).await
     }
 }
 

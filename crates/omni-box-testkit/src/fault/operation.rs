@@ -38,6 +38,12 @@ pub enum Operation {
     ReleaseStaleLocks,
     /// `RetentionPolicies::cleanup_old_events`.
     CleanUp,
+    /// `DeadLetters::list`.
+    ListFailed,
+    /// `DeadLetters::requeue`.
+    Requeue,
+    /// `DeadLetters::purge`.
+    PurgeFailed,
     /// `OutboxRepository::delivery_mode`.
     DeliveryMode,
     /// `OrderedLanes::lease`.

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use omni_box_core::store::Inspection;
+use omni_box_core::store::{DeadLetters, Inspection};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DeliveryMode, DistributedLocking,
     ErrorKind, Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository,
@@ -106,6 +106,10 @@ impl<E: Event, S: EventRepository<E>> EventRepository<E> for Faulty<S> {
 
     fn locking(&self) -> Option<&dyn DistributedLocking<E>> {
         self.inner.locking().is_some().then_some(self)
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters<E>> {
+        self.inner.dead_letters().is_some().then_some(self)
     }
 
     fn retention(&self) -> Option<&dyn RetentionPolicies<E>> {

@@ -1,5 +1,6 @@
 //! A store in memory, with transactions like a database's.
 
+mod dead_letter;
 mod events;
 mod inbox;
 mod inspection;

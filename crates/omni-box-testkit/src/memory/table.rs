@@ -51,6 +51,9 @@ pub(super) trait Row: Clone + Send + Sync + 'static {
     /// Records a failure.
     fn fail(&mut self, failure: &Failure, now: DateTime<Utc>);
 
+    /// Makes it pending again, at this place of the table if places are an order.
+    fn requeue(&mut self, seq: i64, now: DateTime<Utc>);
+
     fn table(tables: &Tables) -> &Table<Self>;
     fn table_mut(tables: &mut Tables) -> &mut Table<Self>;
 

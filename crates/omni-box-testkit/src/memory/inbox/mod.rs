@@ -3,6 +3,7 @@
 mod row;
 mod statement;
 
+use omni_box_core::store::DeadLetters;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
@@ -119,6 +120,10 @@ impl EventRepository<InboxEvent> for MemoryStore {
     }
 
     fn locking(&self) -> Option<&dyn DistributedLocking<InboxEvent>> {
+        Some(self)
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters<InboxEvent>> {
         Some(self)
     }
 

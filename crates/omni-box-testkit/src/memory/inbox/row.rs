@@ -117,6 +117,11 @@ impl Row for InboxRow {
         self.life.fail(failure, now);
     }
 
+    /// Messages have the order of their offsets.
+    fn requeue(&mut self, _seq: i64, now: DateTime<Utc>) {
+        self.life.reopen(now);
+    }
+
     fn table(tables: &Tables) -> &Table<Self> {
         &tables.inbox
     }

@@ -3,6 +3,7 @@
 mod row;
 
 use chrono::{DateTime, Utc};
+use omni_box_core::store::DeadLetters;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, Created, DeliveryMode, DistributedLocking, Error, ErrorKind,
     Event, EventId, EventRepository, Failure, FetchFilters, OrderedLanes, OutboxEvent, OutboxRepository,
@@ -57,6 +58,10 @@ impl EventRepository<OutboxEvent> for MemoryStore {
     }
 
     fn locking(&self) -> Option<&dyn DistributedLocking<OutboxEvent>> {
+        Some(self)
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters<OutboxEvent>> {
         Some(self)
     }
 

@@ -129,6 +129,14 @@ impl Row for OutboxRow {
         }
     }
 
+    /// Scheduled when it was created: what was scheduled for later would be compared with a clock.
+    fn requeue(&mut self, seq: i64, now: DateTime<Utc>) {
+        self.life.reopen(now);
+        self.life.scheduled_at = Some(self.life.created_at);
+        self.seq = seq;
+        (self.held, self.head, self.hold_until) = (false, false, None);
+    }
+
     fn table(tables: &Tables) -> &Table<Self> {
         &tables.outbox
     }

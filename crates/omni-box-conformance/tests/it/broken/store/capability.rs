@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omni_box_core::store::DeadLetters;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, DistributedLocking, EventId, EventRepository, EventStatus,
     FetchFilters, Result, RetentionPolicies,
@@ -100,6 +101,31 @@ impl<E: Kind, S: EventRepository<E>> DistributedLocking<E> for Broken<S> {
             }
             _ => locking.release(token, ids).await,
         }
+    }
+}
+
+#[async_trait]
+impl<E: Kind, S: EventRepository<E>> DeadLetters<E> for Broken<S> {
+    async fn list(&self, filters: &FetchFilters, after: Option<&E>, limit: BatchSize) -> Result<Vec<E>> {
+        let after = after.filter(|_| !self.has(Flaw::EveryPageIsTheFirst));
+        let everything = FetchFilters::new();
+        let filters = if self.has(Flaw::AListIgnoresFilters) { &everything } else { filters };
+        let mut failed = self.inner.dead_letters().unwrap().list(filters, after, limit).await?;
+        if self.has(Flaw::ListsTheLastFirst) {
+            failed.reverse();
+        }
+        Ok(failed)
+    }
+
+    async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
+        let requeued = self.inner.dead_letters().unwrap().requeue(ids).await?;
+        Ok(if self.has(Flaw::RequeuesAllAgain) { ids.to_vec() } else { requeued })
+    }
+
+    async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
+        let age = if self.has(Flaw::DeletesYoungDeadLetters) { Duration::ZERO } else { older_than };
+        let limit = self.limit(Flaw::DeletesDeadLettersWithoutBound, limit);
+        self.inner.dead_letters().unwrap().purge(age, limit).await
     }
 }
 

@@ -94,6 +94,12 @@ flaws! { Fixture:
     CompletesABatchOfOthers => bulk::a_batch_completes_only_what_its_token_has [OutboxEvent];
 
     // upkeep
+    ListsTheLastFirst => dead_letter::what_was_given_up_is_listed_in_its_order [OutboxEvent];
+    EveryPageIsTheFirst => dead_letter::what_was_given_up_is_listed_in_its_order [InboxEvent];
+    AListIgnoresFilters => dead_letter::filters_narrow_a_list [OutboxEvent];
+    RequeuesAllAgain => dead_letter::what_is_requeued_is_tried_again [InboxEvent];
+    DeletesYoungDeadLetters => dead_letter::old_failed_events_are_deleted_in_bounds [OutboxEvent];
+    DeletesDeadLettersWithoutBound => dead_letter::old_failed_events_are_deleted_in_bounds [InboxEvent];
     DeletesFailedEvents => retention::pending_and_failed_events_are_never_deleted [OutboxEvent];
     DeletesWhatIsYoung => retention::old_completed_events_are_deleted [InboxEvent];
     DeletesWithoutBound => retention::a_clean_up_is_bounded [OutboxEvent];

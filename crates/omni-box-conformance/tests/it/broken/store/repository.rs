@@ -1,5 +1,6 @@
 //! Create, look up, fetch and mark.
 
+use omni_box_core::store::DeadLetters;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, Clock, Created, DistributedLocking, EventId, EventRepository,
     EventStatus, Failure, FetchFilters, Result, RetentionPolicies,
@@ -172,6 +173,10 @@ impl<E: Kind, S: EventRepository<E>> EventRepository<E> for Broken<S> {
 
     fn locking(&self) -> Option<&dyn DistributedLocking<E>> {
         Some(self)
+    }
+
+    fn dead_letters(&self) -> Option<&dyn DeadLetters<E>> {
+        self.inner.dead_letters().is_some().then_some(self)
     }
 
     fn retention(&self) -> Option<&dyn RetentionPolicies<E>> {

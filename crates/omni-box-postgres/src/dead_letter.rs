@@ -1,0 +1,113 @@
+//! Events that were given up.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use omni_box_core::store::DeadLetters;
+use omni_box_core::{BatchSize, Event, EventId, FetchFilters, InboxEvent, OutboxEvent, Result};
+use omni_box_sql::Query;
+use uuid::Uuid;
+
+use crate::PgStore;
+use crate::inbox::{group_names, inbox_events};
+use crate::lanes::uuids;
+use crate::outbox::outbox_events;
+use crate::store::interval;
+
+/// Where the page before has ended.
+fn place<E: Event>(after: Option<&E>) -> (Option<DateTime<Utc>>, Option<Uuid>) {
+    (after.map(|event| event.lifecycle().updated_at()), after.map(|event| event.id().as_uuid()))
+}
+
+impl PgStore {
+    async fn requeue_by(&self, query: &Query, ids: &[EventId]) -> Result<Vec<EventId>> {
+        let mut session = self.session().await?;
+        let ids: Vec<Uuid> = sqlx::query_scalar(query.sql())
+            .bind(uuids(ids))
+            .fetch_all(&mut *session)
+            .await
+            .map_err(self.failed("requeue events"))?;
+        session.finish().await?;
+        Ok(ids.into_iter().map(EventId::from).collect())
+    }
+
+    async fn purge_by(&self, query: &Query, older_than: Duration, limit: BatchSize) -> Result<u64> {
+        let mut session = self.session().await?;
+        let done = sqlx::query(query.sql())
+            .bind(interval(older_than))
+            .bind(i64::from(limit.get()))
+            .execute(&mut *session)
+            .await
+            .map_err(self.failed("delete failed events"))?;
+        session.finish().await?;
+        Ok(done.rows_affected())
+    }
+}
+
+#[async_trait]
+impl DeadLetters<OutboxEvent> for PgStore {
+    async fn list(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&OutboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<OutboxEvent>> {
+        OutboxEvent::check_filters(filters)?;
+        let (at, id) = place(after);
+        let mut session = self.session().await?;
+        let rows = sqlx::query(self.queries.outbox_events.failed.sql())
+            .bind(i64::from(limit.get()))
+            .bind(at)
+            .bind(id)
+            .bind(&filters.topics)
+            .bind(&filters.aggregate_types)
+            .bind(&filters.aggregate_ids)
+            .fetch_all(&mut *session)
+            .await
+            .map_err(self.failed("list failed events"))?;
+        session.finish().await?;
+        outbox_events(&rows)
+    }
+
+    async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
+        self.requeue_by(&self.queries.outbox_events.requeue, ids).await
+    }
+
+    async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
+        self.purge_by(&self.queries.outbox_events.purge_failed, older_than, limit).await
+    }
+}
+
+#[async_trait]
+impl DeadLetters<InboxEvent> for PgStore {
+    async fn list(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&InboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<InboxEvent>> {
+        InboxEvent::check_filters(filters)?;
+        let (at, id) = place(after);
+        let mut session = self.session().await?;
+        let rows = sqlx::query(self.queries.inbox_events.failed.sql())
+            .bind(i64::from(limit.get()))
+            .bind(at)
+            .bind(id)
+            .bind(&filters.sources)
+            .bind(group_names(filters))
+            .fetch_all(&mut *session)
+            .await
+            .map_err(self.failed("list failed messages"))?;
+        session.finish().await?;
+        inbox_events(&rows)
+    }
+
+    async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
+        self.requeue_by(&self.queries.inbox_events.requeue, ids).await
+    }
+
+    async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
+        self.purge_by(&self.queries.inbox_events.purge_failed, older_than, limit).await
+    }
+}

@@ -1,0 +1,115 @@
+//! Events that were given up.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use omni_box_core::store::DeadLetters;
+use omni_box_core::{
+    BatchSize, ConsumerGroup, Event, EventId, FetchFilters, InboxEvent, OutboxEvent, Result, Store,
+};
+use omni_box_sql::{Query, micros};
+use uuid::Uuid;
+
+use crate::error::failed;
+use crate::inbox::inbox_events;
+use crate::outbox::outbox_events;
+use crate::query::{array, ids};
+use crate::{SqliteStore, outbox};
+
+/// Where the page before has ended.
+fn place<E: Event>(after: Option<&E>) -> (Option<i64>, Option<String>) {
+    let at = after.map(|event| event.lifecycle().updated_at().timestamp_micros());
+    (at, after.map(|event| event.id().to_string()))
+}
+
+impl SqliteStore {
+    async fn requeue_by(&self, query: &Query, events: &[EventId]) -> Result<Vec<EventId>> {
+        let mut tx = self.begin().await?;
+        let requeued: Vec<String> = sqlx::query_scalar(query.sql())
+            .bind(ids(events))
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(failed("requeue events"))?;
+        tx.commit().await?;
+        let requeued = requeued.iter().filter_map(|id| id.parse::<Uuid>().ok());
+        Ok(requeued.map(EventId::from).collect())
+    }
+
+    async fn purge_by(&self, query: &Query, older_than: Duration, limit: BatchSize) -> Result<u64> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query(query.sql())
+            .bind(micros(older_than))
+            .bind(i64::from(limit.get()))
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("delete failed events"))?;
+        tx.commit().await?;
+        Ok(done.rows_affected())
+    }
+}
+
+#[async_trait]
+impl DeadLetters<OutboxEvent> for SqliteStore {
+    async fn list(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&OutboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<OutboxEvent>> {
+        OutboxEvent::check_filters(filters)?;
+        let (at, id) = place(after);
+        let [topics, aggregate_types, aggregate_ids] = outbox::filter_arrays(filters);
+        let mut reader = self.reader().await?;
+        let rows = sqlx::query(self.queries.outbox_events.failed.sql())
+            .bind(i64::from(limit.get()))
+            .bind(at)
+            .bind(id)
+            .bind(topics)
+            .bind(aggregate_types)
+            .bind(aggregate_ids)
+            .fetch_all(&mut *reader)
+            .await
+            .map_err(failed("list failed events"))?;
+        outbox_events(&rows)
+    }
+
+    async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
+        self.requeue_by(&self.queries.outbox_events.requeue, ids).await
+    }
+
+    async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
+        self.purge_by(&self.queries.outbox_events.purge_failed, older_than, limit).await
+    }
+}
+
+#[async_trait]
+impl DeadLetters<InboxEvent> for SqliteStore {
+    async fn list(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&InboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<InboxEvent>> {
+        InboxEvent::check_filters(filters)?;
+        let (at, id) = place(after);
+        let mut reader = self.reader().await?;
+        let rows = sqlx::query(self.queries.inbox_events.failed.sql())
+            .bind(i64::from(limit.get()))
+            .bind(at)
+            .bind(id)
+            .bind(array(filters.sources.iter().map(String::as_str)))
+            .bind(array(filters.consumer_groups.iter().map(ConsumerGroup::as_str)))
+            .fetch_all(&mut *reader)
+            .await
+            .map_err(failed("list failed messages"))?;
+        inbox_events(&rows)
+    }
+
+    async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
+        self.requeue_by(&self.queries.inbox_events.requeue, ids).await
+    }
+
+    async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
+        self.purge_by(&self.queries.inbox_events.purge_failed, older_than, limit).await
+    }
+}

@@ -1,0 +1,124 @@
+//! Events that were given up.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use omni_box_core::store::DeadLetters;
+use omni_box_core::{BatchSize, Event, EventId, EventStatus, FetchFilters, InboxEvent, OutboxEvent, Result};
+
+use super::MemoryStore;
+use super::inbox::InboxRow;
+use super::lock::LONGEST_WAIT;
+use super::outbox::OutboxRow;
+use super::state::State;
+use super::table::{Row, before};
+
+fn is_failed<R: Row>(row: &R) -> bool {
+    row.life().status == EventStatus::Failed
+}
+
+impl MemoryStore {
+    fn failed<R: Row>(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&R::Event>,
+        limit: BatchSize,
+    ) -> Result<Vec<R::Event>> {
+        R::Event::check_filters(filters)?;
+        let place = |event: &R::Event| (event.lifecycle().updated_at(), event.id());
+        let after = after.map(place);
+        let tables = self.committed();
+        let mut failed: Vec<R::Event> = R::table(&tables)
+            .rows()
+            .filter(|row| is_failed(*row))
+            .map(R::event)
+            .filter(|event| event.passes(filters) && after.is_none_or(|after| place(event) > after))
+            .collect();
+        failed.sort_by_key(place);
+        failed.truncate(limit.get() as usize);
+        Ok(failed)
+    }
+
+    async fn requeue_failed<R: Row>(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
+        let attempt = |state: &mut State| {
+            let mut chosen: Vec<(i64, EventId)> = ids
+                .iter()
+                .filter_map(|id| R::table(&state.tables).by_id(*id))
+                .filter(|row| is_failed(*row))
+                .map(|row| (row.seq(), row.id()))
+                .collect();
+            chosen.sort_unstable();
+            chosen.dedup();
+            let locks = chosen.iter().filter_map(|(_, id)| R::table(&state.tables).by_id(*id)?.row_lock());
+            if locks.into_iter().any(|lock| state.locks.contains_key(&lock)) {
+                return None;
+            }
+            let now = self.shared.now();
+            for (_, id) in &chosen {
+                let seq = state.next_seq();
+                R::table_mut(&mut state.tables).change(*id, |row| {
+                    row.requeue(seq, now);
+                    true
+                });
+            }
+            Some(chosen.into_iter().map(|(_, id)| id).collect())
+        };
+        let requeued = self.shared.wait_for(LONGEST_WAIT, attempt).await?;
+        self.shared.wake.wake();
+        Ok(requeued)
+    }
+
+    fn purge_failed<R: Row>(&self, older_than: Duration, limit: BatchSize) -> u64 {
+        let mut state = self.shared.state();
+        let cutoff = before(self.shared.now(), older_than);
+        let is_old = |row: &&R| is_failed(*row) && row.life().updated_at < cutoff;
+        // what an open transaction looks at is skipped
+        let is_free = |row: &&R| !state.is_locked(row.row_lock().as_ref());
+        let old = R::table(&state.tables).rows().filter(is_old).filter(is_free);
+        let ids: Vec<EventId> = old.take(limit.get() as usize).map(R::id).collect();
+        for id in &ids {
+            R::table_mut(&mut state.tables).remove(*id);
+        }
+        ids.len() as u64
+    }
+}
+
+#[async_trait]
+impl DeadLetters<OutboxEvent> for MemoryStore {
+    async fn list(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&OutboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<OutboxEvent>> {
+        self.failed::<OutboxRow>(filters, after, limit)
+    }
+
+    async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
+        self.requeue_failed::<OutboxRow>(ids).await
+    }
+
+    async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
+        Ok(self.purge_failed::<OutboxRow>(older_than, limit))
+    }
+}
+
+#[async_trait]
+impl DeadLetters<InboxEvent> for MemoryStore {
+    async fn list(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&InboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<InboxEvent>> {
+        self.failed::<InboxRow>(filters, after, limit)
+    }
+
+    async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
+        self.requeue_failed::<InboxRow>(ids).await
+    }
+
+    async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
+        Ok(self.purge_failed::<InboxRow>(older_than, limit))
+    }
+}
