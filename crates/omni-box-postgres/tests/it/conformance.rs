@@ -20,6 +20,8 @@ use tokio::time::{Instant, sleep};
 /// A schema of a case's own (a database takes ten times as long), and connections that read a clock that the case moves.
 struct Schema {
     pool: PgPool,
+    /// What the server knows the pool's connections by.
+    application: String,
     config: PgConfig,
     /// Microseconds ahead of the server's clock.
     ahead: Arc<AtomicI64>,
@@ -28,6 +30,8 @@ struct Schema {
 impl Schema {
     async fn create(config: PgConfig, cached_statements: usize) -> Option<Self> {
         let server: PgConnectOptions = omni_box_harness::postgres()?.parse().unwrap();
+        let application = uuid::Uuid::new_v4().to_string();
+        let server = server.application_name(&application);
         let ahead = Arc::<AtomicI64>::default();
         let [on_connect, on_acquire] = [Arc::clone(&ahead), Arc::clone(&ahead)];
         let pool = PgPoolOptions::new()
@@ -41,20 +45,32 @@ impl Schema {
             .await
             .unwrap();
         PgStore::new(pool.clone(), config.clone()).migrate().await.unwrap();
-        Some(Self { pool, config, ahead })
+        Some(Self { pool, application, config, ahead })
     }
 
     fn store(&self) -> PgStore {
         PgStore::new(self.pool.clone(), self.config.clone())
     }
 
-    /// A connection is idle again when the server has answered what was cut off on it.
+    /// A connection is idle again when the server has answered what was cut off on it, or the pool has closed it: then the server may
+    /// still be at it, until its process is gone.
     async fn quiet(&self, open_transactions: usize) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while self.pool.num_idle() + open_transactions < self.pool.size() as usize {
+        loop {
             assert!(Instant::now() < deadline, "what was cut off has not ended within 20 s");
+            let is_idle = self.pool.num_idle() + open_transactions >= self.pool.size() as usize;
+            if is_idle && self.processes().await <= self.pool.size() as usize {
+                return;
+            }
             sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// How many of the server's processes serve this pool.
+    async fn processes(&self) -> usize {
+        let count = "select count(*) from pg_stat_activity where application_name = $1";
+        let count = sqlx::query_scalar::<_, i64>(count).bind(&self.application).fetch_one(&self.pool).await;
+        usize::try_from(count.unwrap()).unwrap()
     }
 
     async fn quarantined(&self) -> Vec<QuarantinedMessage> {
