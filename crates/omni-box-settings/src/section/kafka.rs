@@ -62,6 +62,12 @@ impl Settings {
         if let Some(messages) = self.number(KAFKA, "window") {
             config = config.window(as_count(messages));
         }
+        if let Some(bytes) = self.size(KAFKA, "buffer_bytes") {
+            config = config.buffer_bytes(usize::try_from(bytes).unwrap_or(usize::MAX));
+        }
+        if self.text(KAFKA, "refused_log_in")?.as_deref() == Some("end") {
+            config = config.end_when_refused(true);
+        }
         Ok(match self.duration(INBOX, "drain_deadline") {
             Some(deadline) => config.drain_deadline(deadline),
             None => config,

@@ -20,7 +20,7 @@ fn another(key: &Key) -> (String, String) {
         Kind::Text => quoted("other"),
         Kind::Number => ("7".to_owned(), "7".to_owned()),
         Kind::Duration => quoted("11s"),
-        Kind::Size => quoted("7KiB"),
+        Kind::Size => quoted("7MiB"),
         Kind::Choice(words) => {
             quoted(words.iter().find(|word| key.default != Some(*word)).expect("there is a choice"))
         }

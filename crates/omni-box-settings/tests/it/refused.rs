@@ -34,7 +34,7 @@ fn a_key_that_does_not_exist_is_answered_with_the_one_that_was_meant() {
     );
     in_file(
         "[kafka.publisher]\nx = \"y\"\n",
-        r#"omni-box.toml line 1: [kafka] has no key "publisher", there are brokers, client_id, partitioner, record_time, window, security_protocol, sasl_mechanism, sasl_username, sasl_password, ssl_ca_location, ssl_certificate_location, ssl_key_location, ssl_key_password, properties, publisher_properties, consumer_properties"#,
+        r#"omni-box.toml line 1: [kafka] has no key "publisher", there are brokers, client_id, partitioner, record_time, window, buffer_bytes, refused_log_in, security_protocol, sasl_mechanism, sasl_username, sasl_password, ssl_ca_location, ssl_certificate_location, ssl_key_location, ssl_key_password, properties, publisher_properties, consumer_properties"#,
     );
 }
 
