@@ -193,7 +193,7 @@ async fn relay_wakes_up_before_its_successor_works() -> Result<()> {
     let Some(world) = World::new("relay_wakes_up").await? else { return Ok(()) };
     world.watch_marks().await?;
     let topic = world.topic("orders", 2).await?;
-    let mut relay = world.start("r0", "relay --lease-ttl-ms 500").await?;
+    let mut relay = world.start("r0", "relay --lease-ttl-ms 1500").await?;
     let mut writer = world.start("writer", &format!("writer --topic {topic} --tasks 6")).await?;
     for _ in 0..8 {
         world.until(SOON, format!("{OWNS_ALL} 'r0'")).await;
