@@ -4,9 +4,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-/// How long the last writes of a relay that ends and the hand-over of its leases or claims may take.
+/// How long the last writes of a worker that ends may take: the hand-over of leases or claims, the end of abandoned transactions.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Waits for an answer until a deadline has passed. A call that is given up may have taken effect, or may do so yet: all that are
@@ -15,4 +17,13 @@ pub(crate) async fn within<T>(deadline: Duration, call: impl Future<Output = Res
     timeout(deadline, call)
         .await
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, format!("no answer for {deadline:?}"))))
+}
+
+/// Ends tasks whose time to drain is over: they abandon their transactions at `abort`, and are dropped if that takes too long.
+pub(crate) async fn abandon<T: 'static>(tasks: &mut JoinSet<T>, abort: &CancellationToken) {
+    abort.cancel();
+    let abandoned = async { while tasks.join_next().await.is_some() {} };
+    if timeout(FAREWELL, abandoned).await.is_err() {
+        tasks.shutdown().await;
+    }
 }

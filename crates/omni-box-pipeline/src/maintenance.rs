@@ -1,7 +1,6 @@
 //! Upkeep of the tables: claims of dead workers and old events.
 
 use std::fmt;
-use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +10,10 @@ use omni_box_core::{
     Backoff, BatchSize, Error, ErrorKind, Event, EventId, EventRepository, FetchFilters, InboxEvent,
     InboxRepository, OutboxEvent, OutboxRepository, Result, RetryPolicy,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::deadline::within;
 use crate::settings::{check_durations, misconfigured};
 
 /// How long one statement's worth of work may take.
@@ -110,7 +110,7 @@ impl OmniBoxMaintenanceService {
     pub async fn release_stale_locks(&self, older_than: Duration) -> Result<u64> {
         let mut released = 0;
         for table in &self.tables {
-            released += within(table.release(older_than)).await?;
+            released += within(CALL, table.release(older_than)).await?;
         }
         Ok(released)
     }
@@ -127,7 +127,7 @@ impl OmniBoxMaintenanceService {
         let mut deleted = 0;
         for table in &self.tables {
             loop {
-                let gone = within(table.clean(retention, batch)).await?;
+                let gone = within(CALL, table.clean(retention, batch)).await?;
                 deleted += gone;
                 if gone < u64::from(BATCH) {
                     break;
@@ -146,7 +146,7 @@ impl OmniBoxMaintenanceService {
     pub async fn requeue_failed(&self, limit: BatchSize) -> Result<u64> {
         let mut requeued = 0;
         for table in &self.tables {
-            requeued += within(table.requeue(limit)).await?;
+            requeued += within(CALL, table.requeue(limit)).await?;
         }
         Ok(requeued)
     }
@@ -224,11 +224,6 @@ impl fmt::Debug for OmniBoxMaintenanceService {
             .field("retention", retention)
             .finish()
     }
-}
-
-async fn within(call: impl Future<Output = Result<u64>>) -> Result<u64> {
-    let late = |_| Err(Error::new(ErrorKind::Unavailable, format!("no answer for {CALL:?}")));
-    timeout(CALL, call).await.unwrap_or_else(late)
 }
 
 /// A table to look after, of whatever store.

@@ -79,7 +79,7 @@ impl EventProcessorBuilder {
     ) -> InboxProcessorBuilder<S> {
         let has_locking = EventRepository::<InboxEvent>::locking(&store).is_some();
         let worker = InboxWorker::builder(store).consumer_group(consumer_group);
-        InboxProcessorBuilder { worker, has_locking, handlers: 0, fetch: None }
+        InboxProcessorBuilder { worker, has_locking, handlers: Vec::new(), fetch: None }
     }
 
     /// A pipeline for events of an outbox.
@@ -126,11 +126,7 @@ impl<S: InboxRepository, P: ProcessingStep<InboxEvent>> InboxStep<S, Before> for
 
 impl<S: InboxRepository> InboxStep<S, Innermost> for HandlerExecutionStep<S> {
     fn add_to(self, mut builder: InboxProcessorBuilder<S>) -> InboxProcessorBuilder<S> {
-        builder.handlers += 1;
-        builder.worker = builder.worker.handler(self.handler);
-        if let Some(timeout) = self.timeout {
-            builder.worker = builder.worker.process_timeout(timeout);
-        }
+        builder.handlers.push(self);
         builder
     }
 }
@@ -155,7 +151,7 @@ impl<S: OutboxRepository> OutboxStep<S, Innermost> for PublisherExecutionStep {
 pub struct InboxProcessorBuilder<S: InboxRepository> {
     worker: InboxWorkerBuilder<S>,
     has_locking: bool,
-    handlers: usize,
+    handlers: Vec<HandlerExecutionStep<S>>,
     fetch: Option<FetchStrategy>,
 }
 
@@ -215,14 +211,18 @@ impl<S: InboxRepository> InboxProcessorBuilder<S> {
     /// [`Misconfigured`](ErrorKind::Misconfigured) when there is no [`HandlerExecutionStep`], or more than one; [`Unsupported`](ErrorKind::Unsupported)
     /// for a strategy that the store cannot serve; else as [`InboxWorkerBuilder::build`].
     pub fn build(self) -> Result<InboxWorker<S>> {
-        one_innermost("HandlerExecutionStep", self.handlers)?;
+        let HandlerExecutionStep { handler, timeout } = only("HandlerExecutionStep", self.handlers)?;
+        let mut worker = self.worker.handler(handler);
+        if let Some(timeout) = timeout {
+            worker = worker.process_timeout(timeout);
+        }
         match self.fetch {
             Some(FetchStrategy::DistributedLocking) if !self.has_locking => Err(Error::new(
                 ErrorKind::Unsupported,
                 "FetchStrategy::DistributedLocking needs a store with locking; this one has none",
             )),
-            Some(FetchStrategy::OptimisticLocking) => self.worker.optimistic().build(),
-            _ => self.worker.build(),
+            Some(FetchStrategy::OptimisticLocking) => worker.optimistic().build(),
+            _ => worker.build(),
         }
     }
 }
@@ -274,11 +274,8 @@ impl<S: OutboxRepository> OutboxProcessorBuilder<S> {
     /// # Errors
     /// [`Misconfigured`](ErrorKind::Misconfigured) when there is no [`PublisherExecutionStep`], or more than one; else as
     /// [`OutboxPublisherBuilder::build`](crate::OutboxPublisherBuilder::build).
-    pub fn build(mut self) -> Result<OutboxPublisher<S>> {
-        one_innermost("PublisherExecutionStep", self.publishers.len())?;
-        let Some(PublisherExecutionStep { publisher, timeout }) = self.publishers.pop() else {
-            return Err(misconfigured("a pipeline for an outbox needs a PublisherExecutionStep"));
-        };
+    pub fn build(self) -> Result<OutboxPublisher<S>> {
+        let PublisherExecutionStep { publisher, timeout } = only("PublisherExecutionStep", self.publishers)?;
         let mut builder = OutboxPublisher::builder(self.store, publisher).steps(self.steps);
         if let Some(timeout) = timeout {
             builder = builder.publish_timeout(timeout);
@@ -296,10 +293,10 @@ impl<S: OutboxRepository> OutboxProcessorBuilder<S> {
     }
 }
 
-fn one_innermost(name: &str, count: usize) -> Result<()> {
-    match count {
-        1 => Ok(()),
-        0 => Err(misconfigured(format!("a pipeline needs one {name}: add it by `add_step`"))),
-        _ => Err(misconfigured(format!("a pipeline has one {name}, not {count}"))),
-    }
+/// The innermost step, of which a pipeline has exactly one.
+fn only<T>(name: &str, innermost: Vec<T>) -> Result<T> {
+    <[T; 1]>::try_from(innermost).map(|[only]| only).map_err(|innermost| match innermost.len() {
+        0 => misconfigured(format!("a pipeline needs one {name}: add it by `add_step`")),
+        count => misconfigured(format!("a pipeline has one {name}, not {count}")),
+    })
 }

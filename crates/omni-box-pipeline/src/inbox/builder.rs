@@ -16,9 +16,7 @@ use super::shared::Shared;
 use crate::gate::Gate;
 use crate::settings::outage_retry;
 use crate::step::{ProcessingStep, Steps};
-use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, Database, OnFailed};
-
-const LONGEST_OUTAGE_RETRY: Duration = Duration::from_secs(5);
+use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, OnFailed};
 
 /// Describes an [`InboxConsumerRunner`]: consumer, store, handler, decoder, metrics and an [`InboxConfig`].
 ///

@@ -2,21 +2,18 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::select_all;
 use omni_box_core::{AssignedPartition, Error, ErrorKind, EventConsumer, InboxRepository, Result};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::builder::InboxConsumerRunnerBuilder;
 use super::outcome::InboxConsumeResult;
 use super::partition::Partition;
 use super::shared::Shared;
-
-/// How long workers whose time to drain is over get to abandon their transactions.
-const ABANDON_TIME: Duration = Duration::from_secs(5);
+use crate::deadline::abandon;
 
 /// Consumes a broker's messages and gives each to a handler, inside a transaction that also writes the message's inbox row.
 ///
@@ -267,11 +264,7 @@ async fn drain<S: InboxRepository>(
         worker_id = %shared.context.worker, deadline = ?shared.drain_deadline, partitions = workers.len(),
         "did not drain in time, abandoning what is running",
     );
-    abort.cancel();
-    let abandoned = async { while workers.join_next().await.is_some() {} };
-    if timeout(ABANDON_TIME, abandoned).await.is_err() {
-        workers.shutdown().await;
-    }
+    abandon(&mut workers, abort).await;
     outcome
 }
 

@@ -26,8 +26,6 @@ const QUIET_TIME: Duration = Duration::from_secs(5);
 /// At most one event of a key is in flight, so that no event overtakes one that a step puts off.
 pub(super) struct Stepped {
     inner: Arc<dyn EventPublisher>,
-    steps: Steps<OutboxEvent>,
-    worker: WorkerId,
     /// How long a step may take for one event.
     limit: Duration,
     open: Arc<Open>,
@@ -72,17 +70,16 @@ impl Stepped {
         steps: Steps<OutboxEvent>,
         settings: &Settings,
     ) -> Self {
-        let worker = settings.worker_id.clone();
         let open = Open {
             events: Mutex::default(),
             count: watch::channel(0).0,
-            steps: steps.clone(),
-            worker: worker.clone(),
+            steps,
+            worker: settings.worker_id.clone(),
         };
         let stop = Mutex::new(Stop { gate: Gate::new("step", settings.outage_retry), step: None });
         // a lease has to outlast it
         let limit = settings.lease_ttl / 2;
-        Self { inner, steps, worker, limit, open: Arc::new(open), stop }
+        Self { inner, limit, open: Arc::new(open), stop }
     }
 
     fn stop(&self) -> MutexGuard<'_, Stop> {
@@ -104,7 +101,8 @@ impl EventPublisher for Stepped {
     }
 
     async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {
-        self.steps.begin_batch(&self.worker, events.len()).await;
+        let Open { steps, worker, .. } = self.open.as_ref();
+        steps.begin_batch(worker, events.len()).await;
         let batch = Arc::new(Batch { answers: Mutex::default(), runtime: Handle::current() });
         let open = self.open.clone();
         let reporter = reporter.inspect(move |report| open.close(report));
@@ -114,7 +112,7 @@ impl EventPublisher for Stepped {
         let mut stopped = None;
         for event in events.by_ref() {
             let mut kept = Kept::default();
-            let ruling = self.steps.ask(&event, &self.worker, &mut kept, self.limit).await;
+            let ruling = steps.ask(&event, worker, &mut kept, self.limit).await;
             if let Ruling::Stop(step, delay) = ruling {
                 stopped = Some((event, step, delay));
                 break;
@@ -140,14 +138,13 @@ impl EventPublisher for Stepped {
             return;
         };
         self.quiet().await;
-        let error = || Mark::Stopped.error(format!("stopped by step {step}"));
         {
             let mut stop = self.stop();
-            let growing = stop.gate.close_for(step, &error());
+            let growing = stop.gate.close_for(step, &Mark::stopped_by(step));
             stop.step = Some((step, Instant::now() + delay.unwrap_or(growing)));
         }
         for event in std::iter::once(event).chain(events) {
-            reporter.report(event.id(), Err(error()));
+            reporter.report(event.id(), Err(Mark::stopped_by(step)));
         }
     }
 
@@ -160,7 +157,7 @@ impl EventPublisher for Stepped {
         if let Some((step, until)) = self.stop().step
             && Instant::now() < until
         {
-            return Err(Mark::Stopped.error(format!("stopped by step {step}")));
+            return Err(Mark::stopped_by(step));
         }
         self.inner.check().await
     }

@@ -24,6 +24,11 @@ impl Mark {
         Error::new(kind, text).with_source(self)
     }
 
+    /// The error of everything that a step has stopped.
+    pub(crate) fn stopped_by(step: &str) -> Error {
+        Self::Stopped.error(format!("stopped by step {step}"))
+    }
+
     /// The mark of an error.
     pub(crate) fn of(error: &Error) -> Option<Self> {
         error.source()?.downcast_ref().copied()

@@ -20,6 +20,9 @@ use crate::gate::Gate;
 /// time, and an idle transaction 5 s later, so that a server that lives answers first.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// The longest delay before a database that is down is tried again.
+pub(crate) const LONGEST_OUTAGE_RETRY: Duration = Duration::from_secs(5);
+
 /// A store whose every call is given up after a time, with the gate before it.
 ///
 /// The store itself is private to this file: a call that could last without end does not compile. A database whose host is gone never

@@ -24,7 +24,7 @@ mod policy;
 pub(crate) use blame::{Blame, Doing, Evidence, Patience, Proof, blame};
 pub(crate) use cause::Cause;
 pub(crate) use context::Context;
-pub(crate) use database::Database;
+pub(crate) use database::{Database, LONGEST_OUTAGE_RETRY};
 pub(crate) use group::{GROUP_TIME, Recorded, Task, attempt};
 pub(crate) use judgement::{Fate, LOOK_AGAIN, Stay};
 pub(crate) use left::Left;

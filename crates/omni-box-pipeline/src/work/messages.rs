@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use omni_box_core::{Error, ErrorKind, Event, EventId, InboxRepository};
+use omni_box_core::{Error, Event, EventId, InboxRepository};
 use tokio::time::Instant;
 
 use super::group_size::GroupSize;
 use super::window::Window;
 use crate::gate::Gate;
 use crate::outcome::Outcome;
-use crate::step::SettledEvent;
+use crate::step::{Mark, SettledEvent};
 use crate::transact::{Context, Doing, Fate, Item, Recorded, Stay, Stepped, Task, attempt};
 
 /// Resolves when work must be dropped at once.
@@ -225,8 +225,7 @@ impl<S: InboxRepository> Messages<S> {
     /// Pauses for a step that has stopped a group. What got through ends the growth of its delays.
     fn stopped_by_step(&mut self, stopped: Option<(&'static str, Option<Duration>)>, fates: &[Fate]) {
         if let Some((step, delay)) = stopped {
-            let error = Error::new(ErrorKind::Unavailable, format!("stopped by step {step}"));
-            let growing = self.step_gate.close_for(step, &error);
+            let growing = self.step_gate.close_for(step, &Mark::stopped_by(step));
             self.pause_for(delay.unwrap_or(growing));
         } else if fates.iter().any(|fate| matches!(fate, Fate::Done(_) | Fate::Wait(..))) {
             self.step_gate.open();
@@ -327,7 +326,6 @@ impl<S: InboxRepository> Messages<S> {
             );
         }
         if let Some(settled) = &mut self.settled {
-            let item = self.window.get(at);
             let event_id = item.event().map(Event::id);
             settled.push(Settled { event_id, message_id: item.message_id(), outcome });
         }

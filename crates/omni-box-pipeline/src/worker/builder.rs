@@ -15,9 +15,7 @@ use crate::claims::Stale;
 use crate::gate::Gate;
 use crate::settings::{misconfigured, outage_retry};
 use crate::step::{ProcessingStep, Steps};
-use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, Database, OnFailed};
-
-const LONGEST_OUTAGE_RETRY: Duration = Duration::from_secs(5);
+use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, OnFailed};
 
 /// Describes an [`InboxWorker`]: store, handler, metrics and an [`InboxWorkerConfig`].
 ///

@@ -7,12 +7,12 @@ use std::time::Duration;
 use omni_box_core::{BatchSize, Error, ErrorKind, InboxRepository, Result};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::batches::{Batches, Shared};
 use crate::batch::BatchProcessingResult;
-use crate::deadline::FAREWELL;
+use crate::deadline::abandon;
 
 /// Handles messages whose rows were stored before, in transactions of their own.
 ///
@@ -137,7 +137,14 @@ impl<S: InboxRepository> InboxWorker<S> {
                     // the first that ends, ends all
                     stop.cancel();
                 }
-                () = &mut late => return self.abandon(running).await.and(ended),
+                () = &mut late => {
+                    tracing::warn!(
+                        worker_id = %self.shared.context.worker, deadline = ?self.drain_deadline, batches = running.len(),
+                        "did not drain in time, abandoning what is running",
+                    );
+                    abandon(&mut running, &self.abort).await;
+                    return ended;
+                }
             }
         }
         if let Err(error) = self.shared.detach().await {
@@ -147,20 +154,6 @@ impl<S: InboxRepository> InboxWorker<S> {
             );
         }
         ended
-    }
-
-    /// Ends what did not end in time.
-    async fn abandon(&self, mut running: JoinSet<Result<()>>) -> Result<()> {
-        tracing::warn!(
-            worker_id = %self.shared.context.worker, deadline = ?self.drain_deadline, batches = running.len(),
-            "did not drain in time, abandoning what is running",
-        );
-        self.abort.cancel();
-        let abandoned = async { while running.join_next().await.is_some() {} };
-        if timeout(FAREWELL, abandoned).await.is_err() {
-            running.shutdown().await;
-        }
-        Ok(())
     }
 }
 
