@@ -113,7 +113,7 @@ where
         "others are left as they are"
     );
     assert!(table.requeue(&all).await.is_empty(), "a call that is repeated requeues nothing twice");
-    assert!(table.all_failed().await.is_empty(), "it is no dead letter any more");
+    assert!(table.all_failed().await.is_empty(), "it is not a dead letter any more");
 }
 
 /// `purge`: failed events that are old enough, at most so many; nothing else.

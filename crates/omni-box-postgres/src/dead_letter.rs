@@ -13,7 +13,6 @@ use crate::PgStore;
 use crate::inbox::{group_names, inbox_events};
 use crate::lanes::uuids;
 use crate::outbox::outbox_events;
-use crate::store::interval;
 
 /// Where the page before has ended.
 fn place<E: Event>(after: Option<&E>) -> (Option<DateTime<Utc>>, Option<Uuid>) {
@@ -30,18 +29,6 @@ impl PgStore {
             .map_err(self.failed("requeue events"))?;
         session.finish().await?;
         Ok(ids.into_iter().map(EventId::from).collect())
-    }
-
-    async fn purge_by(&self, query: &Query, older_than: Duration, limit: BatchSize) -> Result<u64> {
-        let mut session = self.session().await?;
-        let done = sqlx::query(query.sql())
-            .bind(interval(older_than))
-            .bind(i64::from(limit.get()))
-            .execute(&mut *session)
-            .await
-            .map_err(self.failed("delete failed events"))?;
-        session.finish().await?;
-        Ok(done.rows_affected())
     }
 }
 
@@ -75,7 +62,7 @@ impl DeadLetters<OutboxEvent> for PgStore {
     }
 
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
-        self.purge_by(&self.queries.outbox_events.purge_failed, older_than, limit).await
+        self.cleanup(&self.queries.outbox_events.purge_failed, older_than, limit, 1).await
     }
 }
 
@@ -108,6 +95,6 @@ impl DeadLetters<InboxEvent> for PgStore {
     }
 
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
-        self.purge_by(&self.queries.inbox_events.purge_failed, older_than, limit).await
+        self.cleanup(&self.queries.inbox_events.purge_failed, older_than, limit, 1).await
     }
 }

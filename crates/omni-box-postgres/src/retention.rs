@@ -21,7 +21,7 @@ impl PgStore {
         Ok(done.rows_affected())
     }
 
-    async fn cleanup(
+    pub(crate) async fn cleanup(
         &self,
         query: &Query,
         retention: Duration,

@@ -7,7 +7,7 @@ use omni_box_core::store::DeadLetters;
 use omni_box_core::{
     BatchSize, ConsumerGroup, Event, EventId, FetchFilters, InboxEvent, OutboxEvent, Result, Store,
 };
-use omni_box_sql::{Query, micros};
+use omni_box_sql::Query;
 use uuid::Uuid;
 
 use crate::error::failed;
@@ -33,18 +33,6 @@ impl SqliteStore {
         tx.commit().await?;
         let requeued = requeued.iter().filter_map(|id| id.parse::<Uuid>().ok());
         Ok(requeued.map(EventId::from).collect())
-    }
-
-    async fn purge_by(&self, query: &Query, older_than: Duration, limit: BatchSize) -> Result<u64> {
-        let mut tx = self.begin().await?;
-        let done = sqlx::query(query.sql())
-            .bind(micros(older_than))
-            .bind(i64::from(limit.get()))
-            .execute(&mut *tx)
-            .await
-            .map_err(failed("delete failed events"))?;
-        tx.commit().await?;
-        Ok(done.rows_affected())
     }
 }
 
@@ -78,7 +66,7 @@ impl DeadLetters<OutboxEvent> for SqliteStore {
     }
 
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
-        self.purge_by(&self.queries.outbox_events.purge_failed, older_than, limit).await
+        self.cleanup(&self.queries.outbox_events.purge_failed, older_than, limit, 1).await
     }
 }
 
@@ -110,6 +98,6 @@ impl DeadLetters<InboxEvent> for SqliteStore {
     }
 
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
-        self.purge_by(&self.queries.inbox_events.purge_failed, older_than, limit).await
+        self.cleanup(&self.queries.inbox_events.purge_failed, older_than, limit, 1).await
     }
 }

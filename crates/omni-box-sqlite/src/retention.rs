@@ -22,7 +22,7 @@ impl SqliteStore {
     }
 
     /// A transaction for each step, so that others get the write lock in between.
-    async fn cleanup(
+    pub(crate) async fn cleanup(
         &self,
         query: &Query,
         retention: Duration,

@@ -69,17 +69,8 @@ impl MemoryStore {
     }
 
     fn purge_failed<R: Row>(&self, older_than: Duration, limit: BatchSize) -> u64 {
-        let mut state = self.shared.state();
         let cutoff = before(self.shared.now(), older_than);
-        let is_old = |row: &&R| is_failed(*row) && row.life().updated_at < cutoff;
-        // what an open transaction looks at is skipped
-        let is_free = |row: &&R| !state.is_locked(row.row_lock().as_ref());
-        let old = R::table(&state.tables).rows().filter(is_old).filter(is_free);
-        let ids: Vec<EventId> = old.take(limit.get() as usize).map(R::id).collect();
-        for id in &ids {
-            R::table_mut(&mut state.tables).remove(*id);
-        }
-        ids.len() as u64
+        self.delete(limit.get().into(), |row: &R| is_failed(row) && row.life().updated_at < cutoff)
     }
 }
 

@@ -21,16 +21,19 @@ impl MemoryStore {
     }
 
     fn cleanup<R: Row>(&self, retention: Duration, batch: BatchSize, max_iterations: u32) -> u64 {
-        let mut state = self.shared.state();
         let cutoff = before(self.shared.now(), retention);
-        let is_old = |row: &&R| {
+        let most = u64::from(batch.get()) * u64::from(max_iterations);
+        self.delete(most, |row: &R| {
             row.life().status == EventStatus::Completed
                 && row.life().completed_at.is_some_and(|at| at < cutoff)
-        };
-        // what an open transaction looks at is skipped
+        })
+    }
+
+    /// Deletes the first `most` rows that `is_old` lets through. What an open transaction looks at is skipped.
+    pub(super) fn delete<R: Row>(&self, most: u64, is_old: impl Fn(&R) -> bool) -> u64 {
+        let mut state = self.shared.state();
         let is_free = |row: &&R| !state.is_locked(row.row_lock().as_ref());
-        let most = u64::from(batch.get()) * u64::from(max_iterations);
-        let old = R::table(&state.tables).rows().filter(is_old).filter(is_free);
+        let old = R::table(&state.tables).rows().filter(|row| is_old(*row)).filter(is_free);
         let ids: Vec<EventId> = old.take(usize::try_from(most).unwrap_or(usize::MAX)).map(R::id).collect();
         for id in &ids {
             R::table_mut(&mut state.tables).remove(*id);
