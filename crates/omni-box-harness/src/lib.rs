@@ -17,6 +17,7 @@
 mod database;
 mod environment;
 mod eventually;
+pub mod example;
 pub mod judge;
 mod log;
 pub mod process;
