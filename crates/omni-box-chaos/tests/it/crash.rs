@@ -9,8 +9,8 @@ use omni_box_harness::eventually;
 use omni_box_harness::judge::{InboxExpectation, Judge, Message, read_topics};
 use omni_box_harness::topic::committed_offsets;
 
-use crate::shop::Shop;
-use crate::world::{SETTLES, SOON, World, clean};
+use omni_box_chaos::shop::Shop;
+use omni_box_chaos::world::{SETTLES, SOON, World, clean};
 
 /// More than are handled in one transaction.
 const ORDERS: i64 = 100;

@@ -8,7 +8,7 @@ use omni_box_harness::judge::{Enqueued, History, judge_delivery, read_topics};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Row, SqlitePool};
 
-use crate::world::{SETTLES, SOON, World};
+use omni_box_chaos::world::{SETTLES, SOON, World};
 
 #[tokio::test]
 async fn writers_and_relays_of_one_file_are_killed_in_turns() -> Result<()> {

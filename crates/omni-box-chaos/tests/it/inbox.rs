@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use omni_box_harness::judge::InboxExpectation;
 use omni_box_harness::topic::{self, Message, committed_offsets};
 
-use crate::shop::Shop;
-use crate::world::{SETTLES, SOON};
+use omni_box_chaos::shop::Shop;
+use omni_box_chaos::world::{SETTLES, SOON};
 
 /// While a writer goes on, kills one of two consumers in each turn and replaces it; then waits until everything is handled.
 async fn survives_kills(shop: &Shop, turns: usize, of_consumers: &str, of_writer: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Kills, freezes and outages, on real servers, with the judge at the end of each.
 //!
-//! Needs the servers of `cargo xtask services up`. The programs' logs are in `target/tmp/chaos/<test>`.
+//! Needs the servers of `cargo xtask services up`. The programs' logs are in `target/chaos/<test>`.
 
 mod crash;
 mod file;
@@ -8,5 +8,3 @@ mod inbox;
 mod oracle;
 mod outage;
 mod relay;
-mod shop;
-mod world;

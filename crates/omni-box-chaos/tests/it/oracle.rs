@@ -4,7 +4,7 @@ use anyhow::Result;
 use omni_box_harness::judge::InboxExpectation;
 use omni_box_harness::topic::{self, Message};
 
-use crate::world::World;
+use omni_box_chaos::world::World;
 
 #[tokio::test]
 async fn planted_faults_are_found() -> Result<()> {

@@ -8,8 +8,8 @@ use omni_box_harness::servers;
 use omni_box_harness::services::local::{KafkaServer, PostgresServer};
 use tokio::time::Instant;
 
-use crate::shop::Shop;
-use crate::world::clean;
+use omni_box_chaos::shop::Shop;
+use omni_box_chaos::world::clean;
 
 /// How long the broker stays away.
 const OUTAGE: Duration = Duration::from_secs(20);

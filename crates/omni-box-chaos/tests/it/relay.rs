@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::world::{Program, SETTLES, SOON, World};
+use omni_box_chaos::world::{Program, SETTLES, SOON, World};
 
 const OWNS_ALL: &str = "select count(*) = 16 from outbox_lanes where leased_until > now() and worker = ";
 

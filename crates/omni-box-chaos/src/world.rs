@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use omni_box_harness::judge::{Judge, Verdict};
-use omni_box_harness::process::Child;
+use omni_box_harness::process::{Child, workspace_binary};
+use omni_box_harness::services::default_dir;
 use omni_box_harness::{TestDatabase, eventually, servers, topic};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -15,28 +16,34 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// How long anything that should happen soon may take on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
 /// How long it may take until everything that was enqueued has arrived.
-pub(crate) const SETTLES: Duration = Duration::from_secs(60);
+pub const SETTLES: Duration = Duration::from_secs(60);
 
 /// A consumer that does not answer should lose its partitions within a test's time.
-pub(crate) const SESSION: &str = "--property session.timeout.ms=2000 --property heartbeat.interval.ms=500";
+pub const SESSION: &str = "--property session.timeout.ms=2000 --property heartbeat.interval.ms=500";
 
-pub(crate) struct World {
+/// A service: a database and programs of its own, on servers that it shares.
+pub struct World {
     database: TestDatabase,
-    pub(crate) brokers: String,
+    /// Kafka's bootstrap servers.
+    pub brokers: String,
     logs: PathBuf,
 }
 
 impl World {
     /// On the shared servers; `None` where there are none.
-    pub(crate) async fn new(test: &str) -> Result<Option<Self>> {
+    pub async fn new(test: &str) -> Result<Option<Self>> {
         let Some(servers) = servers() else { return Ok(None) };
         Ok(Some(Self::on(test, &servers.database_url, &servers.kafka_brokers).await?))
     }
 
-    pub(crate) async fn on(test: &str, database_url: &str, brokers: &str) -> Result<Self> {
-        let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("chaos").join(test);
+    /// On servers of a test's own. The logs of its programs are in `target/chaos`, in a folder named for the test.
+    ///
+    /// # Errors
+    /// When the servers refuse.
+    pub async fn on(test: &str, database_url: &str, brokers: &str) -> Result<Self> {
+        let logs = default_dir().with_file_name("chaos").join(test);
         // the logs of the last run would only mislead
         let _ = std::fs::remove_dir_all(&logs);
         std::fs::create_dir_all(&logs)?;
@@ -46,12 +53,16 @@ impl World {
         Ok(world)
     }
 
-    pub(crate) async fn topic(&self, name: &str, partitions: i32) -> Result<String> {
+    /// Creates a topic whose name begins so.
+    ///
+    /// # Errors
+    /// When Kafka refuses.
+    pub async fn topic(&self, name: &str, partitions: i32) -> Result<String> {
         topic::create_topic(&self.brokers, name, partitions, &[]).await
     }
 
     /// Creates a topic that was missing so far.
-    pub(crate) async fn create_missing(&self, topic: &str) -> Result<()> {
+    pub async fn create_missing(&self, topic: &str) -> Result<()> {
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", &self.brokers).create()?;
         let topic = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
@@ -62,30 +73,35 @@ impl World {
     }
 
     /// Starts a program and waits until it works. Its log is named for it.
-    pub(crate) async fn start(&self, name: &str, command: &str) -> Result<Program> {
+    pub async fn start(&self, name: &str, command: &str) -> Result<Program> {
         let mut program = self.spawn(name, command)?;
         program.child.line(SOON, |line| line == "ready").await?;
         Ok(program)
     }
 
     /// Runs a program to its end.
-    pub(crate) async fn run(&self, name: &str, command: &str) -> Result<()> {
+    pub async fn run(&self, name: &str, command: &str) -> Result<()> {
         self.spawn(name, command)?.finish(SETTLES).await
     }
 
     fn spawn(&self, name: &str, command: &str) -> Result<Program> {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_omni-box-chaos"));
+        let mut program = Command::new(workspace_binary("omni-box-chaos")?);
         program
             .args(["--name", name, "--database-url", &self.database.url(), "--brokers", &self.brokers])
             .args(command.split_whitespace());
         Ok(Program { child: Child::spawn(program, &self.logs.join(format!("{name}.log")))? })
     }
 
-    pub(crate) fn database(&self) -> &PgPool {
+    /// The service's database.
+    pub fn database(&self) -> &PgPool {
         self.database.pool()
     }
 
-    pub(crate) async fn execute(&self, sql: &'static str) -> Result<()> {
+    /// Executes statements.
+    ///
+    /// # Errors
+    /// When one fails or hangs.
+    pub async fn execute(&self, sql: &'static str) -> Result<()> {
         // what a frozen program has locked stays locked
         timeout(SOON, sqlx::raw_sql(sql).execute(self.database.pool()))
             .await
@@ -93,25 +109,29 @@ impl World {
         Ok(())
     }
 
-    pub(crate) async fn execute_with(&self, sql: &'static str, parameter: &str) -> Result<()> {
+    /// Executes a statement with a parameter.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn execute_with(&self, sql: &'static str, parameter: &str) -> Result<()> {
         sqlx::query(sql).bind(parameter).execute(self.database.pool()).await?;
         Ok(())
     }
 
     /// A number from the database.
-    pub(crate) async fn count(&self, sql: impl Into<String>) -> Result<i64> {
+    pub async fn count(&self, sql: impl Into<String>) -> Result<i64> {
         Ok(sqlx::query_scalar(AssertSqlSafe(sql.into())).fetch_one(self.database.pool()).await?)
     }
 
     /// Waits until a query says true; while the database is away it says nothing.
     #[track_caller]
-    pub(crate) fn until(&self, within: Duration, sql: impl Into<String>) -> impl Future<Output = ()> {
+    pub fn until(&self, within: Duration, sql: impl Into<String>) -> impl Future<Output = ()> {
         let sql = format!("select case when ({}) then 1 else 0 end::bigint", sql.into());
         eventually(within, async move || self.count(&sql).await.is_ok_and(|yes| yes == 1))
     }
 
     /// Waits until `more` events are completed than are now: the relays work.
-    pub(crate) async fn progress(&self, more: i64) -> Result<()> {
+    pub async fn progress(&self, more: i64) -> Result<()> {
         let now = self.count("select count(*) from outbox_events where status = 'completed'").await?;
         let sql = format!("select count(*) >= {} from outbox_events where status = 'completed'", now + more);
         self.until(SOON, sql).await;
@@ -120,12 +140,12 @@ impl World {
 
     /// Waits until nothing is pending in the outbox.
     #[track_caller]
-    pub(crate) fn settled(&self) -> impl Future<Output = ()> {
+    pub fn settled(&self) -> impl Future<Output = ()> {
         self.until(SETTLES, "select not exists (select from outbox_events where status = 'pending')")
     }
 
     /// From now on notes every change of an event's status that does not come from the owner of its lane.
-    pub(crate) async fn watch_marks(&self) -> Result<()> {
+    pub async fn watch_marks(&self) -> Result<()> {
         self.execute(
             "create table chaos_thefts (event_id uuid, worker text);
              create function chaos_watch() returns trigger language plpgsql as $$
@@ -143,18 +163,18 @@ impl World {
     }
 
     /// A judge of the outbox.
-    pub(crate) fn judge(&self) -> Judge {
+    pub fn judge(&self) -> Judge {
         Judge::new(&self.brokers).outbox(self.database())
     }
 
     /// Has the outbox and the topics judged, and fails unless every promise was kept.
-    pub(crate) async fn judged(&self) -> Result<Verdict> {
+    pub async fn judged(&self) -> Result<Verdict> {
         clean(&self.judge()).await
     }
 }
 
 /// Fails unless every promise was kept.
-pub(crate) async fn clean(judge: &Judge) -> Result<Verdict> {
+pub async fn clean(judge: &Judge) -> Result<Verdict> {
     let verdict = judge.verdict().await?;
     println!("{verdict}");
     ensure!(verdict.is_clean(), "a promise was broken:\n{verdict}");
@@ -162,49 +182,53 @@ pub(crate) async fn clean(judge: &Judge) -> Result<Verdict> {
 }
 
 /// A running program; killed when dropped.
-pub(crate) struct Program {
+pub struct Program {
     child: Child,
 }
 
 impl Program {
     /// Waits until a consumer stands still, where it was told to.
-    pub(crate) async fn frozen(&mut self) -> Result<()> {
+    pub async fn frozen(&mut self) -> Result<()> {
         self.child.line(SOON, |line| line == "frozen").await?;
         Ok(())
     }
 
     /// `kill -9`.
-    pub(crate) async fn kill(&mut self) -> Result<()> {
+    pub async fn kill(&mut self) -> Result<()> {
         self.child.sigkill()?;
         self.child.wait(SOON).await?;
         Ok(())
     }
 
     /// SIGSTOP.
-    pub(crate) fn freeze(&self) -> Result<()> {
+    pub fn freeze(&self) -> Result<()> {
         self.child.sigstop()
     }
 
     /// SIGCONT.
-    pub(crate) fn thaw(&self) -> Result<()> {
+    pub fn thaw(&self) -> Result<()> {
         self.child.sigcont()
     }
 
     /// SIGTERM, and waits for an end in order.
-    pub(crate) async fn stop(&mut self) -> Result<()> {
+    pub async fn stop(&mut self) -> Result<()> {
         self.child.sigterm()?;
         self.finish(SOON).await
     }
 
     /// Waits for its end in order.
-    pub(crate) async fn finish(&mut self, within: Duration) -> Result<()> {
+    pub async fn finish(&mut self, within: Duration) -> Result<()> {
         self.child.line(within, |line| line == "done").await?;
         let status = self.child.wait(SOON).await?;
         ensure!(status.success(), "ended with {status}");
         Ok(())
     }
 
-    pub(crate) fn is_running(&mut self) -> Result<bool> {
+    /// Whether it runs, or is frozen.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn is_running(&mut self) -> Result<bool> {
         self.child.is_running().context("cannot tell whether it runs")
     }
 }

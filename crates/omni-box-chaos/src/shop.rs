@@ -6,25 +6,32 @@ use omni_box_harness::servers;
 
 use crate::world::{Program, SESSION, SETTLES, SOON, World, clean};
 
-pub(crate) struct Shop {
+/// The two services, their topics, and the group that consumes.
+pub struct Shop {
     /// Its writers order, its relays publish that.
-    pub(crate) ordering: World,
+    pub ordering: World,
     /// Its consumers handle orders, its relays publish what they add.
-    pub(crate) shipping: World,
-    pub(crate) orders: String,
-    pub(crate) shipments: String,
+    pub shipping: World,
+    /// The topic of orders.
+    pub orders: String,
+    /// The topic that the consumers' handlers write to.
+    pub shipments: String,
     /// Of this test alone: members of one group wait for each other, whatever their topics.
-    pub(crate) group: String,
+    pub group: String,
 }
 
 impl Shop {
     /// On the shared servers; `None` where there are none.
-    pub(crate) async fn new(test: &str) -> Result<Option<Self>> {
+    pub async fn new(test: &str) -> Result<Option<Self>> {
         let Some(servers) = servers() else { return Ok(None) };
         Ok(Some(Self::on(test, &servers.database_url, &servers.kafka_brokers).await?))
     }
 
-    pub(crate) async fn on(test: &str, database_url: &str, brokers: &str) -> Result<Self> {
+    /// On servers of a test's own.
+    ///
+    /// # Errors
+    /// When the servers refuse.
+    pub async fn on(test: &str, database_url: &str, brokers: &str) -> Result<Self> {
         let ordering = World::on(&format!("{test}/ordering"), database_url, brokers).await?;
         let shipping = World::on(&format!("{test}/shipping"), database_url, brokers).await?;
         let (orders, shipments) = (ordering.topic("orders", 4).await?, shipping.topic("shipments", 2).await?);
@@ -33,46 +40,50 @@ impl Shop {
     }
 
     /// Starts a relay of each service.
-    pub(crate) async fn relays(&self) -> Result<[Program; 2]> {
+    pub async fn relays(&self) -> Result<[Program; 2]> {
         let relay = "relay --lease-ttl-ms 2000";
         Ok([self.ordering.start("r0", relay).await?, self.shipping.start("r0", relay).await?])
     }
 
     /// Starts a writer that goes on until it is stopped.
-    pub(crate) async fn writer(&self, more: &str) -> Result<Program> {
+    pub async fn writer(&self, more: &str) -> Result<Program> {
         self.ordering.start("writer", &format!("writer --topic {} {more}", self.orders)).await
     }
 
     /// Runs a writer to its end.
-    pub(crate) async fn write(&self, more: &str) -> Result<()> {
+    pub async fn write(&self, more: &str) -> Result<()> {
         self.ordering.run("writer", &format!("writer --topic {} {more}", self.orders)).await
     }
 
-    pub(crate) async fn consumer(&self, name: &str, more: &str) -> Result<Program> {
+    /// Starts a consumer of orders.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn consumer(&self, name: &str, more: &str) -> Result<Program> {
         let consumer = self.consumer_of(&self.group, &self.shipments);
         self.shipping.start(name, &format!("{consumer} {more}")).await
     }
 
     /// Starts a worker that handles what consumers have stored.
-    pub(crate) async fn worker(&self, name: &str, more: &str) -> Result<Program> {
+    pub async fn worker(&self, name: &str, more: &str) -> Result<Program> {
         let worker = format!("worker --group {} --emit {} {more}", self.group, self.shipments);
         self.shipping.start(name, &worker).await
     }
 
     /// The command of a consumer of orders.
-    pub(crate) fn consumer_of(&self, group: &str, shipments: &str) -> String {
+    pub fn consumer_of(&self, group: &str, shipments: &str) -> String {
         format!("consumer --topic {} --group {group} --emit {shipments} {SESSION}", self.orders)
     }
 
     /// Waits until `more` effects are there than are now: the consumers work.
-    pub(crate) async fn progress(&self, more: i64) -> Result<()> {
+    pub async fn progress(&self, more: i64) -> Result<()> {
         let now = self.shipping.count("select count(*) from chaos_effects").await?;
         self.shipping.until(SOON, format!("select count(*) >= {} from chaos_effects", now + more)).await;
         Ok(())
     }
 
     /// Waits until everything that was ordered is handled and what handlers added is published.
-    pub(crate) async fn settled(&self) -> Result<()> {
+    pub async fn settled(&self) -> Result<()> {
         self.ordering.settled().await;
         self.handled(&self.group).await?;
         self.shipping.settled().await;
@@ -80,7 +91,7 @@ impl Shop {
     }
 
     /// Waits until a group has handled everything that was ordered so far.
-    pub(crate) async fn handled(&self, group: &str) -> Result<()> {
+    pub async fn handled(&self, group: &str) -> Result<()> {
         let orders = self.ordering.count("select count(*) from chaos_journal").await?;
         let handled = format!(
             "select count(*) >= {orders} from inbox_events where consumer_group = '{group}' and status <> 'pending'"
@@ -90,12 +101,12 @@ impl Shop {
     }
 
     /// A judge of both outboxes.
-    pub(crate) fn judge(&self) -> Judge {
+    pub fn judge(&self) -> Judge {
         self.ordering.judge().outbox(self.shipping.database())
     }
 
     /// What the group should have done.
-    pub(crate) fn expectation(&self) -> InboxExpectation {
+    pub fn expectation(&self) -> InboxExpectation {
         InboxExpectation {
             group: self.group.clone(),
             topics: vec![self.orders.clone()],
@@ -105,12 +116,12 @@ impl Shop {
     }
 
     /// Has both databases and the topics judged, and fails unless every promise was kept.
-    pub(crate) async fn judged(&self) -> Result<Verdict> {
+    pub async fn judged(&self) -> Result<Verdict> {
         self.judged_with(self.expectation()).await
     }
 
     /// The same where something else is expected.
-    pub(crate) async fn judged_with(&self, expected: InboxExpectation) -> Result<Verdict> {
+    pub async fn judged_with(&self, expected: InboxExpectation) -> Result<Verdict> {
         clean(&self.judge().inbox(self.shipping.database(), expected)).await
     }
 }
