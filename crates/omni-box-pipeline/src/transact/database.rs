@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, ClaimToken, ConsumerGroup, Error, ErrorKind, Event, EventContent, EventId, FetchFilters,
-    InboxEvent, InboxRepository, InboxSettlement, NewInboxEvent, OmniBoxDomainService, PartitionEnd, Payload,
-    QuarantinedMessage, Received, Result, TopicPartition,
+    BatchSize, ClaimToken, ConsumerGroup, Error, ErrorKind, Event, EventContent, EventId, FailureClass,
+    FetchFilters, InboxEvent, InboxRepository, InboxSettlement, NewInboxEvent, OmniBoxDomainService,
+    PartitionEnd, Payload, QuarantinedMessage, Received, Result, TopicPartition,
 };
 use tokio::time::timeout;
 
@@ -185,6 +185,17 @@ impl<S: InboxRepository> Database<S> {
     pub(crate) async fn rollback_to_savepoint(&self, conn: &mut S::Conn) -> Result<bool> {
         let Some(savepoints) = self.store.savepoints() else { return Ok(false) };
         self.within("rollback to savepoint", savepoints.rollback(conn)).await.map(|()| true)
+    }
+
+    /// Whether a transaction's connection still works after the time of a handler was over. A server that lives has ended the handler's
+    /// statement by then, and answers; if it is silent the handler may have waited for it.
+    pub(crate) async fn answers(&self, conn: &mut S::Conn) -> bool {
+        let Some(savepoints) = self.store.savepoints() else { return true };
+        match timeout(MARGIN, savepoints.rollback(conn)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => error.class() != FailureClass::Infrastructure,
+            Err(_) => false,
+        }
     }
 
     /// See [`Store::classify`](omni_box_core::Store::classify).

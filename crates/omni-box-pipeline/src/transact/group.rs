@@ -278,6 +278,9 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             Task::Record(Recorded { charge, .. }) if charge.is_in_company && !self.was_committed => {
                 return Ok(Fate::Alone);
             }
+            Task::Record(Recorded { charge, .. }) if charge.is_silent && !item.is_alone => {
+                return Ok(Fate::Alone);
+            }
             Task::Record(Recorded { charge, .. }) => judge(self.context, item, row, charge),
             Task::Handle => match self.step_and_handle(conn, position, row).await? {
                 Handled::Later => return Ok(Fate::Later),

@@ -89,7 +89,11 @@ pub(crate) async fn handle<S: InboxRepository>(
     let is_late = elapsed > context.process_timeout;
 
     let failed = match ended {
-        Err(_) => return Err(Cause::culprit(position, timed_out(context.process_timeout))),
+        Err(_) => {
+            let is_silent = !context.acks_first() && !context.database.answers(conn).await;
+            let charge = Charge { is_silent, ..timed_out(context.process_timeout) };
+            return Err(Cause::culprit(position, charge));
+        }
         Ok(Err(panic)) => {
             let charge = panicked(panic.as_ref()).in_company(is_in_company);
             return Err(Cause::culprit(position, charge));

@@ -32,11 +32,13 @@ pub(crate) struct Charge {
     pub(crate) after: Option<Duration>,
     /// The handler ran behind others in its transaction, which may be why it failed: it is charged once it failed alone as well.
     pub(crate) is_in_company: bool,
+    /// The handler's time was over and the database did not answer, which may be what it waited for: it is charged once that happened alone as well.
+    pub(crate) is_silent: bool,
 }
 
 impl Charge {
     pub(crate) fn counted(error: impl Into<String>) -> Self {
-        Self { error: error.into(), cost: Cost::Counted, after: None, is_in_company: false }
+        Self { error: error.into(), cost: Cost::Counted, after: None, is_in_company: false, is_silent: false }
     }
 
     /// The handler ended the transaction that it shares with the engine. `failure` is what it said afterwards, if that was no success.

@@ -105,3 +105,39 @@ async fn a_database_that_is_silent_for_long_charges_no_message() {
     assert!((0..20).all(|n| memory.row(&format!("m{n}")) == Some((EventStatus::Completed, 0))));
     assert_eq!(log.lines().first(), GateLog::outage("database").first());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_waits_for_a_database_that_vanished_is_not_charged() {
+    let (memory, _) = memory();
+    let handler = Handler::new(|id, call| async move {
+        if id == "m6" && call == 1 {
+            // its statement has no answer
+            std::future::pending::<()>().await;
+        }
+        Ok(HandlerOutcome::Completed)
+    });
+    memory.plan.on(Operation::RollbackToSavepoint).freeze_before();
+    let running = run(&memory, &handler);
+    memory.drained().await;
+    running.stop().await;
+    assert_eq!(memory.row("m6"), Some((EventStatus::Completed, 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_never_returns_is_charged_though_the_database_is_silent_behind_it() {
+    let (memory, _) = memory();
+    let handler = Handler::new(|id, _| async move {
+        if id == "m6" {
+            std::future::pending::<()>().await;
+        }
+        Ok(HandlerOutcome::Completed)
+    });
+    memory.plan.on(Operation::RollbackToSavepoint).always().freeze_before();
+    let running = run(&memory, &handler);
+    eventually(Duration::from_secs(86_400), async || memory.broker.is_drained()).await;
+    running.stop().await;
+    let (status, attempts) = memory.row("m6").unwrap();
+    assert_eq!(status, EventStatus::Failed);
+    // one run more than it has attempts
+    assert_eq!(handler.calls("m6"), attempts + 1);
+}
