@@ -2,6 +2,7 @@
 
 mod bench;
 mod cargo;
+mod chaos;
 mod ci;
 mod demo;
 mod features;
@@ -26,6 +27,9 @@ enum Command {
     Test(test::Command),
     /// Places orders, kills processes, and checks that every order took effect exactly once, in order.
     Demo(demo::Command),
+    /// Does harm to servers and programs by chance, and has judged what became of their events.
+    #[command(disable_help_flag = true)]
+    Chaos(chaos::Command),
     /// Measures workloads beside their floors, and checks what each did.
     Bench(bench::Command),
     /// Checks what the compiler does not: dependencies between crates, SQL, packaging, long files.
@@ -44,6 +48,7 @@ async fn main() -> ExitCode {
         Command::Services(command) => services::run(command).await,
         Command::Test(command) => test::run_tests(command).await,
         Command::Demo(command) => demo::run(command).await,
+        Command::Chaos(command) => chaos::run_storm(&command),
         Command::Bench(command) => bench::run_workloads(command).await,
         Command::Tidy => tidy::run_checks(),
         Command::Readme => readme::write_all(),

@@ -46,6 +46,15 @@ pub(crate) struct HandlerArgs {
     /// How long the handler may take.
     #[arg(long, default_value_t = 10_000)]
     pub(crate) handler_timeout_ms: u64,
+    /// The longest pause before a message is tried again.
+    #[arg(long, default_value_t = 30_000)]
+    retry_cap_ms: u64,
+}
+
+impl HandlerArgs {
+    pub(crate) fn retry(&self) -> RetryPolicy {
+        RetryPolicy::default().at_most(Duration::from_secs(1), Duration::from_millis(self.retry_cap_ms))
+    }
 }
 
 #[derive(Args)]
@@ -113,7 +122,7 @@ pub(crate) async fn run(servers: &Servers, args: ConsumerArgs) -> Result<()> {
         .worker_id(servers.worker_id()?)
         .ack_strategy(args.strategy)
         .commit_offset_policy(args.policy)
-        .retry(RetryPolicy::default().at_most(Duration::from_secs(1), Duration::from_secs(30)))
+        .retry(args.handler.retry())
         .process_timeout(Duration::from_millis(args.handler.handler_timeout_ms));
     let runner = if args.store_only { runner } else { runner.handler(Handler::new(&args.handler)) };
     let mut runner = runner.build()?;
@@ -135,6 +144,14 @@ enum Act {
     Abort,
     /// Be put off, until a consumer comes that accepts it.
     PutOff,
+    /// Panic.
+    Panic,
+    /// Block the thread for longer than the handler may take.
+    Block,
+    /// End the transaction that is not the handler's own.
+    RollBack,
+    /// Fail.
+    Fail,
 }
 
 #[derive(Deserialize)]
@@ -149,6 +166,7 @@ pub(crate) struct Handler {
     fail_times: u32,
     put_off_percent: u32,
     accept: bool,
+    timeout: Duration,
     seen: Mutex<HashMap<String, u32>>,
     domain: OmniBoxDomainService,
 }
@@ -162,6 +180,7 @@ impl Handler {
             fail_times: args.fail_times,
             put_off_percent: args.put_off_percent,
             accept: args.accept,
+            timeout: Duration::from_millis(args.handler_timeout_ms),
             seen: Mutex::default(),
             domain: OmniBoxDomainService::default(),
         }
@@ -211,6 +230,15 @@ impl InboxHandler<Faulty<PgStore>> for Handler {
         match event.payload().deserialize().ok().and_then(|body: Body| body.act) {
             Some(Act::Abort) => std::process::abort(),
             Some(Act::PutOff) if !self.accept => return Ok(put_off()),
+            Some(Act::Panic) => panic!("asked to panic"),
+            Some(Act::Block) => {
+                std::thread::sleep(self.timeout + Duration::from_secs(1));
+                return Err(std::io::Error::other("asked to block").into());
+            }
+            Some(Act::RollBack) => {
+                sqlx::raw_sql("rollback").execute(cx.conn()).await?;
+            }
+            Some(Act::Fail) => return Err(std::io::Error::other("asked to fail").into()),
             Some(Act::PutOff) | None => {}
         }
         if !self.query.is_zero() {

@@ -29,6 +29,8 @@ struct Cli {
 enum Program {
     /// Creates omni-box's tables and the journal.
     Prepare,
+    /// Changes how the outbox is delivered.
+    Mode(prepare::ModeArgs),
     /// Writes events in concurrent transactions and journals them.
     Writer(writer::WriterArgs),
     /// Publishes the outbox until SIGTERM.
@@ -58,6 +60,7 @@ async fn main() -> Result<()> {
     let Cli { servers, program } = Cli::parse();
     match program {
         Program::Prepare => prepare::run(&servers).await,
+        Program::Mode(args) => prepare::set_mode(&servers, args).await,
         Program::Writer(args) => writer::run(&servers, args).await,
         Program::Relay(args) => relay::run(&servers, args).await,
         Program::Publisher(args) => publisher::run(&servers, args).await,

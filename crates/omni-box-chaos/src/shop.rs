@@ -4,7 +4,7 @@ use anyhow::Result;
 use omni_box_harness::judge::{InboxExpectation, Judge, Verdict};
 use omni_box_harness::servers;
 
-use crate::world::{Program, SESSION, SETTLES, SOON, World, clean};
+use crate::world::{Addresses, Program, SESSION, SETTLES, SOON, World, clean};
 
 /// The two services, their topics, and the group that consumes.
 pub struct Shop {
@@ -32,8 +32,17 @@ impl Shop {
     /// # Errors
     /// When the servers refuse.
     pub async fn on(test: &str, database_url: &str, brokers: &str) -> Result<Self> {
-        let ordering = World::on(&format!("{test}/ordering"), database_url, brokers).await?;
-        let shipping = World::on(&format!("{test}/shipping"), database_url, brokers).await?;
+        let both = Addresses { database_url: database_url.to_owned(), brokers: brokers.to_owned() };
+        Self::behind(test, &both, &both).await
+    }
+
+    /// The same where programs reach the servers by other addresses than the judge, such as a proxy's.
+    ///
+    /// # Errors
+    /// When the servers refuse.
+    pub async fn behind(test: &str, direct: &Addresses, programs: &Addresses) -> Result<Self> {
+        let ordering = World::behind(&format!("{test}/ordering"), direct, programs).await?;
+        let shipping = World::behind(&format!("{test}/shipping"), direct, programs).await?;
         let (orders, shipments) = (ordering.topic("orders", 4).await?, shipping.topic("shipments", 2).await?);
         let group = format!("shipping-{orders}");
         Ok(Self { ordering, shipping, orders, shipments, group })

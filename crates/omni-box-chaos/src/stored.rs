@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use omni_box::{InboxWorker, RetryPolicy};
+use omni_box::InboxWorker;
 use omni_box_testkit::{FaultPlan, Faulty};
 
 use crate::consumer::{Handler, HandlerArgs};
@@ -27,7 +27,7 @@ pub(crate) async fn run(servers: &Servers, args: WorkerArgs) -> Result<()> {
     let worker = InboxWorker::builder(Faulty::new(servers.store(5)?, &FaultPlan::new()))
         .consumer_group(&args.group)
         .worker_id(servers.worker_id()?)
-        .retry(RetryPolicy::default().at_most(Duration::from_secs(1), Duration::from_secs(30)))
+        .retry(args.handler.retry())
         .process_timeout(Duration::from_millis(args.handler.handler_timeout_ms))
         .lease_ttl(Duration::from_millis(args.lease_ttl_ms))
         .handler(Handler::new(&args.handler))

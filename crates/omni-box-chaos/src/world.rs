@@ -11,7 +11,8 @@ use omni_box_harness::{TestDatabase, eventually, servers, topic};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -23,11 +24,21 @@ pub const SETTLES: Duration = Duration::from_secs(60);
 /// A consumer that does not answer should lose its partitions within a test's time.
 pub const SESSION: &str = "--property session.timeout.ms=2000 --property heartbeat.interval.ms=500";
 
+/// Where the servers are.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// A URL of PostgreSQL.
+    pub database_url: String,
+    /// Kafka's bootstrap servers.
+    pub brokers: String,
+}
+
 /// A service: a database and programs of its own, on servers that it shares.
 pub struct World {
     database: TestDatabase,
     /// Kafka's bootstrap servers.
     pub brokers: String,
+    programs: Addresses,
     logs: PathBuf,
 }
 
@@ -43,12 +54,30 @@ impl World {
     /// # Errors
     /// When the servers refuse.
     pub async fn on(test: &str, database_url: &str, brokers: &str) -> Result<Self> {
+        let both = Addresses { database_url: database_url.to_owned(), brokers: brokers.to_owned() };
+        Self::behind(test, &both, &both).await
+    }
+
+    /// The same where programs reach the servers by other addresses than the judge, such as a proxy's. The database belongs to the role that
+    /// the programs log in as.
+    ///
+    /// # Errors
+    /// When the servers refuse.
+    pub async fn behind(test: &str, direct: &Addresses, programs: &Addresses) -> Result<Self> {
         let logs = default_dir().with_file_name("chaos").join(test);
         // the logs of the last run would only mislead
         let _ = std::fs::remove_dir_all(&logs);
         std::fs::create_dir_all(&logs)?;
-        let database = TestDatabase::create_on(database_url).await?;
-        let world = Self { database, brokers: brokers.to_owned(), logs };
+        let database = TestDatabase::create_on(&direct.database_url).await?;
+        let of_programs: PgConnectOptions = programs.database_url.parse()?;
+        // a name of ours, without quotes in it
+        let owner = format!("alter database {} owner to {}", database.name(), of_programs.get_username());
+        sqlx::raw_sql(AssertSqlSafe(owner)).execute(database.pool()).await?;
+        let programs = Addresses {
+            database_url: of_programs.database(database.name()).to_url_lossy().to_string(),
+            brokers: programs.brokers.clone(),
+        };
+        let world = Self { database, brokers: direct.brokers.clone(), programs, logs };
         world.run("prepare", "prepare").await?;
         Ok(world)
     }
@@ -84,10 +113,15 @@ impl World {
         self.spawn(name, command)?.finish(SETTLES).await
     }
 
-    fn spawn(&self, name: &str, command: &str) -> Result<Program> {
+    /// Starts a program and does not wait for it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(&self, name: &str, command: &str) -> Result<Program> {
         let mut program = Command::new(workspace_binary("omni-box-chaos")?);
         program
-            .args(["--name", name, "--database-url", &self.database.url(), "--brokers", &self.brokers])
+            .args(["--name", name, "--database-url", &self.programs.database_url])
+            .args(["--brokers", &self.programs.brokers])
             .args(command.split_whitespace());
         Ok(Program { child: Child::spawn(program, &self.logs.join(format!("{name}.log")))? })
     }
@@ -212,8 +246,21 @@ impl Program {
 
     /// SIGTERM, and waits for an end in order.
     pub async fn stop(&mut self) -> Result<()> {
-        self.child.sigterm()?;
+        self.ask_to_stop()?;
         self.finish(SOON).await
+    }
+
+    /// SIGTERM.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn ask_to_stop(&self) -> Result<()> {
+        self.child.sigterm()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
     }
 
     /// Waits for its end in order.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use chrono::TimeDelta;
 use clap::Args;
 use omni_box::event::{LifecycleRecord, OutboxRecord};
@@ -10,12 +10,16 @@ use omni_box::postgres::{PgConfig, PgStore};
 use omni_box::store::EventRepository as _;
 use omni_box::{Event as _, NewOutboxEvent, OmniBoxDomainService, OutboxEvent};
 use omni_box_harness::judge::journal::{self, Intent};
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::servers::{Servers, shutdown};
+
+/// How long a transaction may take.
+const GIVEN_UP: Duration = Duration::from_secs(15);
 
 #[derive(Args, Clone)]
 pub(crate) struct WriterArgs {
@@ -91,7 +95,7 @@ impl Writer {
         let mut written = 0;
         let mut is_down = false;
         while self.args.transactions.is_none_or(|goal| written < goal) && !stop.is_cancelled() {
-            match self.transaction().await {
+            match self.attempt().await {
                 Ok(()) => {
                     written += 1;
                     is_down = false;
@@ -110,10 +114,20 @@ impl Writer {
         Ok(())
     }
 
-    async fn transaction(&self) -> Result<()> {
+    /// A transaction; one that fails or hangs takes its connection along.
+    async fn attempt(&self) -> Result<()> {
+        let mut conn = self.pool.acquire().await?;
+        let outcome = timeout(GIVEN_UP, self.transaction(&mut conn)).await.context("it hangs").flatten();
+        if outcome.is_err() {
+            conn.close_on_drop();
+        }
+        outcome
+    }
+
+    async fn transaction(&self, conn: &mut PgConnection) -> Result<()> {
         let is_rolled_back = fastrand::u32(0..100) < self.args.rollback_percent;
         let is_late = fastrand::u32(0..100) < self.args.late_percent;
-        let mut open = self.pool.begin().await?;
+        let mut open = conn.begin().await?;
         let mut intents = Vec::new();
         let mut number = 0;
         let mut left = fastrand::usize(self.args.min_events..=self.args.max_events);
@@ -135,10 +149,10 @@ impl Writer {
         }
         if is_rolled_back {
             open.rollback().await?;
-            journal::rolled_back(&mut *self.pool.acquire().await?, &intents).await?;
+            journal::rolled_back(conn, &intents).await?;
         } else {
             open.commit().await?;
-            journal::committed(&mut *self.pool.acquire().await?, number).await?;
+            journal::committed(conn, number).await?;
         }
         Ok(())
     }

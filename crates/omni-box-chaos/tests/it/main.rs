@@ -8,3 +8,4 @@ mod inbox;
 mod oracle;
 mod outage;
 mod relay;
+mod storm;

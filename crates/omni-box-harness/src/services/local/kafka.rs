@@ -1,5 +1,6 @@
 //! A Kafka broker of one's own, to stop, kill and start again.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,6 +10,15 @@ use nix::sys::signal::Signal;
 use super::process::{Lifetime, Process, free_port, run};
 use super::{END_WITHIN, READY_WITHIN, jars, stop_signal};
 use crate::services::{Origin, Service, default_dir, ready};
+
+/// A listener of a broker behind a proxy.
+#[derive(Clone, Copy, Debug)]
+pub struct Proxied {
+    /// Where the broker listens; the proxy connects to it.
+    pub listener: SocketAddr,
+    /// Where the proxy listens; clients connect to it.
+    pub proxy: SocketAddr,
+}
 
 /// A private broker (KRaft, one node); it ends when this is dropped.
 pub struct KafkaServer {
@@ -29,12 +39,21 @@ impl KafkaServer {
     /// # Errors
     /// When Kafka, Java or Maven are not to be had, or the broker does not start.
     pub async fn start(dir: &Path) -> Result<Self> {
-        Self::launch(dir, Lifetime::Starter, |_, _| Ok(())).await
+        Self::launch(dir, Lifetime::Starter, None, |_, _| Ok(())).await
+    }
+
+    /// The same, with a second listener behind a proxy that listens already: its clients are told to come by the proxy.
+    ///
+    /// # Errors
+    /// As of [`start`](Self::start).
+    pub async fn start_behind(dir: &Path, proxy: Proxied) -> Result<Self> {
+        Self::launch(dir, Lifetime::Starter, Some(proxy), |_, _| Ok(())).await
     }
 
     pub(super) async fn launch(
         dir: &Path,
         lifetime: Lifetime,
+        proxied: Option<Proxied>,
         spawned: impl FnOnce(&str, &Origin) -> Result<()>,
     ) -> Result<Self> {
         let data = dir.join("data");
@@ -52,7 +71,7 @@ impl KafkaServer {
             jars,
             process: None,
         };
-        server.write_properties()?;
+        server.write_properties(proxied)?;
         let mut format = server.command("kafka.tools.StorageTool");
         format.args(["format", "--cluster-id", "b21uaS1ib3gtaGFybmVzcw"]);
         format.arg("--config").arg(&server.properties);
@@ -112,9 +131,17 @@ impl KafkaServer {
         Origin::Process { pid: self.pid().unwrap_or_default(), data: self.data.clone(), scratch: None }
     }
 
-    fn write_properties(&self) -> Result<()> {
+    fn write_properties(&self, proxied: Option<Proxied>) -> Result<()> {
         let mut text = format!("log.dirs={}\n", self.data.join("log").display());
-        for (key, value) in kafka_settings("127.0.0.1", self.port, free_port()?) {
+        for (key, mut value) in kafka_settings("127.0.0.1", self.port, free_port()?) {
+            if let Some(Proxied { listener, proxy }) = proxied {
+                match key {
+                    "listeners" => value.push_str(&format!(",PROXIED://{listener}")),
+                    "advertised.listeners" => value.push_str(&format!(",PROXIED://{proxy}")),
+                    "listener.security.protocol.map" => value.push_str(",PROXIED:PLAINTEXT"),
+                    _ => {}
+                }
+            }
             text.push_str(&format!("{key}={value}\n"));
         }
         std::fs::write(&self.properties, text).context("cannot write Kafka's settings")

@@ -14,11 +14,11 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use super::{Origin, Record, Service};
-pub use kafka::KafkaServer;
 pub(super) use kafka::kafka_settings;
+pub use kafka::{KafkaServer, Proxied};
 pub use postgres::PostgresServer;
 use process::Lifetime;
-pub(super) use process::free_port;
+pub use process::free_port;
 
 /// How long a server may take from its start to its first answer.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ pub(super) async fn start(service: Service, dir: &Path) -> Result<Record> {
     };
     let (address, origin) = match service {
         Service::Postgres => PostgresServer::launch(&home, Lifetime::Own, save).await?.detach(),
-        Service::Kafka => KafkaServer::launch(&home, Lifetime::Own, save).await?.detach(),
+        Service::Kafka => KafkaServer::launch(&home, Lifetime::Own, None, save).await?.detach(),
     };
     Ok(Record { service, address, origin })
 }

@@ -1,0 +1,372 @@
+//! One plan played on the stage, and judged.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use omni_box_harness::judge::journal::{self, Intent};
+use omni_box_harness::judge::{InboxExpectation, Verdict};
+use omni_box_harness::topic::{self, Message};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
+
+use super::cast::{Cast, PROGRAMS};
+use super::fault::{Fault, Hostility};
+use super::plan::{Plan, Step};
+use super::stage::{ROLE, Stage};
+use crate::shop::Shop;
+use crate::world::{Program, World};
+
+/// How soon after the last fault everything must have arrived.
+const CAUGHT_UP: Duration = Duration::from_secs(60);
+/// How long a writer may take that writes a few events only.
+const WRITTEN: Duration = Duration::from_secs(60);
+/// How long a fault that needs a lock waits for it; without it nothing is locked.
+const LOCKED: &str = "set lock_timeout = 5000";
+
+/// What became of a plan that broke no promise.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Faults that were done.
+    pub faults: usize,
+    /// What the judge found.
+    pub verdict: Verdict,
+    /// Time from the last fault until everything had arrived.
+    pub caught_up: Duration,
+}
+
+/// What is left to undo when the faults of a step have ended.
+enum Undo {
+    Transaction(Transaction<'static, Postgres>),
+    /// A short writer, and the topic that it misses.
+    Writer(Box<Program>, Option<String>),
+    Nothing,
+}
+
+/// Databases, topics and programs of one plan.
+pub(super) struct Play<'a> {
+    stage: &'a mut Stage,
+    shop: Shop,
+    cast: Cast,
+    expected: InboxExpectation,
+    extras: usize,
+}
+
+impl<'a> Play<'a> {
+    pub(super) async fn begin(stage: &'a mut Stage, name: &str, mode: &str) -> Result<Self> {
+        stage.restore().await?;
+        let shop = Shop::behind(name, &stage.direct, &stage.proxied).await?;
+        for world in [&shop.ordering, &shop.shipping] {
+            world.run("mode", &format!("mode {mode}")).await?;
+        }
+        let cast = Cast::start(&shop).await?;
+        shop.progress(20).await?;
+        let expected = shop.expectation();
+        Ok(Self { stage, shop, cast, expected, extras: 0 })
+    }
+
+    /// Does all that is planned, and judges what became of it.
+    ///
+    /// # Errors
+    /// When a promise was broken, or a program ended by itself.
+    pub(super) async fn run(mut self, plan: &Plan) -> Result<Outcome> {
+        let mut done = 0;
+        for step in &plan.steps {
+            let names: Vec<String> = step.faults.iter().map(Fault::to_string).collect();
+            let begun = Instant::now();
+            self.step(step).await.with_context(|| format!("at {}", names.join(", ")))?;
+            done += step.faults.len();
+            let seconds = begun.elapsed().as_secs_f64();
+            eprintln!("[{done}/{}] {} ({seconds:.1} s)", plan.faults(), names.join(", "));
+        }
+        let last_fault = Instant::now();
+        self.stage.restore().await?;
+        self.cast.end_writers().await?;
+        self.catch_up(last_fault + CAUGHT_UP).await?;
+        let caught_up = last_fault.elapsed();
+        self.cast.check_alive()?;
+        self.cast.check_idle().await?;
+        self.cast.end_all().await?;
+        let verdict = self.shop.judged_with(self.expected).await?;
+        Ok(Outcome { faults: done, verdict, caught_up })
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<()> {
+        let mut undo = Vec::new();
+        for fault in &step.faults {
+            undo.push(self.begin_fault(fault).await?);
+        }
+        tokio::time::sleep(step.lasts()).await;
+        for fault in &step.faults {
+            self.end_fault(fault).await?;
+        }
+        for undo in undo {
+            self.undo(undo).await?;
+        }
+        tokio::time::sleep(step.calm()).await;
+        self.cast.check_alive()
+    }
+
+    async fn begin_fault(&mut self, fault: &Fault) -> Result<Undo> {
+        match fault {
+            Fault::Kill(program) => self.cast.kill(*program).await?,
+            Fault::Freeze(program) => self.cast.freeze(*program)?,
+            Fault::Restart(program) => self.cast.ask_to_stop(*program)?,
+            Fault::RollingRestart => {
+                for program in 0..PROGRAMS {
+                    self.cast.restart(program, &self.shop).await?;
+                }
+            }
+            Fault::Stop(server) => self.stage.stop(*server).await?,
+            Fault::Crash(server) => self.stage.crash(*server).await?,
+            Fault::Cut(server) => self.stage.network(*server).cut(),
+            Fault::Vanish(server) => self.stage.network(*server).freeze(),
+            Fault::Silence(server) => {
+                self.stage.network(*server).freeze();
+                self.stage.network(*server).freeze_new();
+            }
+            Fault::Refuse(server) => {
+                self.stage.network(*server).refuse_new();
+                self.stage.network(*server).cut();
+            }
+            Fault::Slow(server) => self.stage.network(*server).delay(Duration::from_millis(50)),
+            Fault::LockTable(table) => return self.hold(table.lock()).await,
+            Fault::LockLane => {
+                return self.hold("select 1 from outbox_lanes where lane = 3 for update").await;
+            }
+            Fault::OldSnapshot => return self.hold("select count(*) from outbox_events").await,
+            Fault::Terminate => self.terminate().await?,
+            Fault::ReadOnly => {
+                self.on_databases("alter database {} set default_transaction_read_only = on").await?;
+                self.terminate().await?;
+            }
+            Fault::Ddl => self.retype("varchar(200)").await?,
+            Fault::Crowd => {
+                self.as_admin("alter role service connection limit 4").await?;
+                self.terminate().await?;
+            }
+            Fault::ShortStatements => {
+                self.as_admin("alter role service set statement_timeout = 500").await?;
+                self.terminate().await?;
+            }
+            Fault::Guard => {
+                let guard = "create function refuse() returns trigger language plpgsql as $$
+                     begin raise 'refused' using errcode = '54000'; end $$;
+                     create trigger refuse before insert on inbox_events for each row execute function refuse()";
+                self.alter(&self.shop.shipping, guard).await?;
+            }
+            Fault::MissingTopic => {
+                let topic = format!("late-{}", uuid::Uuid::new_v4().simple());
+                let command = format!("--topic {topic} --key-prefix late-");
+                return Ok(Undo::Writer(Box::new(self.writer(&command)?), Some(topic)));
+            }
+            Fault::SkewedClock => {
+                let offset = if self.extras.is_multiple_of(2) { 60_000 } else { -60_000 };
+                let command = format!("--topic {} --clock-offset-ms {offset}", self.shop.orders);
+                return Ok(Undo::Writer(Box::new(self.writer(&command)?), None));
+            }
+            Fault::Hostile(hostility) => self.send(*hostility).await?,
+        }
+        Ok(Undo::Nothing)
+    }
+
+    async fn undo(&mut self, undo: Undo) -> Result<()> {
+        match undo {
+            // whether the server still knows of it does not matter
+            Undo::Transaction(open) => drop(open.rollback().await),
+            Undo::Writer(mut writer, missing) => {
+                if let Some(topic) = missing {
+                    self.shop.ordering.create_missing(&topic).await?;
+                }
+                writer.finish(WRITTEN).await.context("the short writer does not end")?;
+            }
+            Undo::Nothing => {}
+        }
+        Ok(())
+    }
+
+    async fn end_fault(&mut self, fault: &Fault) -> Result<()> {
+        match fault {
+            Fault::Kill(program) => self.cast.start_again(*program, &self.shop).await,
+            Fault::Freeze(program) => self.cast.thaw(*program),
+            Fault::Restart(program) => {
+                self.cast.ended(*program).await?;
+                self.cast.start_again(*program, &self.shop).await
+            }
+            Fault::Stop(server) | Fault::Crash(server) => self.stage.start(*server).await,
+            Fault::Silence(server) => {
+                self.stage.network(*server).pass_new();
+                self.stage.network(*server).thaw();
+                Ok(())
+            }
+            Fault::Refuse(server) => {
+                self.stage.network(*server).pass_new();
+                Ok(())
+            }
+            Fault::Slow(server) => {
+                self.stage.network(*server).delay(Duration::ZERO);
+                Ok(())
+            }
+            Fault::ReadOnly => {
+                self.on_databases("alter database {} reset default_transaction_read_only").await
+            }
+            Fault::Ddl => self.retype("varchar(100)").await,
+            Fault::Crowd => self.as_admin("alter role service connection limit -1").await,
+            Fault::ShortStatements => {
+                self.as_admin("alter role service reset statement_timeout").await?;
+                self.terminate().await
+            }
+            Fault::Guard => {
+                self.alter(&self.shop.shipping, "drop trigger refuse on inbox_events; drop function refuse()")
+                    .await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A transaction of the ordering service's database, or of the other where the table is the inbox, that stays open.
+    async fn hold(&self, statement: &'static str) -> Result<Undo> {
+        let of_inbox = statement.contains("inbox_events");
+        let world = if of_inbox { &self.shop.shipping } else { &self.shop.ordering };
+        let mut open = world.database().begin().await?;
+        sqlx::raw_sql("set transaction isolation level repeatable read").execute(&mut *open).await?;
+        sqlx::raw_sql("set local lock_timeout = 5000").execute(&mut *open).await?;
+        match sqlx::raw_sql(statement).execute(&mut *open).await {
+            Ok(_) => Ok(Undo::Transaction(open)),
+            Err(error) if is_lock_timeout(&error) => Ok(Undo::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn as_admin(&self, statement: &'static str) -> Result<()> {
+        sqlx::raw_sql(statement).execute(&mut self.stage.admin().await?).await?;
+        Ok(())
+    }
+
+    /// Ends every session of the programs.
+    async fn terminate(&self) -> Result<()> {
+        let statement = "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1";
+        sqlx::query(statement).bind(ROLE).execute(&mut self.stage.admin().await?).await?;
+        Ok(())
+    }
+
+    /// A statement about each of the two databases.
+    async fn on_databases(&self, statement: &str) -> Result<()> {
+        let mut admin = self.stage.admin().await?;
+        for database in [self.shop.ordering.database(), self.shop.shipping.database()] {
+            let options = database.connect_options();
+            // a name of ours, without quotes in it
+            let statement = statement.replace("{}", options.get_database().context("no database")?);
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut admin).await?;
+        }
+        Ok(())
+    }
+
+    async fn retype(&self, to: &str) -> Result<()> {
+        for (world, table) in [(&self.shop.ordering, "outbox_events"), (&self.shop.shipping, "inbox_events")]
+        {
+            self.alter(world, &format!("alter table {table} alter column event_type type {to}")).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes a schema as soon as its locks can be had; a session of its own knows nothing of earlier faults.
+    async fn alter(&self, world: &World, statement: &str) -> Result<()> {
+        loop {
+            let mut session = connect(world.database()).await?;
+            sqlx::raw_sql(LOCKED).execute(&mut session).await?;
+            match sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut session).await {
+                Ok(_) => return Ok(()),
+                Err(error) if is_lock_timeout(&error) => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot {statement}")),
+            }
+        }
+    }
+
+    /// A writer of a few events.
+    fn writer(&mut self, command: &str) -> Result<Program> {
+        self.extras += 1;
+        let name = format!("extra-{}", self.extras);
+        self.shop.ordering.spawn(&name, &format!("writer --tasks 1 --transactions 15 {command}"))
+    }
+
+    /// Sends a message beside the outbox, and notes what should become of it.
+    async fn send(&mut self, hostility: Hostility) -> Result<()> {
+        let id = uuid::Uuid::new_v4();
+        let act = match hostility {
+            Hostility::Garbage => None,
+            Hostility::Panic => Some("panic"),
+            Hostility::Block => Some("block"),
+            Hostility::RollBack => Some("roll_back"),
+            Hostility::Fail => Some("fail"),
+        };
+        let value = act.map_or_else(|| "{ no JSON".to_owned(), |act| format!(r#"{{"act": "{act}"}}"#));
+        let message = Message {
+            key: Some(id.to_string().into_bytes()),
+            value: Some(value.into_bytes()),
+            headers: vec![("message_id".into(), Some(id.to_string().into_bytes()))],
+            ..Message::default()
+        };
+        // what is on the topic and not in the journal would be a phantom
+        let topic = self.shop.orders.clone();
+        let intent = Intent { event_id: id, topic, partition_key: Some(id.to_string()) };
+        journal::intend(&mut connect(self.shop.ordering.database()).await?, &[intent]).await?;
+        let places = topic::produce(&self.stage.direct.brokers, &self.shop.orders, &[message]).await?;
+        if act.is_some() {
+            self.expected.parked.insert(id.to_string());
+        } else if let [(partition, offset)] = places[..] {
+            self.expected.quarantined.insert(format!("{}:{partition}:{offset}", self.shop.orders));
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is left to do.
+    async fn catch_up(&mut self, deadline: Instant) -> Result<()> {
+        loop {
+            let left = self.left().await?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            self.cast.check_alive()?;
+            ensure!(Instant::now() < deadline, "after {CAUGHT_UP:?} there are left: {}", left.join(", "));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// What is not done yet.
+    async fn left(&self) -> Result<Vec<String>> {
+        let Shop { ordering, shipping, orders, group, .. } = &self.shop;
+        let pending = "select count(*) from outbox_events where status = 'pending'";
+        let of_group = |status: &str| {
+            format!(
+                "select count(*) from inbox_events where consumer_group = '{group}' and status = '{status}'"
+            )
+        };
+        let missing = |wanted: i64, there: i64| (wanted - there).max(0);
+        let expected = |ids: &BTreeSet<String>| i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        let (parked, in_quarantine) = (expected(&self.expected.parked), expected(&self.expected.quarantined));
+        let ordered = format!("select count(*) from chaos_journal where topic = '{orders}'");
+        let ordered = ordering.count(ordered).await? - parked - in_quarantine;
+        let quarantined = shipping.count("select count(*) from inbox_quarantine").await?;
+        let counts = [
+            ("events of orders", ordering.count(pending).await?),
+            ("orders without effect", missing(ordered, shipping.count(of_group("completed")).await?)),
+            ("messages at work", shipping.count(of_group("pending")).await?),
+            ("dead letters to come", missing(parked, shipping.count(of_group("failed")).await?)),
+            ("quarantined to come", missing(in_quarantine, quarantined)),
+            ("events of shipments", shipping.count(pending).await?),
+        ];
+        Ok(counts
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(what, count)| format!("{count} {what}"))
+            .collect())
+    }
+}
+
+async fn connect(database: &PgPool) -> Result<PgConnection> {
+    Ok(PgConnection::connect_with(&database.connect_options()).await?)
+}
+
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
+}
