@@ -19,7 +19,7 @@ pub struct EventLimits {
     pub aggregate_type: usize,
     /// `topic`, `source`, `partition_key`, `message_id`, `consumer_group`: 255 characters.
     pub name: usize,
-    /// `trace_id`, `correlation_id`, `causation_id`: 64 characters.
+    /// `trace_id`, `correlation_id`, `causation_id`: 64 characters. One that does not fit is left out, and never costs its event.
     pub trace_id: usize,
     /// `idempotency_key`: 128 characters.
     pub idempotency_key: usize,

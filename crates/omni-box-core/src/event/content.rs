@@ -82,10 +82,8 @@ impl EventContent {
 
     /// Drops what describes a received message but does not fit its column: it must not cost the message.
     pub(crate) fn fit(&mut self, limits: &EventLimits) {
+        self.drop_unfit_ids(limits);
         for (field, limit) in [
-            (&mut self.trace_id, limits.trace_id),
-            (&mut self.correlation_id, limits.trace_id),
-            (&mut self.causation_id, limits.trace_id),
             (&mut self.idempotency_key, limits.idempotency_key),
             (&mut self.schema_version, limits.schema_version),
         ] {
@@ -94,12 +92,17 @@ impl EventContent {
         self.headers.retain_storable();
     }
 
-    /// The rule for what we send; the payload is a JSON object with at least one member, within the size limit.
+    /// Drops ids of a trace, a conversation or a cause that do not fit their columns: often a stranger chose them, and they must not cost
+    /// the event.
+    pub(crate) fn drop_unfit_ids(&mut self, limits: &EventLimits) {
+        for id in [&mut self.trace_id, &mut self.correlation_id, &mut self.causation_id] {
+            id.take_if(|text| !fits(text, limits.trace_id));
+        }
+    }
+
+    /// The rule for what we send, once ids that do not fit are dropped; the payload is a JSON object with at least one member, within the size limit.
     pub(crate) fn check(&self, limits: &EventLimits) -> Result<()> {
         check_text("event_type", &self.event_type, limits.event_type)?;
-        check_optional("trace_id", self.trace_id.as_deref(), limits.trace_id)?;
-        check_optional("correlation_id", self.correlation_id.as_deref(), limits.trace_id)?;
-        check_optional("causation_id", self.causation_id.as_deref(), limits.trace_id)?;
         check_optional("idempotency_key", self.idempotency_key.as_deref(), limits.idempotency_key)?;
         check_optional("schema_version", self.schema_version.as_deref(), limits.schema_version)?;
         self.headers.check(limits)?;

@@ -258,17 +258,18 @@ impl NewOutboxEvent {
         self.content(|content| content.headers.push(key, value))
     }
 
-    /// The trace it belongs to.
+    /// The trace it belongs to. An id that is empty, too long or holds a NUL character is left out.
     pub fn trace_id(self, id: impl Into<String>) -> Self {
         self.content(|content| content.trace_id = Some(id.into()))
     }
 
-    /// The business conversation it belongs to.
+    /// The business conversation it belongs to. An id that is empty, too long or holds a NUL character is left out: callers often take it
+    /// from a request, and it never costs an event.
     pub fn correlation_id(self, id: impl Into<String>) -> Self {
         self.content(|content| content.correlation_id = Some(id.into()))
     }
 
-    /// What caused it.
+    /// What caused it. An id that is empty, too long or holds a NUL character is left out.
     pub fn causation_id(self, id: impl Into<String>) -> Self {
         self.content(|content| content.causation_id = Some(id.into()))
     }
@@ -321,6 +322,7 @@ impl NewOutboxEvent {
 
     pub(crate) fn build(self, limits: &EventLimits, now: DateTime<Utc>) -> Result<OutboxEvent> {
         let mut content = self.content?;
+        content.drop_unfit_ids(limits);
         let trace = self.cause.and_then(|cause| cause.apply(&mut content, limits));
         keep_trace(&mut content, trace, limits);
         content.check(limits)?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use omni_box_core::{
-    BatchSize, ClaimToken, ConsumerGroup, ErrorKind, Event, EventLimits, Headers, NewInboxEvent,
-    NewOutboxEvent, OmniBoxDomainService, OwnerId, WorkerId,
+    BatchSize, ClaimToken, ConsumerGroup, ErrorKind, Event, EventContent, EventLimits, Headers,
+    NewInboxEvent, NewOutboxEvent, OmniBoxDomainService, OwnerId, WorkerId,
 };
 use uuid::Uuid;
 
@@ -39,11 +39,48 @@ fn text_fields() {
     check_field("topic", 255, |text| NewOutboxEvent::from_json("t", text, r#"{"a":1}"#));
     check_field("partition_key", 255, |text| new_event().partition_key(text));
     check_field("aggregate_type", 50, |text| new_event().aggregate(text, Uuid::nil()));
-    check_field("trace_id", 64, |text| new_event().trace_id(text));
-    check_field("correlation_id", 64, |text| new_event().correlation_id(text));
-    check_field("causation_id", 64, |text| new_event().causation_id(text));
     check_field("idempotency_key", 128, |text| new_event().idempotency_key(text));
     check_field("schema_version", 50, |text| new_event().schema_version(text));
+}
+
+/// A caller often has such an id from a request of a stranger's.
+#[test]
+fn an_id_that_does_not_fit_is_left_out_and_costs_no_event() {
+    type Set = fn(NewOutboxEvent, String) -> NewOutboxEvent;
+    type Get = fn(&EventContent) -> Option<&str>;
+    let ids: [(Set, Get); 3] = [
+        (|event, id| event.trace_id(id), |content| content.trace_id.as_deref()),
+        (|event, id| event.correlation_id(id), |content| content.correlation_id.as_deref()),
+        (|event, id| event.causation_id(id), |content| content.causation_id.as_deref()),
+    ];
+    for (set, get) in ids {
+        for character in ["x", "é", "€", "🦀"] {
+            for length in [1, 63, 64] {
+                let id = character.repeat(length);
+                let event = create(set(new_event(), id.clone())).unwrap();
+                assert_eq!(get(event.content()), Some(id.as_str()));
+            }
+            let event = create(set(new_event(), character.repeat(65))).unwrap();
+            assert_eq!(get(event.content()), None);
+        }
+        for unfit in ["", "a\0b"] {
+            let event = create(set(new_event(), unfit.to_owned())).unwrap();
+            assert_eq!(get(event.content()), None);
+        }
+    }
+}
+
+/// Then the conversation of the message that caused the event goes on.
+#[test]
+fn an_id_that_does_not_fit_is_as_one_that_is_not_set() {
+    let mut content = EventContent::new("order.placed", omni_box_core::Payload::null());
+    content.correlation_id = Some("conversation".to_owned());
+    let group = ConsumerGroup::new("g").unwrap();
+    let cause = OmniBoxDomainService::default()
+        .create_inbox_event(NewInboxEvent::new("m", group, "s", content))
+        .unwrap();
+    let event = create(new_event().correlation_id("").caused_by(&cause)).unwrap();
+    assert_eq!(event.content().correlation_id.as_deref(), Some("conversation"));
 }
 
 #[test]
