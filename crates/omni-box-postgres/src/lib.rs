@@ -40,6 +40,7 @@ mod query;
 mod retention;
 mod row;
 mod savepoint;
+mod sequence;
 mod store;
 mod transaction;
 mod wakeup;

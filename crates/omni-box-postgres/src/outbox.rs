@@ -21,6 +21,7 @@ use crate::error::failed;
 use crate::migrations::MIGRATIONS;
 use crate::query::Queries;
 use crate::row::Reader;
+use crate::sequence::Waiting;
 use crate::store::interval;
 
 impl EventRepository<OutboxEvent> for PgStore {
@@ -116,14 +117,19 @@ impl EventRepository<OutboxEvent> for PgStore {
 }
 
 impl OutboxRepository for PgStore {
+    /// [`Misconfigured`](ErrorKind::Misconfigured), too, where the sequence of events is behind one that waits, as after a restore or a
+    /// cut-over that left it out: new events would be sent before older ones.
     async fn delivery_mode(&self) -> Result<DeliveryMode> {
         let mut session = self.session().await?;
         let row: Option<(String, i32)> = sqlx::query_as(self.queries.control_mode.sql())
             .fetch_optional(&mut *session)
             .await
             .map_err(self.failed("read the delivery mode"))?;
+        let mode = delivery_mode(&*self.config, &MIGRATIONS, row);
+        let behind =
+            if mode.is_ok() { self.sequence_behind(&mut session, Waiting::Due).await? } else { None };
         session.finish().await?;
-        delivery_mode(&*self.config, &MIGRATIONS, row)
+        behind.map_or(mode, |behind| Err(Error::new(ErrorKind::Misconfigured, behind.to_string())))
     }
 
     fn lanes(&self) -> Option<&dyn OrderedLanes> {

@@ -17,6 +17,7 @@ omni_box_sql::queries! {
     control_mode = "control/mode.sql",
     control_no_rows_indexes = "control/no_rows_indexes.sql",
     control_rows_indexes = "control/rows_indexes.sql",
+    control_sequence = "control/sequence.sql",
     control_set_mode = "control/set_mode.sql",
     control_undrained = "control/undrained.sql",
     inbox_attach = "inbox/attach.sql",

@@ -45,6 +45,16 @@ pub enum SchemaDifference {
         /// The index.
         index: String,
     },
+    /// The sequence that gives events their place is behind an event that waits, as after a restore or a cut-over that left the sequence
+    /// out. New events would be sent before those that wait.
+    SequenceBehind {
+        /// The table, qualified and quoted as it stands in SQL.
+        table: String,
+        /// The last value that the sequence gave, 0 if none.
+        last: i64,
+        /// The greatest `seq` of an event that waits.
+        pending: i64,
+    },
     /// A migration was not applied.
     MissingMigration(i64),
     /// The migration that was applied under this number is not the one this program knows.
@@ -72,6 +82,12 @@ impl fmt::Display for SchemaDifference {
             Self::MissingIndex { table, index } => {
                 write!(f, "index {index} of table {table} is missing or not valid")
             }
+            Self::SequenceBehind { table, last, pending } => write!(
+                f,
+                "the sequence of table {table} is at {last}, and an event that waits has {pending}: new events would be sent before \
+                 older ones. Set it forward: select setval(pg_get_serial_sequence('{}', 'seq'), {pending})",
+                table.replace('\'', "''")
+            ),
             Self::MissingMigration(version) => write!(f, "migration {version} was not applied"),
             Self::UnexpectedChecksum(version) => {
                 write!(f, "migration {version} was applied with another text than this program has")

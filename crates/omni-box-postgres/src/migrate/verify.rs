@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use super::applied;
 use crate::error::failed;
 use crate::migrations::MIGRATIONS;
+use crate::sequence::Waiting;
 use crate::{PgStore, PgTx, Table};
 
 /// Tables that the Python library made have `jsonb` for `json`.
@@ -78,7 +79,8 @@ const EXPECTED: [ExpectedTable; 8] = [
 ];
 
 impl PgStore {
-    /// Compares the schema with what this program needs; empty if it is that. Changes nothing.
+    /// Compares the schema with what this program needs, and the sequence of events with those that wait; empty if all is well. Changes
+    /// nothing.
     ///
     /// # Errors
     /// When the database fails.
@@ -96,6 +98,9 @@ impl PgStore {
                 indexes(&mut tx, self.config.schema(), table).await?,
             );
             differences.extend(expected.differences(&*self.config, &columns, &indexes));
+        }
+        if differences.is_empty() {
+            differences.extend(self.sequence_behind(&mut tx, Waiting::All).await?);
         }
         let ledger = self.config.table(Table::Migrations);
         if !differences.contains(&SchemaDifference::MissingTable(ledger.to_owned())) {

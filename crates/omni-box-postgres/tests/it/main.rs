@@ -15,4 +15,5 @@ mod migrate;
 mod plans;
 mod retention;
 mod rows;
+mod sequence;
 mod wakeup;

@@ -46,6 +46,7 @@ static RELEASE_KEYS: Hot =
 static RELEASE_ORPHANS: Hot = hot!("lanes/release_orphans.sql", "uuid, smallint[], bigint[], bigint");
 static SAMPLE_INBOX: Hot = hot!("sample/inbox.sql", "int");
 static SAMPLE_OUTBOX: Hot = hot!("sample/outbox.sql", "text");
+static SEQUENCE: Hot = hot!("control/sequence.sql", "text, boolean");
 static UNRELEASED: Hot = hot!("lanes/unreleased.sql", "smallint[], text[], text[], smallint[]");
 
 impl Hot {
@@ -159,6 +160,7 @@ async fn assert_plans(db: &Database, state: &str) {
                 "outbox_events",
             ),
             (&UNRELEASED, format!("'{{3}}', '{{orders}}', '{{h1}}', {LANES}"), "outbox_events"),
+            (&SEQUENCE, "'outbox_events', false".to_owned(), "using outbox_events_hot on"),
             (&PENDING_OF, "'g', 'orders', 1, 5, 100".to_owned(), "Index Scan using inbox_events_pending"),
         ] {
             let plan = hot.plan(&mut conn, &arguments, mode).await;
