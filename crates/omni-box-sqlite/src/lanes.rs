@@ -56,7 +56,7 @@ impl OrderedLanes for SqliteStore {
         Ok(())
     }
 
-    /// First what is due, by its size, then the rows themselves: a large backlog of large payloads is never read into memory to be thrown
+    /// First whether anything is due at all, where nothing is in flight: a look of an idle relay is one statement. Then what is due, by its size, then the rows themselves: a large backlog of large payloads is never read into memory to be thrown
     /// away. One view of the file for all of it.
     async fn fetch(
         &self,
@@ -64,6 +64,9 @@ impl OrderedLanes for SqliteStore {
         in_flight: &[EventId],
         max_bytes: u64,
     ) -> Result<Vec<LaneEvent>> {
+        if in_flight.is_empty() && !self.any_due().await? {
+            return Ok(Vec::new());
+        }
         let in_flight = ids(in_flight);
         let mut tx = self.begin_read().await?;
         let mut due = Vec::with_capacity(lanes.len());
@@ -210,6 +213,14 @@ impl SqliteStore {
             .await
             .map_err(failed("check leases"))?;
         Ok(mine.into_iter().map(lane_id).collect())
+    }
+
+    async fn any_due(&self) -> Result<bool> {
+        let mut reader = self.reader().await?;
+        sqlx::query_scalar(self.queries.lanes_any_due.sql())
+            .fetch_one(&mut *reader)
+            .await
+            .map_err(failed("look for events that are due"))
     }
 
     async fn due(&self, conn: &mut SqliteConnection, read: LaneRead, in_flight: &str) -> Result<Vec<Due>> {

@@ -128,7 +128,7 @@ impl OutboxRepository for SqliteStore {
     }
 
     fn wakeup(&self) -> Option<Box<dyn Wakeup>> {
-        Some(Box::new(SqliteWakeup::new(self.wake.waiter(), self.pool.connect_options())))
+        Some(Box::new(SqliteWakeup::new(self)))
     }
 }
 

@@ -37,6 +37,8 @@ omni_box_sql::queries! {
     inbox_settle_completed = "inbox/settle_completed.sql",
     lanes_alive = "lanes/alive.sql",
     lanes_announce = "lanes/announce.sql",
+    lanes_any_due = "lanes/any_due.sql",
+    lanes_changes = "lanes/changes.sql",
     lanes_claim = "lanes/claim.sql",
     lanes_complete = "lanes/complete.sql",
     lanes_count = "lanes/count.sql",

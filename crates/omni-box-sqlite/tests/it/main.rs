@@ -13,3 +13,4 @@ mod plans;
 mod processes;
 mod retention;
 mod transaction;
+mod wakeup;

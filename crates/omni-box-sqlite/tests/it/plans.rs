@@ -27,6 +27,7 @@ async fn plan(store: &SqliteStore, sql: &str) -> String {
 async fn assert_plans(store: &SqliteStore, state: &str) {
     for ((file, sql), indexes) in [
         (query!("lanes/fetch.sql"), &["hot", "due", "retry"][..]),
+        (query!("lanes/any_due.sql"), &["hot", "due", "retry"]),
         (query!("lanes/read.sql"), &["heads", "followers", "INTEGER PRIMARY KEY"]),
         (query!("lanes/complete.sql"), &["id"]),
         (query!("lanes/hold.sql"), &["id"]),
@@ -71,7 +72,7 @@ async fn assert_plans(store: &SqliteStore, state: &str) {
 
 /// One row, or what an inner query made.
 fn is_small(line: &str) -> bool {
-    ["SCAN c", "SCAN d", "SCAN n", "SCAN CONSTANT ROW", "SCAN (subquery", "SCAN (join"]
+    ["SCAN c", "SCAN d", "SCAN l", "SCAN n", "SCAN CONSTANT ROW", "SCAN (subquery", "SCAN (join"]
         .iter()
         .any(|small| line.starts_with(small))
 }

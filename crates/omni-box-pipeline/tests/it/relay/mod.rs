@@ -5,6 +5,7 @@ mod calls;
 mod claims;
 mod drain;
 mod fatal;
+mod file;
 mod foreign;
 mod gates;
 mod memory;
