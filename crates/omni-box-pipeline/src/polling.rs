@@ -22,7 +22,8 @@ pub(crate) struct Polling {
     /// Since when fetches found nothing, or found something.
     since: Instant,
     quiet: bool,
-    announced: Activity,
+    /// What all lanes say; `None` while some may say another thing than others.
+    announced: Option<Activity>,
 }
 
 impl Polling {
@@ -34,7 +35,7 @@ impl Polling {
             next: now,
             since: now,
             quiet: false,
-            announced: Activity::Busy,
+            announced: Some(Activity::Busy),
         }
     }
 
@@ -73,20 +74,47 @@ impl Polling {
     /// What writers have to be told now, if anything has changed for long enough.
     pub(crate) fn announcement(&self, now: Instant) -> Option<Activity> {
         let activity = if self.quiet { Activity::Idle } else { Activity::Busy };
-        (activity != self.announced && now - self.since >= SETTLED_AFTER).then_some(activity)
+        (self.announced != Some(activity) && now - self.since >= SETTLED_AFTER).then_some(activity)
     }
 
     /// Notes what writers were told; the events of a transaction that did not see it are found by the polls that follow.
     pub(crate) fn announced(&mut self, activity: Activity, now: Instant) {
-        self.announced = activity;
+        self.announced = Some(activity);
         if activity == Activity::Idle {
             self.woken(now);
         }
     }
 
-    /// Notes that new leases start out with writers believing their owner is busy.
+    /// Notes that there are new leases. They start out with writers believing that their owner is busy, while those that were kept say what
+    /// was announced last.
     pub(crate) fn leases_changed(&mut self, now: Instant) {
-        self.announced = Activity::Busy;
+        self.announced = self.announced.filter(|activity| *activity == Activity::Busy);
         self.woken(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn lanes_that_were_kept_hear_that_their_owner_is_busy_after_it_took_others() {
+        let mut now = Instant::now();
+        let mut polling = Polling::new(Duration::from_millis(5), Duration::from_secs(1), now);
+        polling.fetched(0, false, now);
+        now += SETTLED_AFTER;
+        assert_eq!(polling.announcement(now), Some(Activity::Idle));
+        polling.announced(Activity::Idle, now);
+        polling.leases_changed(now);
+        polling.fetched(1, false, now);
+        now += SETTLED_AFTER;
+        assert_eq!(
+            polling.announcement(now),
+            Some(Activity::Busy),
+            "writers would notify the kept lanes for each commit"
+        );
+        polling.announced(Activity::Busy, now);
+        polling.leases_changed(now);
+        assert_eq!(polling.announcement(now), None, "all say so");
     }
 }

@@ -20,7 +20,8 @@ const CLOCK_OFFSET: &str =
 pub enum Listen {
     /// One connection of its own LISTENs.
     Dedicated,
-    /// None does. Relays poll, and are woken in process.
+    /// None does. Relays poll, and are woken in process; those of other processes find what this one enqueues by their polls. No
+    /// transaction notifies, so that none waits for another to commit, and `PREPARE TRANSACTION` can be used.
     ///
     /// Behind PgBouncer in transaction mode it must be this: a LISTEN would stay on a connection that others use next, and the
     /// notifications would break their statements. sqlx prepares statements by name, so PgBouncer must be 1.21 or later with
@@ -86,6 +87,11 @@ impl PgConfig {
     /// ```
     pub fn migrations(&self) -> Vec<MigrationSql> {
         MIGRATIONS.each(self, &format!("create schema if not exists {};\n", self.quote(self.schema())))
+    }
+
+    /// Whether writers wake relays by NOTIFY.
+    pub(crate) fn wakes(&self) -> bool {
+        self.listen == Listen::Dedicated
     }
 
     /// The channel of NOTIFY: of two installations in one database, neither wakes the other.

@@ -223,7 +223,7 @@ impl PgStore {
             .bind(column(events, |e| e.content().schema_version.as_deref()))
             .bind(column(events, |e| i32::try_from(e.lifecycle().max_attempts()).unwrap_or(i32::MAX)))
             .bind(column(events, |e| e.lifecycle().scheduled_at()))
-            .bind(self.config.channel())
+            .bind(self.config.wakes().then(|| self.config.channel()))
             .fetch_all(conn)
             .await
             .map_err(self.failed("store events"))?;

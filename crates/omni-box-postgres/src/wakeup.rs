@@ -5,13 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use omni_box_core::{Result, Waiter, Wakeup};
 
+use crate::PgStore;
 use crate::notify::Listener;
-use crate::{Listen, PgStore};
 
 impl PgStore {
     /// A source of wake-ups; the first one starts to LISTEN.
     pub(crate) fn new_wakeup(&self) -> PgWakeup {
-        if self.config.listen == Listen::Dedicated {
+        if self.config.wakes() {
             let options = self.pool().connect_options().as_ref().clone();
             self.listener.start(options, self.config.channel(), &self.wake);
         }
@@ -20,6 +20,10 @@ impl PgStore {
 
     /// Wakes the relays of every process: lanes are free.
     pub(crate) async fn notify(&self) -> Result<()> {
+        if !self.config.wakes() {
+            self.wake.wake();
+            return Ok(());
+        }
         let mut session = self.session().await?;
         sqlx::query("select pg_notify($1, '')")
             .bind(self.config.channel())

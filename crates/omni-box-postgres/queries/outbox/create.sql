@@ -1,4 +1,5 @@
--- Stores events in the order of the arrays; one that repeats an idempotency key is left out. Wakes relays at most once.
+-- Stores events in the order of the arrays; one that repeats an idempotency key is left out. Wakes relays at most once, and only where an
+-- idle one owns a lane: commits that notify go one after the other. Without a channel ($16) it wakes none.
 with stored as (
     insert into {{outbox_events}} (
         id, event_type, aggregate_type, aggregate_id, topic, partition_key, payload, headers, trace_id, correlation_id,
@@ -24,7 +25,9 @@ woken as materialized (
     -- an aggregate, so that the join below cannot lose rows
     select count(pg_notify($16, '')) as times
     from (
-        select from {{outbox_lanes}} l where l.idle and l.lane in (select s.lane from stored s) limit 1
+        select from {{outbox_lanes}} l
+        where $16::text is not null and l.idle and l.leased_until > {{clock}} and l.lane in (select s.lane from stored s)
+        limit 1
     ) sleeping
 )
 select s.id, s.scheduled_at, s.created_at from stored s cross join woken

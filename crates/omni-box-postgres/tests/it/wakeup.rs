@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use omni_box_core::{Activity, EventRepository, OrderedLanes, OutboxRepository, OwnerId, Store};
 use omni_box_postgres::PgStore;
+use sqlx::Executor;
 use sqlx::postgres::PgListener;
 
 use crate::database::{Database, event, eventually, request, run};
@@ -55,6 +56,56 @@ async fn an_idle_relay_is_notified_once_for_a_transaction_and_a_busy_one_never()
         db.store.announce(owner, &leases, Activity::Busy).await.unwrap();
         enqueue().await;
         assert_eq!(mark(&mut listener).await, 0);
+    })
+    .await;
+}
+
+/// Commits that notify go one after the other in the whole database.
+#[tokio::test]
+async fn no_commit_notifies_a_relay_that_is_gone_or_does_not_listen() {
+    run(async |db: Arc<Database>| {
+        let _wakeup = db.store.wakeup().unwrap();
+        let name = channel(&db).await;
+        let mut listener = PgListener::connect_with(&db.pool).await.unwrap();
+        listener.listen(&name).await.unwrap();
+        let mut told = async |what: &str| {
+            sqlx::query("select pg_notify($1, $2)").bind(&name).bind(what).execute(&db.pool).await.unwrap();
+            let mut before = 0;
+            while listener.recv().await.unwrap().payload() != what {
+                before += 1;
+            }
+            before
+        };
+        let enqueue = async |store: &PgStore, later: &str| {
+            let mut tx = db.pool.begin().await.unwrap();
+            let clock = format!("set local omni_box.clock_offset = '{later}'");
+            tx.execute(sqlx::AssertSqlSafe(clock)).await.unwrap();
+            store.create(&mut tx, &event("a")).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        let config =
+            omni_box_postgres::PgConfig::builder().listen(omni_box_postgres::Listen::Off).build().unwrap();
+        let silent = PgStore::new(db.pool.clone(), config);
+        let owner = OwnerId::generate();
+        let leases = db.store.lease(&request(owner, Duration::from_secs(60))).await.unwrap().leases;
+        db.store.announce(owner, &leases, Activity::Idle).await.unwrap();
+        enqueue(&db.store, "30 s").await;
+        assert_eq!(told("an idle relay").await, 1);
+        enqueue(&db.store, "61 s").await;
+        assert_eq!(told("a relay whose leases ran out").await, 0);
+        enqueue(&silent, "30 s").await;
+        assert_eq!(told("a writer that may not notify").await, 0);
+
+        db.store.leave(owner).await.unwrap();
+        assert_eq!(told("lanes are free").await, 1);
+        let leases = silent.lease(&request(owner, Duration::from_secs(60))).await.unwrap().leases;
+        silent.announce(owner, &leases, Activity::Idle).await.unwrap();
+        enqueue(&db.store, "30 s").await;
+        assert_eq!(told("an idle relay that does not listen").await, 0);
+        let mut wakeup = silent.wakeup().unwrap();
+        silent.leave(owner).await.unwrap();
+        assert_eq!(told("lanes of a relay that does not listen").await, 0);
+        tokio::time::timeout(SOON, wakeup.wait()).await.expect("in the process it wakes still");
     })
     .await;
 }
