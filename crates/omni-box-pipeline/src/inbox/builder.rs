@@ -216,6 +216,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             drain_deadline: checked.drain_deadline,
             window: config.window,
             permits: Semaphore::new(config.concurrency_limit),
+            careful: Semaphore::new(1),
         };
         Ok(InboxConsumerRunner::new(shared, self.consumer))
     }

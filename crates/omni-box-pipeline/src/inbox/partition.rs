@@ -9,9 +9,10 @@ use omni_box_core::{
     AckHandle, AssignedPartition, ClaimToken, InboundMessage, InboxRepository, OwnerId, PartitionEnd,
     TopicPartition,
 };
+use tokio::sync::SemaphorePermit;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::acker::Acker;
@@ -89,13 +90,14 @@ impl<S: InboxRepository> Partition<S> {
             let progress = if self.messages.is_paused() {
                 Progress::Nothing
             } else {
-                let permit = tokio::select! {
+                let permits = tokio::select! {
                     biased;
                     () = drain.cancelled() => break,
-                    permit = shared.permits.acquire() => permit,
+                    permits = self.permits(&shared) => permits,
+                    () = self.gone() => break,
                 };
                 let progress = self.step().await;
-                drop(permit);
+                drop(permits);
                 progress
             };
             if progress == Progress::Nothing {
@@ -106,6 +108,23 @@ impl<S: InboxRepository> Partition<S> {
             }
         }
         self.close().await;
+    }
+
+    /// Waits for its turn to work in the database.
+    async fn permits<'s>(&self, shared: &'s Shared<S>) -> [Option<SemaphorePermit<'s>>; 2] {
+        // first, so that who waits for it keeps no other partition from working; neither is ever closed
+        let careful = if self.messages.is_careful() { shared.careful.acquire().await.ok() } else { None };
+        [careful, shared.permits.acquire().await.ok()]
+    }
+
+    /// Resolves when the partition is taken away.
+    async fn gone(&self) {
+        while !self.ack.is_revoked() {
+            tokio::select! {
+                () = sleep(REVOCATION_CHECK) => {}
+                () = self.ack.lost() => return,
+            }
+        }
     }
 
     /// Takes one message to an outcome, if there is one to take.

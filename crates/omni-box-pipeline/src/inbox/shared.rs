@@ -17,4 +17,6 @@ pub(super) struct Shared<S: InboxRepository> {
     pub(super) window: usize,
     /// How many partitions work in the database at once.
     pub(super) permits: Semaphore,
+    /// Of partitions whose messages go one at a time, one works at once: should the process end of a message, no other one has begun.
+    pub(super) careful: Semaphore,
 }

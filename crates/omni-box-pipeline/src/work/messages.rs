@@ -125,6 +125,11 @@ impl<S: InboxRepository> Messages<S> {
         );
     }
 
+    /// Whether messages go one at a time.
+    pub(crate) fn is_careful(&self) -> bool {
+        self.careful > 0
+    }
+
     /// Whether work was cut short: the messages are another worker's.
     pub(crate) fn is_stopped(&self) -> bool {
         self.is_stopped
@@ -163,7 +168,7 @@ impl<S: InboxRepository> Messages<S> {
 
     /// The next messages whose handlers may run.
     pub(crate) fn due(&self) -> Vec<usize> {
-        let limit = if self.careful > 0 { 1 } else { self.group_size.limit() };
+        let limit = if self.is_careful() { 1 } else { self.group_size.limit() };
         self.window.due(limit, self.context.persists_first())
     }
 
@@ -181,7 +186,7 @@ impl<S: InboxRepository> Messages<S> {
     pub(crate) async fn handle(&mut self, group: Vec<usize>) {
         // what is started stays so until its attempt has an outcome: an outage in between costs no other attempt
         let is_unstarted = |item: &Item| item.event().is_some() && !item.is_started;
-        if self.careful > 0 && group.iter().any(|&at| is_unstarted(self.window.get(at))) {
+        if self.is_careful() && group.iter().any(|&at| is_unstarted(self.window.get(at))) {
             match self.work(group.clone(), Task::Start).await[..] {
                 [Fate::Started] => self.careful -= 1,
                 [Fate::Later] => {}

@@ -21,7 +21,7 @@ async fn a_sequence_that_starts_over_is_named_and_stops_a_relay_until_it_is_set_
         let table = db.store.config().qualified(Table::OutboxEvents);
         let found = db.store.verify().await.unwrap();
         assert_eq!(found, [SchemaDifference::SequenceBehind { table, last: 0, pending: 3 }]);
-        // one new event is no cure
+        // one new event does not mend it
         db.enqueue(&[event("d")]).await;
         let error = db.store.delivery_mode().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);

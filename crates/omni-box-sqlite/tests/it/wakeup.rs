@@ -50,7 +50,7 @@ async fn events_and_free_lanes_of_another_process_wake() {
     db.store.leave(owner).await.unwrap();
     timeout(SOON, wakeup.wait()).await.expect("lanes are free");
     let second = event("b");
-    db.enqueue(&[second.clone()]).await;
+    db.enqueue(std::slice::from_ref(&second)).await;
     timeout(SOON, wakeup.wait()).await.expect("another event");
     db.execute("update outbox_events set status = 'failed'").await;
     let letters = EventRepository::<OutboxEvent>::dead_letters(&db.store).unwrap();

@@ -25,5 +25,6 @@ pub(crate) mod service;
 mod silence;
 mod table;
 mod topic;
+mod turns;
 mod unlisted;
 mod waiting;
