@@ -212,7 +212,21 @@ impl<S: InboxRepository> Partition<S> {
         if self.shared.context.handler.is_none() || self.is_over() || self.messages.is_paused() {
             return progress;
         }
-        let group = self.messages.due();
+        let mut group = self.messages.due();
+        if self.shared.context.acks_first() {
+            let overtaken = self.messages.window.overtaken(&group);
+            let storable = self.messages.storable(&overtaken);
+            if !storable.is_empty() {
+                self.messages.persist(storable).await;
+                self.acknowledge();
+                return Progress::Made;
+            }
+            if let Some(&first) = overtaken.first() {
+                // the position would not pass what cannot be stored yet
+                let window = &self.messages.window;
+                group.retain(|&at| at < first || window.get(at).offset.is_none());
+            }
+        }
         if group.is_empty() {
             return progress;
         }

@@ -1,5 +1,6 @@
 //! Groups of messages through transactions, and what becomes of each message.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -180,6 +181,18 @@ impl<S: InboxRepository> Messages<S> {
     /// Stores the rows of a group.
     pub(crate) async fn persist(&mut self, group: Vec<usize>) {
         self.work(group, Task::Persist).await;
+    }
+
+    /// Those of the messages at these places that can be stored now, in a group.
+    pub(crate) fn storable(&self, places: &[usize]) -> Vec<usize> {
+        let mut ids = HashSet::new();
+        let can_be_stored = |&at: &usize| {
+            let item = self.window.get(at);
+            let id =
+                item.event().filter(|_| !item.waits() && !item.is_stored).map(|event| event.message_id());
+            id.is_some_and(|id| ids.insert(id))
+        };
+        places.iter().copied().filter(can_be_stored).take(self.group_size.limit()).collect()
     }
 
     /// Runs the handlers of a group.

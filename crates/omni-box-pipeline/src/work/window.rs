@@ -31,6 +31,14 @@ impl Window {
         self.items.iter().find_map(|item| item.offset)
     }
 
+    /// What a group overtakes: messages before the last of it that are not in it, and whose offsets are not acknowledged.
+    pub(crate) fn overtaken(&self, group: &[usize]) -> Vec<usize> {
+        let Some(&last) = group.iter().rfind(|&&at| self.items[at].offset.is_some()) else {
+            return Vec::new();
+        };
+        (0..last).filter(|at| self.items[*at].offset.is_some() && !group.contains(at)).collect()
+    }
+
     pub(crate) fn push(&mut self, item: Item) {
         self.items.push_back(item);
         self.told.show(self.items.len());

@@ -7,6 +7,7 @@ mod broker;
 mod cancel;
 mod company;
 mod contention;
+mod covered;
 mod ended;
 mod ended_file;
 mod failures;
