@@ -77,7 +77,7 @@ impl OffsetTracker {
             self.position = Some(offset + 1);
             self.open.pop_front();
         }
-        let first = self.open.front().map(|(first, _)| *first);
+        let first = self.first_open();
         if let Some(reached) = self.reached
             && first.is_none_or(|first| first >= reached)
         {
@@ -102,9 +102,14 @@ impl OffsetTracker {
 
     /// Forgets the open messages, with their marks, and returns the offset of the first: delivery starts there again. `None`: nothing is open.
     pub fn rewind(&mut self) -> Option<i64> {
-        let (first, _) = *self.open.front()?;
+        let first = self.first_open()?;
         self.open.clear();
         Some(first)
+    }
+
+    /// The offset of the first message that is open: the one that holds the position back.
+    pub fn first_open(&self) -> Option<i64> {
+        self.open.front().map(|(offset, _)| *offset)
     }
 
     /// How many messages are open: delivered, and not before the position.

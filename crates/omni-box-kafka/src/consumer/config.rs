@@ -124,6 +124,7 @@ impl KafkaConsumerConfig {
     }
 
     /// How long a partition that is revoked may finish what it has begun; 45 s unless set, more than a handler may take by default.
+    /// Meanwhile librdkafka reads nothing of the partitions that stay: with slow handlers and many rebalances, a shorter one helps.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
         self.drain_deadline = deadline;
         self

@@ -72,6 +72,8 @@ struct State {
     reservation: Option<Reservation>,
     /// The driver found no room for what is not done.
     is_full: bool,
+    /// The message that was named last as the one that keeps the partition full.
+    told_full: Option<i64>,
     phase: Phase,
     /// The application has it, so its handle is waited for.
     held: bool,
@@ -94,6 +96,7 @@ impl Partition {
             feed: Some(feed),
             reservation: None,
             is_full: false,
+            told_full: None,
             phase: Phase::Owned,
             held: false,
             rewinds: Vec::new(),
@@ -157,8 +160,12 @@ impl Partition {
         let mut state = self.state();
         let mut fed = 0;
         while fed < at_most {
-            state.is_full = state.tracker.open() >= MAX_OPEN || state.held_bytes.total() >= share;
+            let has_many = state.tracker.open() >= MAX_OPEN;
+            state.is_full = has_many || state.held_bytes.total() >= share;
             if state.is_full {
+                if has_many {
+                    self.tell_full(&mut state);
+                }
                 break;
             }
             let Some(permit) = state.room(&self.wake) else { break };
@@ -176,6 +183,18 @@ impl Partition {
             }
         }
         fed
+    }
+
+    /// Says once, for each message that holds so many others back, that the partition stands still.
+    fn tell_full(&self, state: &mut State) {
+        let first = state.tracker.first_open();
+        if state.told_full != first {
+            state.told_full = first;
+            tracing::warn!(
+                partition = %self.id, offset = first, open = MAX_OPEN,
+                "partition is not read any further, the message at this offset is not done, nor acknowledged what came after it"
+            );
+        }
     }
 
     /// Where the next message would come from, if the log ended before `time` and what was delivered could be committed.
@@ -392,4 +411,47 @@ impl State {
 
 pub(super) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "partition is not this consumer's any more")
+}
+
+#[cfg(test)]
+mod tests {
+    use omni_box_harness::Log;
+
+    use super::*;
+
+    fn message(offset: i64) -> Fetched {
+        Fetched::Message(InboundMessage {
+            topic: "orders".into(),
+            partition: 3,
+            offset,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            timestamp: None,
+        })
+    }
+
+    #[test]
+    fn a_message_that_keeps_its_partition_from_being_read_is_named_once() {
+        let log = Log::listen();
+        let id = TopicPartition { topic: "orders".into(), partition: 3 };
+        let (partition, mut messages) = Partition::new(id, 1_000, Wake::new());
+        let mut next = 0..;
+        let mut feed = || {
+            while partition.feed(1_000, usize::MAX, || message(next.next().unwrap())) > 0 {
+                while messages.try_recv().is_ok() {}
+            }
+        };
+        feed();
+        feed();
+        partition.done(&(1..MAX_OPEN as i64).collect::<Vec<_>>()).unwrap();
+        feed();
+        let named = |log: &Log| {
+            log.events().iter().filter_map(|event| event.get("offset").cloned()).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&log), ["0"]);
+        partition.done(&[0]).unwrap();
+        feed();
+        assert_eq!(named(&log), ["0", "100000"]);
+    }
 }

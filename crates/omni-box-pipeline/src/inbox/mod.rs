@@ -6,6 +6,7 @@
 mod acker;
 mod builder;
 mod config;
+mod held_back;
 mod outcome;
 mod partition;
 mod runner;

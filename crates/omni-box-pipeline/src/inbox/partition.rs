@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use omni_box_core::{
-    AckHandle, AssignedPartition, ClaimToken, InboundMessage, InboxRepository, OwnerId, PartitionEnd,
+    AckHandle, AssignedPartition, ClaimToken, Event, InboundMessage, InboxRepository, OwnerId, PartitionEnd,
     TopicPartition,
 };
 use tokio::sync::SemaphorePermit;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::acker::Acker;
+use super::held_back::HeldBack;
 use super::outcome::InboxConsumeResult;
 use super::shared::Shared;
 use crate::outcome::Outcome;
@@ -53,6 +54,7 @@ pub(super) struct Partition<S: InboxRepository> {
     acker: Acker,
     messages: Messages<S>,
     watch: Watch,
+    held_back: HeldBack,
     backlog: Backlog,
     /// This assignment of the partition, as the store knows it.
     owner: ClaimToken,
@@ -70,6 +72,7 @@ impl<S: InboxRepository> Partition<S> {
             acker: Acker::spawn(ack.clone(), context.metrics.clone(), context.outage_retry),
             messages: Messages::new(context.clone(), &assigned.partition, shared.window, stop),
             watch: context.observer().assigned(&context.group, &assigned.partition),
+            held_back: HeldBack::default(),
             backlog: if context.handler.is_some() { Backlog::Behind(None) } else { Backlog::Read },
             partition: assigned.partition,
             stream: assigned.messages,
@@ -326,9 +329,26 @@ impl<S: InboxRepository> Partition<S> {
     fn acknowledge(&mut self) {
         let offsets = self.messages.take_acknowledged();
         if !offsets.is_empty() {
+            self.name_what_holds_back(&offsets);
             self.acker.done(offsets);
         }
         self.show();
+    }
+
+    /// Names a message that holds the offset back, once many are done behind it.
+    fn name_what_holds_back(&mut self, done: &[i64]) {
+        let window = &self.messages.window;
+        if !self.held_back.done(window.first_offset(), done) {
+            return;
+        }
+        if let Some(item) = window.first_open() {
+            let context = &self.shared.context;
+            tracing::warn!(
+                partition = %self.partition, worker_id = %context.worker, offset = item.offset,
+                message_id = item.message_id(), event_type = item.event().map_or("", |event| event.event_type()),
+                "message is not done and holds its partition's offset back, while many behind it are done",
+            );
+        }
     }
 
     /// Shows the metrics what holds the offset back.

@@ -28,7 +28,12 @@ impl Window {
 
     /// The first offset that is not acknowledged.
     pub(crate) fn first_offset(&self) -> Option<i64> {
-        self.items.iter().find_map(|item| item.offset)
+        self.first_open()?.offset
+    }
+
+    /// The message whose offset is the first that is not acknowledged.
+    pub(crate) fn first_open(&self) -> Option<&Item> {
+        self.items.iter().find(|item| item.offset.is_some())
     }
 
     /// What a group overtakes: messages before the last of it that are not in it, and whose offsets are not acknowledged.

@@ -14,6 +14,7 @@ mod failures;
 pub(crate) mod faults;
 mod gates;
 mod group;
+mod held_back;
 mod kafka;
 mod lifecycle;
 mod load;
