@@ -167,6 +167,10 @@ impl Store for PgStore {
         Some(kind(native))
     }
 
+    fn connections(&self) -> Option<usize> {
+        Some(self.pool().options().get_max_connections() as usize)
+    }
+
     fn inspection(&self) -> Option<&dyn Inspection> {
         Some(self)
     }

@@ -99,6 +99,12 @@ pub trait Store: Clone + Send + Sync + 'static {
         None
     }
 
+    /// How many connections it has at most, if it knows: the size of its pool. Who works on several at once needs more than that many, or
+    /// waits for itself.
+    fn connections(&self) -> Option<usize> {
+        None
+    }
+
     /// Looks at the tables for metrics and health checks.
     fn inspection(&self) -> Option<&dyn Inspection> {
         None

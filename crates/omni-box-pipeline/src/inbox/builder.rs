@@ -188,11 +188,23 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
     /// - a consumer group or drain deadline that differs from the consumer's own, or no group at all;
     /// - [`OnFailed::Hold`] where no failed message holds an offset back: without a handler, or outside
     ///   [`ExactlyOnceInbox`](AckStrategy::ExactlyOnceInbox) and [`OnSuccess`](CommitOffsetPolicy::OnSuccess).
+    ///
+    /// A store whose [connections](omni_box_core::Store::connections) are no more than `concurrency_limit` costs a warning: handlers that
+    /// take a second connection would wait for one another.
     pub fn build(self) -> Result<InboxConsumerRunner<S>> {
         let config = self.config;
         let checked = config.check(self.consumer.as_ref(), self.handler.is_some())?;
         if let Some(handler) = &self.handler {
             handler.validate()?;
+        }
+        if let (Some(connections), true) = (self.store.connections(), self.handler.is_some())
+            && connections <= config.concurrency_limit
+        {
+            tracing::warn!(
+                worker_id = %checked.worker, connections, concurrency_limit = config.concurrency_limit,
+                "the store has no connection to spare: a handler that takes a second one may wait for it until its time is over, and \
+                 its message fails; give the pool more connections than concurrency_limit"
+            );
         }
         let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY);
         let context = Context {

@@ -233,3 +233,31 @@ fn a_worker_of_stored_messages_names_what_it_refuses() {
     refuses(worker().process_timeout(45 * SECOND).build(), &["process_timeout 45s", "drain_deadline 45s"]);
     assert!(worker().process_timeout(58 * SECOND).drain_deadline(60 * SECOND).build().is_ok());
 }
+
+/// Handlers that take a second connection would wait for one another.
+#[tokio::test]
+async fn a_pool_that_is_not_larger_than_the_concurrency_costs_a_warning() {
+    use omni_box_harness::Log;
+    use omni_box_pipeline::on;
+    use omni_box_postgres::{PgConfig, PgStore};
+    use sqlx::postgres::PgPoolOptions;
+
+    async fn ship(_: InboxContext<'_, PgStore>) {}
+
+    let warnings = |connections: u32, has_handler: bool| {
+        let log = Log::listen();
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .connect_lazy("postgres://nowhere/none")
+            .unwrap();
+        let group = ConsumerGroup::new("group").unwrap();
+        let consumer = MemoryBroker::new().consumer(&group, ["orders"]);
+        let builder = InboxConsumerRunner::builder(consumer, PgStore::new(pool, PgConfig::default()))
+            .concurrency_limit(8);
+        let builder = if has_handler { builder.handler(on("order.placed", ship)) } else { builder };
+        builder.build().unwrap();
+        log.events().iter().filter(|event| event.contains_key("concurrency_limit")).count()
+    };
+    assert_eq!([7, 8, 9].map(|connections| warnings(connections, true)), [1, 1, 0]);
+    assert_eq!(warnings(8, false), 0, "what stores messages takes no second connection");
+}

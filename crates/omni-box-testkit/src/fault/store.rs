@@ -66,6 +66,10 @@ impl<S: Store> Store for Faulty<S> {
         self.inner.classify(error)
     }
 
+    fn connections(&self) -> Option<usize> {
+        self.inner.connections()
+    }
+
     fn inspection(&self) -> Option<&dyn Inspection> {
         self.inner.inspection().is_some().then_some(self)
     }
