@@ -15,6 +15,9 @@ use tracing::{Event, Metadata, Subscriber};
 
 type Kept = Mutex<Vec<BTreeMap<&'static str, String>>>;
 
+/// Listeners to threads by their names.
+static NAMED: Mutex<Vec<(String, Weak<Kept>)>> = Mutex::new(Vec::new());
+
 thread_local! {
     static LISTENERS: RefCell<Vec<Weak<Kept>>> = const { RefCell::new(Vec::new()) };
 }
@@ -42,6 +45,19 @@ impl Log {
         Self(kept)
     }
 
+    /// Keeps what threads of a name log from now on: those that the code under test starts.
+    pub fn of_threads(name: &str) -> Self {
+        let log = Self::listen();
+        LISTENERS.with_borrow_mut(|listeners| {
+            listeners.retain(|listener| !listener.ptr_eq(&Arc::downgrade(&log.0)))
+        });
+        let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+        named.retain(|(_, listener)| listener.strong_count() > 0);
+        named.push((name.to_owned(), Arc::downgrade(&log.0)));
+        drop(named);
+        log
+    }
+
     /// The fields of each event so far, its text under `message`; what is not a string as its `Debug`.
     pub fn events(&self) -> Vec<BTreeMap<&'static str, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -57,17 +73,18 @@ impl Subscriber for ByThread {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && LISTENERS.try_with(|listeners| !listeners.borrow().is_empty()) == Ok(true)
+        let is_heard = || LISTENERS.try_with(|listeners| !listeners.borrow().is_empty()) == Ok(true);
+        metadata.is_event() && (is_heard() || !by_name().is_empty())
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        LISTENERS.with_borrow(|listeners| {
-            for kept in listeners.iter().filter_map(Weak::upgrade) {
-                kept.lock().unwrap_or_else(PoisonError::into_inner).push(fields.0.clone());
-            }
-        });
+        let keep = |kept: Arc<Kept>| {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).push(fields.0.clone());
+        };
+        LISTENERS.with_borrow(|listeners| listeners.iter().filter_map(Weak::upgrade).for_each(keep));
+        by_name().into_iter().for_each(keep);
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -81,6 +98,14 @@ impl Subscriber for ByThread {
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+/// Listeners to the calling thread by its name.
+fn by_name() -> Vec<Arc<Kept>> {
+    let current = std::thread::current();
+    let named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mine = named.iter().filter(|(name, _)| current.name() == Some(name));
+    mine.filter_map(|(_, listener)| listener.upgrade()).collect()
 }
 
 #[derive(Default)]

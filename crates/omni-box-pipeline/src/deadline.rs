@@ -19,11 +19,23 @@ pub(crate) async fn within<T>(deadline: Duration, call: impl Future<Output = Res
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, format!("no answer for {deadline:?}"))))
 }
 
-/// Ends tasks whose time to drain is over: they abandon their transactions at `abort`, and are dropped if that takes too long.
+/// Ends tasks whose time to drain is over: they abandon their transactions at `abort`, and are dropped if that takes too long. One that
+/// blocks its thread cannot be dropped, and is left behind.
 pub(crate) async fn abandon<T: 'static>(tasks: &mut JoinSet<T>, abort: &CancellationToken) {
     abort.cancel();
-    let abandoned = async { while tasks.join_next().await.is_some() {} };
-    if timeout(FAREWELL, abandoned).await.is_err() {
-        tasks.shutdown().await;
+    if timeout(FAREWELL, ended(tasks)).await.is_ok() {
+        return;
     }
+    tasks.abort_all();
+    if timeout(FAREWELL, ended(tasks)).await.is_err() {
+        tracing::error!(
+            tasks = tasks.len(),
+            "tasks that block their threads are left behind; they go when the process ends"
+        );
+        tasks.detach_all();
+    }
+}
+
+async fn ended<T: 'static>(tasks: &mut JoinSet<T>) {
+    while tasks.join_next().await.is_some() {}
 }

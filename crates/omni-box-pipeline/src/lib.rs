@@ -63,6 +63,7 @@ mod settings;
 mod step;
 mod steps;
 mod transact;
+mod watchdog;
 mod work;
 mod worker;
 mod workers;

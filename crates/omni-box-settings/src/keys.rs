@@ -132,6 +132,8 @@ pub const KEYS: &[Key] = &[
         "Whether the offset of a message that failed for good is committed, or waits for an operator."),
     Key::new(INBOX, "process_timeout", Duration, "30s",
         "How long a handler may take for one message; more than a second shorter than `drain_deadline`."),
+    Key::new(INBOX, "stuck_after", Duration, "300s",
+        "How long a handler may block its thread before the consumer leaves its group, so that its partitions move."),
     Key::unset(INBOX, "drain_deadline", Duration,
         "How long running groups may take to end when the runner stops or a partition is revoked. Unless set, 45 s."),
     Key::new(INBOX, "concurrency_limit", Number, "8",

@@ -6,9 +6,12 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::AckHandle;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::ConsumerGroup;
 use crate::message::{InboundMessage, TopicPartition};
+
+/// Takes a consumer out of its group, and tells it why; see [`EventConsumer::leaver`].
+pub type Leaver = Box<dyn Fn(Error) + Send + Sync>;
 
 /// Receives messages of the partitions that are assigned to it.
 #[async_trait]
@@ -26,6 +29,16 @@ pub trait EventConsumer: Send + 'static {
     /// - The consumer waits for a handle at least that long, in [`close`](Self::close) too.
     /// - The inbox runner drains within this time, and refuses a different one.
     fn drain_deadline(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What takes this consumer out of its group without its help: for a process whose handlers or runtime stand still. `None`, which is the
+    /// default, before [`start`](Self::start), and of a consumer that cannot be taken out.
+    ///
+    /// - Its partitions are lost, as if its session had ended, and go to other members.
+    /// - [`next_partition`](Self::next_partition) returns the error that it was called with.
+    /// - It may be called from any thread, and returns at once.
+    fn leaver(&self) -> Option<Leaver> {
         None
     }
 
@@ -80,6 +93,10 @@ impl<C: EventConsumer + ?Sized> EventConsumer for Box<C> {
 
     fn drain_deadline(&self) -> Option<Duration> {
         C::drain_deadline(self)
+    }
+
+    fn leaver(&self) -> Option<Leaver> {
+        C::leaver(self)
     }
 
     async fn start(&mut self) -> Result<()> {

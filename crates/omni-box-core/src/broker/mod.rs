@@ -6,6 +6,6 @@ mod publisher;
 mod tracker;
 
 pub use ack::{AckHandle, NullAckHandle};
-pub use consumer::{AssignedPartition, EventConsumer};
+pub use consumer::{AssignedPartition, EventConsumer, Leaver};
 pub use publisher::{DeliveryReport, EventPublisher, Reporter, SendOrder};
 pub use tracker::OffsetTracker;

@@ -1,10 +1,11 @@
 //! The thread on which the consumer is polled.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use omni_box_core::broker::Leaver;
 use omni_box_core::{Error, ErrorKind, Result, Waiter};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::oneshot;
@@ -20,11 +21,14 @@ const LEAVE: Duration = Duration::from_secs(5);
 const RUN: u8 = 0;
 const CLOSE: u8 = 1;
 const ABANDON: u8 = 2;
+const LEAVE_NOW: u8 = 3;
 
 /// A running driver; dropping it abandons the partitions and leaves the group.
 pub(super) struct Driver {
     membership: Arc<Membership>,
     order: Arc<AtomicU8>,
+    /// Why the member is to leave at once.
+    reason: Arc<Mutex<Option<Error>>>,
     closed: oneshot::Receiver<Result<()>>,
     /// The thread has ended, and the member has left.
     left: oneshot::Receiver<()>,
@@ -39,8 +43,10 @@ impl Driver {
         let consumer = Arc::new(consumer);
         membership.belongs_to(&consumer).map_err(no_thread)?;
         let order = Arc::new(AtomicU8::new(RUN));
+        let reason = Arc::new(Mutex::new(None));
         let ((close, closed), (leave, left)) = (oneshot::channel(), oneshot::channel());
         let (its_membership, its_order) = (Arc::clone(&membership), Arc::clone(&order));
+        let its_reason = Arc::clone(&reason);
         std::thread::Builder::new()
             .name("omni-box-kafka-consumer".to_owned())
             .spawn(move || {
@@ -51,6 +57,9 @@ impl Driver {
                 if ran.is_err() {
                     its_membership.fail(panicked());
                 }
+                if let Some(reason) = its_reason.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    its_membership.fail(reason);
+                }
                 let closed = its_membership.close(&consumer);
                 // the application may have dropped the consumer
                 let _ = close.send(if ran.is_err() { Err(panicked()) } else { closed });
@@ -59,7 +68,22 @@ impl Driver {
                 let _ = leave.send(());
             })
             .map_err(no_thread)?;
-        Ok(Self { membership, order, closed, left })
+        Ok(Self { membership, order, reason, closed, left })
+    }
+
+    /// What makes the member leave at once.
+    pub(super) fn leaver(&self) -> Leaver {
+        let (membership, order) = (Arc::clone(&self.membership), Arc::clone(&self.order));
+        let reason = Arc::clone(&self.reason);
+        Box::new(move |error| {
+            let mut why = reason.lock().unwrap_or_else(PoisonError::into_inner);
+            // a consumer that is being closed leaves anyway
+            if order.compare_exchange(RUN, LEAVE_NOW, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                *why = Some(error);
+                membership.begin_closing();
+                membership.wake.wake();
+            }
+        })
     }
 
     pub(super) async fn close(mut self) -> Result<()> {

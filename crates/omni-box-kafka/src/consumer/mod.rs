@@ -23,6 +23,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omni_box_core::broker::Leaver;
 use omni_box_core::{AssignedPartition, ConsumerGroup, Error, ErrorKind, EventConsumer, Result};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -113,6 +114,13 @@ impl EventConsumer for KafkaEventConsumer {
 
     fn drain_deadline(&self) -> Option<Duration> {
         Some(self.config.drain_deadline)
+    }
+
+    fn leaver(&self) -> Option<Leaver> {
+        match &self.state {
+            State::Running { driver, .. } => Some(driver.leaver()),
+            State::New | State::Closed => None,
+        }
     }
 
     async fn start(&mut self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omni_box_core::{AssignedPartition, ErrorKind, EventConsumer};
+use omni_box_core::{AssignedPartition, Error, ErrorKind, EventConsumer};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::time::{Instant, timeout};
@@ -90,6 +90,29 @@ async fn a_partition_moves_on_when_the_drain_deadline_has_passed() {
     assert_eq!(slow.ack.commit(&[0, 1]).await.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(slow.ack.rewind().await.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(committed(&brokers, &group, &topic, slow.partition.partition).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_taken_out_loses_its_partitions_at_once() {
+    let Some(brokers) = brokers() else { return };
+    let (topic, group) = (topic(&brokers, "taken_out", 1, &[]).await, unique("group"));
+    fill(&brokers, &topic, 10).await;
+    // no session ends within this test
+    let config = config(&brokers, &group, &topic).property("session.timeout.ms", "45000");
+    let mut first = start(config.clone()).await;
+    let mut partition = next(&mut first).await;
+    let taken = offsets(&mut partition, 5).await;
+    let leave = first.leaver().expect("it has started");
+    let why = Error::new(ErrorKind::Internal, "as the test wants it");
+    std::thread::spawn(move || leave(why)).join().unwrap();
+    let error = timeout(SOON, first.next_partition()).await.expect("it is told").unwrap_err();
+    assert_eq!(error.to_string(), "as the test wants it");
+    timeout(SOON, partition.ack.lost()).await.expect("work in progress is told to stop");
+    assert_eq!(partition.ack.commit(&taken).await.unwrap_err().kind(), ErrorKind::Closed);
+    let mut second = start(config).await;
+    let mut theirs =
+        timeout(Duration::from_secs(20), second.next_partition()).await.expect("soon").unwrap().unwrap();
+    assert_eq!(offsets(&mut theirs, 1).await, [0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -143,6 +143,13 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         self
     }
 
+    /// Sets [`InboxConfig::stuck_after`].
+    #[must_use]
+    pub fn stuck_after(mut self, time: Duration) -> Self {
+        self.config.stuck_after = time;
+        self
+    }
+
     /// Sets [`InboxConfig::drain_deadline`].
     #[must_use]
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
@@ -216,6 +223,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             policy: config.commit_offset_policy,
             on_failed: config.on_failed,
             process_timeout: config.process_timeout,
+            running: Arc::default(),
             group_size: config.group_size,
             retry: config.retry,
             outage_retry,
@@ -226,6 +234,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             context: Arc::new(context),
             decoder: self.decoder,
             drain_deadline: checked.drain_deadline,
+            stuck_after: config.stuck_after,
             window: config.window,
             permits: Semaphore::new(config.concurrency_limit),
             careful: Semaphore::new(1),

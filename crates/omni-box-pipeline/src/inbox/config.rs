@@ -46,6 +46,11 @@ pub struct InboxConfig {
     pub on_failed: OnFailed,
     /// How long a handler may take for one message; above zero, 30 s by default.
     pub process_timeout: Duration,
+    /// How long a handler may block its thread, or all threads of the runtime be blocked, before the consumer leaves its group: its partitions
+    /// go to other members, and the runner ends with an error as soon as it can. 5 min by default; never less than `process_timeout` and two
+    /// seconds, after which a line of level ERROR names the message. Consumers without
+    /// [`leaver`](omni_box_core::EventConsumer::leaver) stay.
+    pub stuck_after: Duration,
     /// How long running groups may take to end when the runner is stopped, more than a second longer than `process_timeout`: a group
     /// may last that long. `None`, the default, takes the consumer's own, or 45 s if it has none.
     pub drain_deadline: Option<Duration>,
@@ -76,6 +81,7 @@ impl Default for InboxConfig {
             commit_offset_policy: CommitOffsetPolicy::default(),
             on_failed: OnFailed::default(),
             process_timeout: Duration::from_secs(30),
+            stuck_after: Duration::from_secs(300),
             drain_deadline: None,
             concurrency_limit: 8,
             group_size: MAX_GROUP,
@@ -117,6 +123,7 @@ impl InboxConfig {
     fn check_times(&self, drain_deadline: Duration) -> Result<()> {
         check_durations([
             ("process_timeout", self.process_timeout),
+            ("stuck_after", self.stuck_after),
             ("drain_deadline", drain_deadline),
             ("retry", self.retry.max()),
         ])?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::select_all;
 use omni_box_core::{AssignedPartition, Error, ErrorKind, EventConsumer, InboxRepository, Result};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::builder::InboxConsumerRunnerBuilder;
@@ -14,6 +14,7 @@ use super::outcome::InboxConsumeResult;
 use super::partition::Partition;
 use super::shared::Shared;
 use crate::deadline::abandon;
+use crate::watchdog::{BEAT, Watchdog, Watched};
 
 /// Consumes a broker's messages and gives each to a handler, inside a transaction that also writes the message's inbox row.
 ///
@@ -50,6 +51,8 @@ pub struct InboxConsumerRunner<S: InboxRepository> {
     untold: Option<InboxConsumeResult>,
     /// Ends work at once.
     abort: CancellationToken,
+    /// Watches the handlers, from [`start`](Self::start) on.
+    watchdog: Option<Watchdog>,
     state: State,
 }
 
@@ -83,6 +86,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
             partitions: Vec::new(),
             untold: None,
             abort: CancellationToken::new(),
+            watchdog: None,
             state: State::Ready,
         }
     }
@@ -94,13 +98,30 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     /// [`EventConsumer::start`].
     pub async fn start(&mut self) -> Result<()> {
         let ended = match self.state {
-            State::Ready => return self.consumer.start().await,
+            State::Ready => {
+                self.consumer.start().await?;
+                return self.watch();
+            }
             State::Running => {
                 "run_forever was dropped before it returned; stop the runner and build another one"
             }
             State::Closed => "the runner has stopped; build another one",
         };
         Err(Error::new(ErrorKind::Closed, ended))
+    }
+
+    fn watch(&mut self) -> Result<()> {
+        let Shared { context, stuck_after, .. } = self.shared.as_ref();
+        if self.watchdog.is_none() && context.handler.is_some() {
+            self.watchdog = Some(Watchdog::start(Watched {
+                worker: context.worker.clone(),
+                running: Arc::clone(&context.running),
+                process_timeout: context.process_timeout,
+                stuck_after: *stuck_after,
+                leave: self.consumer.leaver(),
+            })?);
+        }
+        Ok(())
     }
 
     /// Works until `shutdown` is cancelled, as [`OutboxRelay::run`](crate::OutboxRelay::run) does, then drains; see
@@ -133,9 +154,17 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         for partition in self.partitions.drain(..) {
             workers.spawn(partition.run(draining.clone()));
         }
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.beat();
+        }
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ended = loop {
             tokio::select! {
                 () = cancel.cancelled() => break Ok(()),
+                _ = beat.tick() => if let Some(watchdog) = &self.watchdog {
+                    watchdog.beat();
+                },
                 assigned = self.consumer.next_partition() => match assigned {
                     Ok(Some(assigned)) => {
                         workers.spawn(partition(&self.shared, assigned, &self.abort).run(draining.clone()));
@@ -148,6 +177,9 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
                 },
             }
         };
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.rest();
+        }
         draining.cancel();
         let drained = drain(&self.shared, &self.abort, workers).await;
         self.state = State::Closed;

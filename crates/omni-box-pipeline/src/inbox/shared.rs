@@ -13,6 +13,7 @@ pub(super) struct Shared<S: InboxRepository> {
     pub(super) context: Arc<Context<S>>,
     pub(super) decoder: Arc<dyn MessageDecoder>,
     pub(super) drain_deadline: Duration,
+    pub(super) stuck_after: Duration,
     /// Most messages of a partition in memory.
     pub(super) window: usize,
     /// How many partitions work in the database at once.

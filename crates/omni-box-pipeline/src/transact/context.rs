@@ -10,6 +10,7 @@ use omni_box_core::{
 use super::database::Database;
 use super::observer::Observer;
 use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
+use super::running::Running;
 use crate::step::Steps;
 
 /// Database, handler and settings of one worker, shared by all its transactions.
@@ -22,6 +23,8 @@ pub(crate) struct Context<S: InboxRepository> {
     pub(crate) policy: CommitOffsetPolicy,
     pub(crate) on_failed: OnFailed,
     pub(crate) process_timeout: Duration,
+    /// The handlers that run now.
+    pub(crate) running: Arc<Running>,
     pub(crate) group_size: usize,
     pub(crate) retry: RetryPolicy,
     /// For a database or broker that is down, and for contention.

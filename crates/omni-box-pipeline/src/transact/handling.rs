@@ -79,10 +79,12 @@ pub(crate) async fn handle<S: InboxRepository>(
     let is_in_company = course.kept > 0 && !context.acks_first();
     let cx = InboxContext::new(row, &mut *conn, context.database.lend(), &context.worker);
     let begun = Instant::now();
+    let running = context.running.begin(row);
     // `handle` itself may panic before there is a future
     let run =
         AssertUnwindSafe(async { handler.handle(cx).await }).catch_unwind().instrument(span(context, row));
     let ended = timeout(context.process_timeout, run).await;
+    drop(running);
     let elapsed = begun.elapsed();
     context.observer().handled(row.event_type(), elapsed);
     // one that blocks its thread is not ended by its time; the server may have ended its transaction

@@ -20,6 +20,7 @@ mod left;
 mod message;
 mod observer;
 mod policy;
+mod running;
 
 pub(crate) use blame::{Blame, Doing, Evidence, Patience, Proof, blame};
 pub(crate) use cause::Cause;
@@ -32,3 +33,4 @@ pub(crate) use message::{Body, Item, Stepped};
 pub(crate) use observer::{InMemory, Observer, Watch};
 pub(crate) use policy::MAX_GROUP;
 pub use policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
+pub(crate) use running::Running;

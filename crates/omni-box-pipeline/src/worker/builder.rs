@@ -170,6 +170,7 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
             policy: CommitOffsetPolicy::OnPersist,
             on_failed: OnFailed::Commit,
             process_timeout: config.process_timeout,
+            running: Arc::default(),
             group_size: config.group_size,
             retry: config.retry,
             outage_retry,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::batches::{Batches, Shared};
 use crate::batch::BatchProcessingResult;
 use crate::deadline::abandon;
+use crate::watchdog::{Watchdog, Watched};
 
 /// Handles messages whose rows were stored before, in transactions of their own.
 ///
@@ -117,6 +118,14 @@ impl<S: InboxRepository> InboxWorker<S> {
     /// # Cancel safety
     /// Dropping the future rolls running transactions back; claims expire. Cancel the token instead.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        let context = &self.shared.context;
+        let _watchdog = Watchdog::start(Watched {
+            worker: context.worker.clone(),
+            running: Arc::clone(&context.running),
+            process_timeout: context.process_timeout,
+            stuck_after: Duration::MAX,
+            leave: None,
+        })?;
         let stop = shutdown.child_token();
         let mut running = JoinSet::new();
         for _ in 0..self.concurrency_limit {

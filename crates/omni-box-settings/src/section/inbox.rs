@@ -36,6 +36,7 @@ impl Settings {
             commit_offset_policy,
             on_failed,
             process_timeout: self.duration(INBOX, "process_timeout").unwrap_or(usual.process_timeout),
+            stuck_after: self.duration(INBOX, "stuck_after").unwrap_or(usual.stuck_after),
             drain_deadline: self.duration(INBOX, "drain_deadline"),
             concurrency_limit: count("concurrency_limit", usual.concurrency_limit),
             group_size: count("group_size", usual.group_size),

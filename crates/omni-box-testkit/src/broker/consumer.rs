@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omni_box_core::broker::Leaver;
 use omni_box_core::{AssignedPartition, ConsumerGroup, Error, ErrorKind, EventConsumer, Result};
 
 use super::MemoryBroker;
@@ -27,6 +29,8 @@ pub struct MemoryConsumer {
     window: usize,
     drain_deadline: Duration,
     membership: Membership,
+    /// Why it was taken out of its group.
+    taken_out: Arc<Mutex<Option<Error>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,7 @@ impl MemoryConsumer {
             window: WINDOW,
             drain_deadline: DRAIN_DEADLINE,
             membership: Membership::New,
+            taken_out: Arc::default(),
         }
     }
 
@@ -71,6 +76,16 @@ impl EventConsumer for MemoryConsumer {
 
     fn drain_deadline(&self) -> Option<Duration> {
         Some(self.drain_deadline)
+    }
+
+    fn leaver(&self) -> Option<Leaver> {
+        let Membership::Joined(member) = self.membership else { return None };
+        let (broker, group, taken_out) =
+            (self.broker.clone(), self.group.clone(), Arc::clone(&self.taken_out));
+        Some(Box::new(move |error| {
+            *taken_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            broker.update(|state| state.leave(&group, member));
+        }))
     }
 
     async fn start(&mut self) -> Result<()> {
@@ -100,8 +115,14 @@ impl EventConsumer for MemoryConsumer {
             Membership::New => Err(Error::new(ErrorKind::Internal, "consumer was not started")),
             Membership::Closed => Ok(None),
             Membership::Joined(member) => {
-                let taken = self.broker.until(|| take(&self.broker, &self.group, member, self.window));
-                Ok(Some(taken.await))
+                let taken = self.broker.until(|| {
+                    if let Some(error) = self.taken_out.lock().unwrap_or_else(PoisonError::into_inner).take()
+                    {
+                        return Some(Err(error));
+                    }
+                    take(&self.broker, &self.group, member, self.window).map(Ok)
+                });
+                taken.await.map(Some)
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omni_box_core::broker::Leaver;
 use omni_box_core::{AckHandle, AssignedPartition, ConsumerGroup, EventConsumer, InboundMessage, Result};
 use tokio::sync::mpsc;
 
@@ -33,6 +34,10 @@ impl<C: EventConsumer + Sync> EventConsumer for FaultyConsumer<C> {
 
     fn drain_deadline(&self) -> Option<Duration> {
         self.inner.drain_deadline()
+    }
+
+    fn leaver(&self) -> Option<Leaver> {
+        self.inner.leaver()
     }
 
     async fn start(&mut self) -> Result<()> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use omni_box_core::broker::Leaver;
 use omni_box_core::{
     AckHandle, AssignedPartition, ConsumerGroup, Event, EventConsumer, EventStatus, HandlerError,
     HandlerOutcome, InboundMessage, InboxContext, InboxHandler, Jitter, Result, RetryPolicy,
@@ -131,6 +132,10 @@ impl<C: EventConsumer + Sync> EventConsumer for Watched<C> {
 
     fn drain_deadline(&self) -> Option<Duration> {
         self.inner.drain_deadline()
+    }
+
+    fn leaver(&self) -> Option<Leaver> {
+        self.inner.leaver()
     }
 
     async fn start(&mut self) -> Result<()> {

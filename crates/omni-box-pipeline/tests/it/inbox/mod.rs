@@ -25,6 +25,7 @@ mod outage;
 mod poison;
 pub(crate) mod service;
 mod silence;
+mod stuck;
 mod table;
 mod topic;
 mod turns;
