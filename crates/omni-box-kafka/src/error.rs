@@ -49,6 +49,21 @@ pub(crate) fn kind(code: Code) -> ErrorKind {
     }
 }
 
+/// The error that the publisher reports of an event to which Kafka answers with this code: for tests of what a program does when its broker
+/// answers so. A publisher of the test kit gives it for a topic, a key or one event.
+///
+/// ```
+/// use omni_box_core::ErrorKind;
+/// use omni_box_kafka::delivery_error;
+/// use rdkafka::error::RDKafkaErrorCode;
+///
+/// // plan.on(Operation::Deliver).events(|event| event.topic() == "orders").answer_before(|| delivery_error(..))
+/// assert_eq!(delivery_error(RDKafkaErrorCode::NotEnoughReplicas).kind(), ErrorKind::TopicUnavailable);
+/// ```
+pub fn delivery_error(code: Code) -> Error {
+    classified("event was not delivered", KafkaError::MessageProduction(code))
+}
+
 /// An error of the kind its code has.
 pub(crate) fn classified(what: &'static str, error: KafkaError) -> Error {
     let kind = match &error {

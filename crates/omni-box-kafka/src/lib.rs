@@ -23,4 +23,5 @@ mod logging;
 mod publisher;
 
 pub use consumer::{KafkaConsumerConfig, KafkaEventConsumer};
+pub use error::delivery_error;
 pub use publisher::{DeliveryContext, KafkaEventPublisher, KafkaProducer, KafkaPublisherConfig, RecordTime};

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use omni_box_core::{Error, ErrorKind, Result};
+use omni_box_core::{Error, ErrorKind, OutboxEvent, Result};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -52,19 +52,34 @@ struct State {
     releases: u64,
 }
 
-struct Rule {
-    operation: Operation,
+pub(super) struct Rule {
+    pub(super) operation: Operation,
+    /// The events that are meant; all if there is none.
+    pub(super) events: Option<Choice>,
     /// Calls that pass first.
-    skip: u64,
+    pub(super) skip: u64,
     /// Calls that fail then.
-    times: u64,
-    fault: Fault,
+    pub(super) times: u64,
+    pub(super) fault: Fault,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Rule {
+    fn is_for(&self, operation: Operation, event: Option<&OutboxEvent>) -> bool {
+        let is_meant = |events: &Choice| event.is_some_and(|event| events(event));
+        self.operation == operation && self.events.as_ref().is_none_or(is_meant)
+    }
+}
+
+/// Makes an error.
+pub(super) type Answer = Arc<dyn Fn() -> Error + Send + Sync>;
+
+/// Chooses events.
+pub(super) type Choice = Arc<dyn Fn(&OutboxEvent) -> bool + Send + Sync>;
+
+#[derive(Clone)]
 pub(super) enum Fault {
-    FailBefore(ErrorKind),
-    FailAfter(ErrorKind),
+    FailBefore(Answer),
+    FailAfter(Answer),
     Delay(Duration),
     FreezeBefore,
     FreezeAfter,
@@ -129,17 +144,17 @@ impl FaultPlan {
         self.until(|state| !state.is_cut).await;
     }
 
-    /// Counts a call, and says what happens to it.
-    pub(super) fn count(&self, operation: Operation) -> Option<Fault> {
+    /// Counts a call, which may be about an event, and says what happens to it.
+    fn count(&self, operation: Operation, event: Option<&OutboxEvent>) -> Option<Fault> {
         let mut state = self.state();
         *state.calls.entry(operation).or_default() += 1;
         let mut fault = None;
-        for rule in state.rules.iter_mut().filter(|rule| rule.operation == operation) {
+        for rule in state.rules.iter_mut().filter(|rule| rule.is_for(operation, event)) {
             if rule.skip > 0 {
                 rule.skip -= 1;
             } else if fault.is_none() && rule.times > 0 {
                 rule.times -= 1;
-                fault = Some(rule.fault);
+                fault = Some(rule.fault.clone());
             }
         }
         state.rules.retain(|rule| rule.times > 0);
@@ -159,11 +174,20 @@ impl FaultPlan {
 
     /// What happens before a call takes effect.
     pub(super) async fn begin(&self, operation: Operation) -> Result<Option<Fault>> {
-        let fault = self.count(operation);
+        self.begin_with(operation, None).await
+    }
+
+    /// The same of a call that is about an event.
+    pub(super) async fn begin_with(
+        &self,
+        operation: Operation,
+        event: Option<&OutboxEvent>,
+    ) -> Result<Option<Fault>> {
+        let fault = self.count(operation, event);
         self.until(|state| !state.is_frozen).await;
-        match fault {
-            Some(Fault::FailBefore(kind)) => return Err(planned(kind)),
-            Some(Fault::Delay(delay)) => sleep(delay).await,
+        match &fault {
+            Some(Fault::FailBefore(answer)) => return Err(answer()),
+            Some(Fault::Delay(delay)) => sleep(*delay).await,
             Some(Fault::FreezeBefore) => self.stand_still().await,
             Some(Fault::FailAfter(_) | Fault::FreezeAfter) | None => {}
         }
@@ -173,7 +197,7 @@ impl FaultPlan {
     /// The same for a call whose answer cannot be dropped: what would happen to it happens before.
     pub(super) async fn begin_only(&self, operation: Operation) -> Result<()> {
         match self.begin(operation).await? {
-            Some(Fault::FailAfter(kind)) => Err(planned(kind)),
+            Some(Fault::FailAfter(answer)) => Err(answer()),
             Some(Fault::FreezeAfter) => {
                 self.stand_still().await;
                 Ok(())
@@ -184,11 +208,11 @@ impl FaultPlan {
 
     /// What happens to the answer of a call.
     pub(super) async fn end<T>(&self, fault: Option<Fault>, answer: Result<T>) -> Result<T> {
-        if fault == Some(Fault::FreezeAfter) {
+        if matches!(fault, Some(Fault::FreezeAfter)) {
             self.stand_still().await;
         }
         match (fault, answer) {
-            (Some(Fault::FailAfter(kind)), Ok(_)) => Err(planned(kind)),
+            (Some(Fault::FailAfter(answer)), Ok(_)) => Err(answer()),
             (_, Ok(_)) if self.is_cut() => Err(cut_off()),
             (_, answer) => answer,
         }
@@ -201,9 +225,9 @@ impl FaultPlan {
         self.until(|state| state.releases > releases).await;
     }
 
-    /// Plans a fault, after so many calls and for so many.
-    pub(super) fn plan(&self, operation: Operation, skip: u64, times: u64, fault: Fault) {
-        self.update(|state| state.rules.push(Rule { operation, skip, times, fault }));
+    /// Plans a fault.
+    pub(super) fn plan(&self, rule: Rule) {
+        self.update(|state| state.rules.push(rule));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

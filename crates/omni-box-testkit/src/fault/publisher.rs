@@ -98,7 +98,7 @@ impl Shared {
             let given_up = Err(Error::new(ErrorKind::Unavailable, "purged before its report came"));
             let result = tokio::select! {
                 biased;
-                result = self.plan.end(faults.get(&id).copied(), result) => result,
+                result = self.plan.end(faults.get(&id).cloned(), result) => result,
                 () = ready(()), if is_purged => given_up,
                 _ = purges.changed(), if !is_purged => {
                     is_purged = true;
@@ -134,9 +134,9 @@ impl<P: EventPublisher> EventPublisher for FaultyPublisher<P> {
                 self.shared.report(reporter, event.id(), Err(same));
                 continue;
             }
-            match self.shared.plan.begin(Operation::Deliver).await {
+            match self.shared.plan.begin_with(Operation::Deliver, Some(&event)).await {
                 Ok(fault) => {
-                    let lost = submit.filter(|fault| matches!(fault, Fault::FailAfter(_)));
+                    let lost = submit.clone().filter(|fault| matches!(fault, Fault::FailAfter(_)));
                     faults.extend(fault.or(lost).map(|fault| (event.id(), fault)));
                     taken.push(event);
                 }
@@ -151,7 +151,7 @@ impl<P: EventPublisher> EventPublisher for FaultyPublisher<P> {
             let reporter = self.forward(reporter, faults);
             self.inner.submit(taken, &reporter).await;
         }
-        if submit == Some(Fault::FreezeAfter) {
+        if matches!(submit, Some(Fault::FreezeAfter)) {
             self.shared.plan.stand_still().await;
         }
     }

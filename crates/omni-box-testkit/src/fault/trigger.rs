@@ -1,25 +1,59 @@
 //! Which calls a fault is planned for.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::ErrorKind;
+use omni_box_core::{Error, ErrorKind, OutboxEvent};
 
-use super::plan::Fault;
+use super::plan::{Choice, Fault, Rule, planned};
 use super::{FaultPlan, Operation};
 
 /// Chosen calls; say what happens to them.
-#[derive(Debug)]
+///
+/// A broker that refuses one topic, with an error of the test's choice, and a database that answers with an error of its own. The adapters
+/// make such errors of the codes of their servers: `omni_box_postgres::sqlstate_error`, `omni_box_kafka::delivery_error`.
+///
+/// ```
+/// use omni_box_core::{Error, ErrorKind, OutboxEvent, Store};
+/// use omni_box_testkit::{FaultPlan, Faulty, MemoryStore, Operation};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let plan = FaultPlan::new();
+/// let refused = || Error::new(ErrorKind::TopicUnavailable, "no leader");
+/// plan.on(Operation::Deliver).events(|event: &OutboxEvent| event.topic() == "orders").always().answer_before(refused);
+///
+/// let store = Faulty::new(MemoryStore::new(), &plan);
+/// plan.on(Operation::Begin).answer_before(|| Error::new(ErrorKind::Internal, "the guard's trigger says no"));
+/// assert_eq!(store.begin().await.err().map(|error| error.kind()), Some(ErrorKind::Internal));
+/// # }
+/// ```
 #[must_use = "say what happens, such as `.fail_before(kind)`"]
 pub struct FaultTrigger<'a> {
     plan: &'a FaultPlan,
     operation: Operation,
+    events: Option<Choice>,
     skip: u64,
     times: u64,
 }
 
+impl fmt::Debug for FaultTrigger<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultTrigger").field("operation", &self.operation).finish_non_exhaustive()
+    }
+}
+
 impl<'a> FaultTrigger<'a> {
     pub(super) fn new(plan: &'a FaultPlan, operation: Operation) -> Self {
-        Self { plan, operation, skip: 0, times: 1 }
+        Self { plan, operation, events: None, skip: 0, times: 1 }
+    }
+
+    /// Of [`Operation::Deliver`], those of some events: of a topic, a key, an id. Other operations are about no event, and none of their calls
+    /// is chosen.
+    pub fn events(mut self, are_meant: impl Fn(&OutboxEvent) -> bool + Send + Sync + 'static) -> Self {
+        self.events = Some(Arc::new(are_meant));
+        self
     }
 
     /// The `n`th call from now on; the first is the next one.
@@ -45,12 +79,22 @@ impl<'a> FaultTrigger<'a> {
 
     /// Fails before it takes effect.
     pub fn fail_before(self, kind: ErrorKind) {
-        self.plan(Fault::FailBefore(kind));
+        self.answer_before(move || planned(kind));
+    }
+
+    /// Fails before it takes effect, with an error of the test's own.
+    pub fn answer_before(self, error: impl Fn() -> Error + Send + Sync + 'static) {
+        self.plan(Fault::FailBefore(Arc::new(error)));
     }
 
     /// Takes effect, then fails: its answer was lost.
     pub fn fail_after(self, kind: ErrorKind) {
-        self.plan(Fault::FailAfter(kind));
+        self.answer_after(move || planned(kind));
+    }
+
+    /// Takes effect, then fails with an error of the test's own.
+    pub fn answer_after(self, error: impl Fn() -> Error + Send + Sync + 'static) {
+        self.plan(Fault::FailAfter(Arc::new(error)));
     }
 
     /// Takes effect after this long.
@@ -69,6 +113,7 @@ impl<'a> FaultTrigger<'a> {
     }
 
     fn plan(self, fault: Fault) {
-        self.plan.plan(self.operation, self.skip, self.times, fault);
+        let Self { plan, operation, events, skip, times } = self;
+        plan.plan(Rule { operation, events, skip, times, fault });
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use omni_box_core::{
-    ConsumerGroup, ErrorKind, Event, EventConsumer, EventPublisher, EventRepository, InboxExt, OutboxEvent,
-    OutboxExt, OutboxRepository, RawEventConverter, Reporter, Result, Store,
+    ConsumerGroup, Error, ErrorKind, Event, EventConsumer, EventPublisher, EventRepository, InboxExt,
+    OutboxEvent, OutboxExt, OutboxRepository, RawEventConverter, Reporter, Result, Store,
 };
 use omni_box_testkit::{
     FaultPlan, Faulty, FaultyConsumer, FaultyPublisher, MemoryBroker, MemoryStore, NewMessage, Operation,
@@ -282,4 +282,52 @@ fn a_wrapped_consumer_has_the_group_and_the_drain_deadline_of_the_one_inside() {
     let consumer = FaultyConsumer::new(inner, &FaultPlan::new());
     assert_eq!(consumer.consumer_group(), Some(&group));
     assert_eq!(consumer.drain_deadline(), Some(deadline));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_answers_with_any_error_at_any_operation() {
+    let (store, plan) = store();
+    plan.on(Operation::Create).answer_before(|| Error::new(ErrorKind::Internal, "SQLSTATE 54000"));
+    let error = create(&store).await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string()), (ErrorKind::Internal, "SQLSTATE 54000".to_owned()));
+    plan.on(Operation::Commit).answer_after(|| Error::new(ErrorKind::Contention, "SQLSTATE 40001"));
+    assert_eq!(create(&store).await.unwrap_err().to_string(), "SQLSTATE 40001");
+    assert_eq!(stored(&store), 1, "the answer alone was lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_answers_for_a_topic_a_key_or_one_event() {
+    let (broker, plan) = (MemoryBroker::new(), FaultPlan::new());
+    broker.create_topic("orders", 1);
+    broker.create_topic("stock", 1);
+    let publisher = FaultyPublisher::new(broker.publisher(RawEventConverter), &plan);
+    let events: Vec<_> = ["a", "b", "c"]
+        .map(|key| event("orders", Some(key)))
+        .into_iter()
+        .chain([event("stock", Some("a"))])
+        .collect();
+    let one = events[2].id();
+    let answer = |text: &'static str| move || Error::new(ErrorKind::TopicUnavailable, text);
+    plan.on(Operation::Deliver)
+        .events(|event| event.topic() == "stock")
+        .always()
+        .answer_before(answer("topic"));
+    plan.on(Operation::Deliver)
+        .events(|event| event.partition_key() == Some("b"))
+        .always()
+        .answer_before(answer("key"));
+    plan.on(Operation::Deliver).events(move |event| event.id() == one).answer_before(answer("event"));
+    for expected in
+        [[None, Some("key"), Some("event"), Some("topic")], [None, Some("key"), None, Some("topic")]]
+    {
+        let (reporter, mut reports) = Reporter::channel();
+        publisher.submit(events.clone(), &reporter).await;
+        let mut answers = std::collections::HashMap::new();
+        for _ in &events {
+            let report = reports.recv().await.unwrap();
+            answers.insert(report.id, report.result.err().map(|error| error.to_string()));
+        }
+        let answers: Vec<_> = events.iter().map(|event| answers[&event.id()].as_deref()).collect();
+        assert_eq!(answers, expected);
+    }
 }
