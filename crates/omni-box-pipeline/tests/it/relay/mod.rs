@@ -8,6 +8,7 @@ mod fatal;
 mod file;
 mod foreign;
 mod gates;
+mod isolation;
 mod memory;
 mod metrics;
 mod poison;
