@@ -3,6 +3,7 @@
 mod circles;
 mod dependencies;
 mod length;
+mod logs;
 mod modules;
 mod package;
 mod parity;
@@ -36,6 +37,7 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
         package::check(&root().join("migrations").join(database), &packaged, &mut findings)?;
     }
     length::check(&root(), &mut findings)?;
+    logs::check(&root(), &published_sources(&metadata), &mut findings)?;
     modules::check(&root(), &mut findings)?;
     circles::check(&crates(&metadata), circles::KNOWN, &mut findings)?;
     sharing::check(&mut findings)?;

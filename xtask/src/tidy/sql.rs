@@ -46,7 +46,7 @@ fn normalised(sql: &str) -> String {
 }
 
 /// The texts of all string literals, plain and raw; comments and character literals passed over.
-fn string_literals(code: &str) -> Vec<String> {
+pub(super) fn string_literals(code: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = code;
     while let Some(next) = rest.chars().next() {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use omni_box_core::{
-    ErrorKind, Event, EventId, EventRepository, HandlerOutcome, NewOutboxEvent, OmniBoxDomainService,
-    RawEventConverter, Store,
+    ErrorKind, Event, EventId, EventRepository, HandlerOutcome, LeaseRequest, NewOutboxEvent,
+    OmniBoxDomainService, OrderedLanes, OwnerId, RawEventConverter, Store, WorkerId,
 };
 use omni_box_harness::{TestDatabase, eventually, postgres};
 use omni_box_pipeline::{OutboxRelay, RejectionPolicy};
@@ -99,6 +99,34 @@ async fn a_held_key_is_seen_tried_again_given_up_and_published_at_last() {
     );
     shutdown.cancel();
     task.await.unwrap().unwrap();
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn lanes_whose_leases_lie_in_the_future_are_freed() {
+    if postgres().is_none() {
+        return;
+    }
+    let database = TestDatabase::create().await.unwrap();
+    let pool = database.pool();
+    let store = PgStore::new(pool.clone(), PgConfig::default());
+    store.migrate().await.unwrap();
+    let worker = WorkerId::new("relay").unwrap();
+    let lease = async |ttl| {
+        let request = LeaseRequest { owner: OwnerId::generate(), worker: worker.clone(), ttl };
+        store.lease(&request).await.unwrap().leases.len()
+    };
+    // a relay that is dead; the clock was set back by an hour since
+    assert_eq!(lease(Duration::from_secs(10)).await, 16);
+    for change in [
+        "update outbox_lanes set leased_until = leased_until + interval '1 hour'",
+        "delete from outbox_relays",
+    ] {
+        sqlx::query(change).execute(pool).await.unwrap();
+    }
+    assert_eq!(lease(Duration::from_secs(10)).await, 0);
+    run(pool, "Free lanes whose leases lie in the future", &[]).await;
+    assert!(lease(Duration::from_secs(10)).await > 0);
     database.close().await.unwrap();
 }
 
