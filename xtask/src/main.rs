@@ -6,6 +6,7 @@ mod chaos;
 mod ci;
 mod demo;
 mod features;
+mod languages;
 mod readme;
 mod services;
 mod settings;

@@ -13,6 +13,13 @@ pub const REQUIRE: &str = "OMNI_BOX_TEST_REQUIRE";
 /// Environment variable with the file to which every skipped test adds a line: its package and its name.
 pub const SKIPPED: &str = "OMNI_BOX_TEST_SKIPPED";
 
+/// Environment variable with a Python interpreter that has what `tests/it/interop/requirements.txt` of omni-box lists.
+pub const PYTHON: &str = "OMNI_BOX_PYTHON";
+/// Environment variable with a folder in which `node_modules` holds `pg`.
+pub const NODE: &str = "OMNI_BOX_NODE";
+/// Environment variable with the folder of a Go module that requires pgx; a test writes its `main.go`.
+pub const GO: &str = "OMNI_BOX_GO";
+
 /// Addresses of the servers that the environment names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -46,6 +53,31 @@ pub fn postgres() -> Option<String> {
 /// Where they are missing and [`REQUIRE`] is `1`.
 pub fn kafka() -> Option<String> {
     take([KAFKA_BROKERS]).map(|[brokers]| brokers)
+}
+
+/// Gives the interpreter of [`PYTHON`], or says that the test is skipped.
+pub fn python() -> Option<String> {
+    language(PYTHON)
+}
+
+/// Gives the folder of [`NODE`], or says that the test is skipped.
+pub fn node() -> Option<String> {
+    language(NODE)
+}
+
+/// Gives the folder of [`GO`], or says that the test is skipped.
+pub fn go() -> Option<String> {
+    language(GO)
+}
+
+/// Not every machine has each language, so that [`REQUIRE`] is not asked.
+fn language(variable: &str) -> Option<String> {
+    let path = std::env::var(variable).ok().filter(|path| !path.is_empty());
+    if path.is_none() {
+        println!("skipped: set {variable} (cargo xtask test does where the language is installed)");
+        note_skipped();
+    }
+    path
 }
 
 fn take<const N: usize>(variables: [&str; N]) -> Option<[String; N]> {

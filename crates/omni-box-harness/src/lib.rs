@@ -25,6 +25,9 @@ pub mod services;
 pub mod topic;
 
 pub use database::TestDatabase;
-pub use environment::{DATABASE_URL, KAFKA_BROKERS, REQUIRE, SKIPPED, Servers, kafka, postgres, servers};
+pub use environment::{
+    DATABASE_URL, GO, KAFKA_BROKERS, NODE, PYTHON, REQUIRE, SKIPPED, Servers, go, kafka, node, postgres,
+    python, servers,
+};
 pub use eventually::eventually;
 pub use log::Log;

@@ -12,6 +12,9 @@ omni_box_sql::queries! {
         release_stale = "events/release_stale.sql",
         requeue = "outbox/requeue.sql" | "inbox/requeue.sql",
     }
+    adopt_inbox = "adopt/inbox.sql",
+    adopt_outbox = "adopt/outbox.sql",
+    adopt_unique_indexes = "adopt/unique_indexes.sql",
     control_free_lanes = "control/free_lanes.sql",
     control_lock_mode = "control/lock_mode.sql",
     control_mode = "control/mode.sql",

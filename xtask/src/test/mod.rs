@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Args;
 use omni_box_harness::services::{self, Options};
-use omni_box_harness::{DATABASE_URL, KAFKA_BROKERS, REQUIRE, SKIPPED};
+use omni_box_harness::{DATABASE_URL, KAFKA_BROKERS, PYTHON, REQUIRE, SKIPPED};
 
 use crate::cargo::root;
-use crate::features;
+use crate::{features, languages};
 use run::{Job, Report};
 
+/// Where the tests beside the Python library are.
+const INTEROP: [&str; 6] = ["-p", "omni-box", "--test", "it", "--", "interop::"];
 const TEST_THREADS: &str = "RUST_TEST_THREADS";
 
 #[derive(Args)]
@@ -25,6 +27,9 @@ pub(crate) struct Command {
     /// Leaves out what needs a server, and says what that was
     #[arg(long)]
     no_servers: bool,
+    /// Only the tests beside the Python library omni-box, which is installed below the target folder
+    #[arg(long, conflicts_with = "no_servers")]
+    interop: bool,
     /// Further arguments of `cargo test`; with -p/--package only that package is tested.
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -33,24 +38,31 @@ pub(crate) struct Command {
 impl Command {
     /// All tests, nothing added.
     pub(crate) fn all() -> Self {
-        Self { no_servers: false, arguments: Vec::new() }
+        Self { no_servers: false, interop: false, arguments: Vec::new() }
     }
 }
 
 /// Leaves the servers up for the next call, except on CI.
 pub(crate) async fn run_tests(command: Command) -> Result<ExitCode> {
-    let Command { no_servers, arguments } = command;
+    let Command { no_servers, interop, mut arguments } = command;
     if no_servers {
         return without_servers(&arguments);
     }
     let start = Instant::now();
+    // what is missing is said before anything is built
+    let variables = if interop {
+        arguments.extend(INTEROP.map(str::to_owned));
+        vec![(PYTHON, languages::python().context("the tests beside the Python library cannot run")?)]
+    } else {
+        languages::variables()
+    };
     let Some(mut jobs) = build::build(&selection(&arguments), &arguments)? else {
         return Ok(ExitCode::FAILURE);
     };
     let options = Options::default();
     let services = services::up(&options).await?;
     for job in &mut jobs {
-        job.command.envs(services.env()).env(REQUIRE, "1");
+        job.command.envs(services.env()).envs(variables.iter().cloned()).env(REQUIRE, "1");
     }
     let reports = run::one_by_one(jobs, &mut std::io::stdout());
     if services.started && std::env::var("CI").is_ok_and(|ci| ci == "true") {

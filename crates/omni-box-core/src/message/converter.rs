@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::SecondsFormat;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -186,7 +187,8 @@ impl EventConverter for SchemaVersionedConverter {
     }
 }
 
-/// The payload with the event's id, type, version and tracing identifiers around it; absent identifiers are left out.
+/// The payload with the event's id, type, version, aggregate, time of creation and tracing identifiers around it, under the names that
+/// the Python library omni-box gives them; what is absent is left out.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EnvelopeEventConverter;
 
@@ -197,6 +199,11 @@ impl EventConverter for EnvelopeEventConverter {
             event_id: String,
             event_type: &'a str,
             schema_version: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            aggregate_type: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            aggregate_id: Option<String>,
+            timestamp: String,
             #[serde(skip_serializing_if = "Option::is_none")]
             trace_id: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -210,6 +217,9 @@ impl EventConverter for EnvelopeEventConverter {
             event_id: event.id().to_string(),
             event_type: event.event_type(),
             schema_version: schema_version(event),
+            aggregate_type: event.aggregate_type(),
+            aggregate_id: event.aggregate_id().map(|id| id.to_string()),
+            timestamp: event.lifecycle().created_at().to_rfc3339_opts(SecondsFormat::Micros, false),
             trace_id: content.trace_id.as_deref(),
             correlation_id: content.correlation_id.as_deref(),
             causation_id: content.causation_id.as_deref(),

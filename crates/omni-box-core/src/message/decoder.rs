@@ -112,8 +112,8 @@ type Getter = Box<dyn Fn(&InboundMessage) -> Option<String> + Send + Sync>;
 /// | source | header `source`, `source_service`, else the topic |
 /// | payload | the envelope's `payload`, else the whole value |
 ///
-/// An envelope is a JSON object with a `payload` and either a `schema_version` or both `event_id` and `event_type`, as text. A
-/// bare payload with these members of its own is taken for one, so do not name them so. Empty headers and members count
+/// An envelope is a JSON object with a `payload` and either a `schema_version` or both `event_id` and `event_type`, as text. So is one of
+/// a `payload` and a `schema_version` that is `null`, as Python writes it for an event without a version. A bare payload with these members of its own is taken for one, so do not name them so. Empty headers and members count
 /// as absent. A message without a value (a tombstone) has the payload `null`. The getters for message id, event type and source
 /// can be replaced; for anything else implement [`MessageDecoder`].
 ///
@@ -200,7 +200,7 @@ struct Outline<'a> {
     event_id: Option<&'a RawValue>,
     #[serde(borrow)]
     event_type: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     schema_version: Option<&'a RawValue>,
     #[serde(borrow)]
     trace_id: Option<&'a RawValue>,
@@ -237,7 +237,8 @@ impl<'a> Outline<'a> {
     /// The payload inside, if this is an envelope: it has a payload and either a schema version or an event's id and type.
     fn enveloped(&self) -> Option<&'a RawValue> {
         let named = text_of(self.event_id).is_some() && text_of(self.event_type).is_some();
-        self.payload.filter(|_| named || text_of(self.schema_version).is_some())
+        let versioned = |version: &RawValue| version.get() == "null" || text_of(Some(version)).is_some();
+        self.payload.filter(|_| named || self.schema_version.is_some_and(versioned))
     }
 }
 

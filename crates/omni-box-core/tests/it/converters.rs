@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use omni_box_core::{
     Encoded, EnvelopeEventConverter, Error, ErrorKind, Event, EventContent, EventConverter, EventId,
-    FailureClass, Lifecycle, OutboxEvent, OutboxRecord, Payload, RawEventConverter, Result,
+    FailureClass, LifecycleRecord, OutboxEvent, OutboxRecord, Payload, RawEventConverter, Result,
     SchemaVersionedConverter, message_headers,
 };
 use uuid::Uuid;
@@ -14,7 +14,8 @@ use crate::{create, new_event};
 const PAYLOAD: &str = r#"{"z": 9007199254740993, "a": "\u00e9\"é🦀", "m": [1.50, {}]}"#;
 
 fn event(full: bool) -> OutboxEvent {
-    let life: Lifecycle = create(new_event()).unwrap().lifecycle().clone();
+    let created = chrono::DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
+    let life = LifecycleRecord::stored(create(new_event()).unwrap().lifecycle(), created).into();
     let mut content = EventContent::new("order.placed", Payload::from_text(PAYLOAD).unwrap());
     if full {
         content.trace_id = Some("trace \"1\"".into());

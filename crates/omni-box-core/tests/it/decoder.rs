@@ -73,6 +73,7 @@ fn an_envelope_is_unwrapped() {
     check(&envelope(r#""schema_version":"2","event_id":"e""#), &[], &Meaning { id: "e", ..BARE });
     check(&envelope(r#""schema_version":"2","event_id":"","event_type":null"#), &[], &BARE);
     check(&envelope(r#""schema_version":"2","event_id":5,"trace_id":[]"#), &[], &BARE);
+    check(&envelope(r#""schema_version":null"#), &[], &BARE);
     check(r#" {"payload": null ,"schema_version":"1"} "#, &[], &Meaning { payload: "null", ..BARE });
     check(r#"{"payload":[ 1, 2 ],"schema_version":"1"}"#, &[], &Meaning { payload: "[ 1, 2 ]", ..BARE });
 

@@ -64,8 +64,9 @@ async fn bytes_headers_key_and_time_are_on_the_wire() {
     .await;
     check(&brokers, EnvelopeEventConverter, |event| {
         format!(
-            r#"{{"event_id":"{}","event_type":"order.placed","schema_version":"2.1","trace_id":"t","correlation_id":"co","causation_id":"ca","payload":{payload}}}"#,
-            event.id()
+            r#"{{"event_id":"{}","event_type":"order.placed","schema_version":"2.1","timestamp":"{}","trace_id":"t","correlation_id":"co","causation_id":"ca","payload":{payload}}}"#,
+            event.id(),
+            event.lifecycle().created_at().format("%Y-%m-%dT%H:%M:%S%.6f+00:00")
         )
     })
     .await;

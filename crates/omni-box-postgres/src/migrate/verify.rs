@@ -13,7 +13,7 @@ use crate::sequence::Waiting;
 use crate::{PgStore, PgTx, Table};
 
 /// Tables that the Python library made have `jsonb` for `json`.
-const EXPECTED: [ExpectedTable; 8] = [
+static EXPECTED: [ExpectedTable; 8] = [
     ExpectedTable {
         table: Table::OutboxEvents,
         columns: "id uuid, event_type varchar, aggregate_type varchar, aggregate_id uuid, topic varchar, \
@@ -78,6 +78,11 @@ const EXPECTED: [ExpectedTable; 8] = [
     },
 ];
 
+/// What the program needs of a table.
+pub(super) fn expected(table: Table) -> &'static ExpectedTable {
+    EXPECTED.iter().find(|expected| expected.table == table).expect("each table is listed")
+}
+
 impl PgStore {
     /// Compares the schema with what this program needs, and the sequence of events with those that wait; empty if all is well. Changes
     /// nothing.
@@ -111,7 +116,11 @@ impl PgStore {
     }
 }
 
-async fn columns(conn: &mut PgConnection, schema: &str, table: &str) -> Result<HashMap<String, String>> {
+pub(super) async fn columns(
+    conn: &mut PgConnection,
+    schema: &str,
+    table: &str,
+) -> Result<HashMap<String, String>> {
     let rows: Vec<(String, String)> = sqlx::query_as(
         "select a.attname::text, t.typname::text from pg_attribute a \
          join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace \

@@ -4,6 +4,8 @@
 
 #[cfg(feature = "postgres")]
 mod handler;
+#[cfg(all(feature = "kafka-plaintext", feature = "postgres"))]
+mod interop;
 #[cfg(feature = "prometheus")]
 mod metrics;
 #[cfg(all(feature = "kafka-plaintext", feature = "macros", feature = "postgres"))]
