@@ -178,3 +178,94 @@ create table {{omni_box_control}} (
     constraint {{omni_box_control_mode_check}} check (delivery_mode in ('lanes', 'rows', 'fenced'))
 );
 insert into {{omni_box_control}} (schema_version) values (1);
+
+-- Enqueues an event for triggers and programs in other languages, with the checks and the wake-up of the library: the id of the new event, or of
+-- the one that has its idempotency key. It exists when the caller's transaction commits.
+create function {{enqueue}}(
+    event_type text,
+    topic text,
+    payload json,
+    partition_key text default null,
+    headers jsonb default '{}',
+    aggregate_type text default null,
+    aggregate_id uuid default null,
+    idempotency_key text default null,
+    schema_version text default null,
+    trace_id text default null,
+    correlation_id text default null,
+    causation_id text default null,
+    scheduled_at timestamptz default null,
+    max_attempts integer default 6
+) returns uuid language plpgsql as $function$
+#variable_conflict use_column
+declare
+    created timestamptz := {{clock}};
+    members jsonb := case jsonb_typeof($5) when 'object' then $5 else '{}' end;
+    wrong text;
+    stored uuid;
+    its_lane smallint;
+begin
+    -- the first that does not fit; no message repeats a value
+    select c.message into wrong
+    from (
+        select 1, format('%s needs 1 to %s characters', f.name, f.most)
+        from (values
+            ('event_type', coalesce($1, ''), 100), ('topic', coalesce($2, ''), 255), ('partition_key', $4, 255),
+            ('aggregate_type', $6, 50), ('idempotency_key', $8, 128), ('schema_version', $9, 50), ('trace_id', $10, 64),
+            ('correlation_id', $11, 64), ('causation_id', $12, 64)
+        ) as f (name, value, most)
+        where char_length(f.value) not between 1 and f.most
+        union all
+        select 2, 'payload is not a JSON object with a member'
+        where json_typeof($3) is distinct from 'object' or $3::text ~ '^\s*\{\s*\}\s*$'
+        union all
+        select 3, 'payload has more than 1000000 bytes' where octet_length($3::text) > 1000000
+        union all
+        select 4, 'headers are no JSON object' where jsonb_typeof($5) <> 'object'
+        union all
+        select 5, 'more than 100 headers'
+        from jsonb_each(members) having count(*) > 100
+        union all
+        select 6, 'a header''s key needs 1 to 64 characters, its value text of at most 512, and neither a control character'
+        from jsonb_each(members) h
+        where char_length(h.key) not between 1 and 64 or jsonb_typeof(h.value) <> 'string'
+            or char_length(h.value #>> '{}') > 512 or h.key || (h.value #>> '{}') ~ '[\u0001-\u001f\u007f-\u009f]'
+        union all
+        select 7, 'a header is set from the event''s field of that name'
+        from jsonb_each(members) h
+        where lower(h.key) in
+            ('event_id', 'event_type', 'schema_version', 'trace_id', 'correlation_id', 'causation_id')
+        union all
+        select 8, 'a header appears twice (case does not count)'
+        from jsonb_each(members) h
+        group by lower(h.key) having count(*) > 1
+        union all
+        select 9, 'scheduled_at is not between a minute ago and a year from now'
+        where $13 not between created - interval '60 s' and created + interval '365 days'
+        union all
+        select 10, 'max_attempts needs to be at least 1' where coalesce($14, 0) < 1
+    ) as c (place, message)
+    order by c.place limit 1;
+    if wrong is not null then
+        raise exception using errcode = 'invalid_parameter_value', message = wrong;
+    end if;
+
+    insert into {{outbox_events}} (
+        event_type, topic, payload, partition_key, headers, aggregate_type, aggregate_id, idempotency_key, schema_version,
+        trace_id, correlation_id, causation_id, scheduled_at, max_attempts, created_at, updated_at
+    )
+    values ($1, $2, $3, $4, members, $6, $7, $8, $9, $10, $11, $12, coalesce($13, created), $14, created, created)
+    on conflict (idempotency_key) where idempotency_key is not null do nothing
+    returning id, lane into stored, its_lane;
+    if stored is not null then
+        perform pg_notify('{{channel}}', '') from {{outbox_lanes}} l where l.idle and l.lane = its_lane;
+        return stored;
+    end if;
+    select e.id into stored from {{outbox_events}} e where e.idempotency_key = $8;
+    if stored is null then
+        raise exception using errcode = 'serialization_failure',
+            message = 'the event with this idempotency key was deleted meanwhile, run the transaction again';
+    end if;
+    return stored;
+end
+$function$;

@@ -94,6 +94,15 @@ impl PgConfig {
         self.listen == Listen::Dedicated
     }
 
+    /// The name of the function by which others enqueue: of two installations in one schema, each has its own.
+    pub(crate) fn enqueue(&self) -> String {
+        let table = Table::OutboxEvents;
+        if self.table(table) == table.default_name() {
+            return "enqueue".to_owned();
+        }
+        self.derived(table, "_enqueue")
+    }
+
     /// The channel of NOTIFY: of two installations in one database, neither wakes the other.
     pub(crate) fn channel(&self) -> String {
         format!("omni_box_{:016x}", fnv1a(self.qualified(Table::OutboxEvents).as_bytes()))
@@ -113,6 +122,8 @@ impl Dialect for PgConfig {
     fn expression(&self, placeholder: &str) -> Option<String> {
         Some(match placeholder {
             "schema" => self.quote(&self.schema),
+            "enqueue" => format!("{}.{}", self.quote(&self.schema), self.quote(&self.enqueue())),
+            "channel" => self.channel(),
             "clock" => format!("(select clock_timestamp() + {CLOCK_OFFSET})"),
             "statement_clock" => format!("(statement_timestamp() + {CLOCK_OFFSET})"),
             _ => return None,

@@ -55,6 +55,8 @@ pub enum SchemaDifference {
         /// The greatest `seq` of an event that waits.
         pending: i64,
     },
+    /// A function is not there.
+    MissingFunction(String),
     /// A migration was not applied.
     MissingMigration(i64),
     /// The migration that was applied under this number is not the one this program knows.
@@ -88,6 +90,7 @@ impl fmt::Display for SchemaDifference {
                  older ones. Set it forward: select setval(pg_get_serial_sequence('{}', 'seq'), {pending})",
                 table.replace('\'', "''")
             ),
+            Self::MissingFunction(function) => write!(f, "function {function} is missing"),
             Self::MissingMigration(version) => write!(f, "migration {version} was not applied"),
             Self::UnexpectedChecksum(version) => {
                 write!(f, "migration {version} was applied with another text than this program has")

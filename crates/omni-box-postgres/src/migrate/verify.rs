@@ -107,6 +107,10 @@ impl PgStore {
         if differences.is_empty() {
             differences.extend(self.sequence_behind(&mut tx, Waiting::All).await?);
         }
+        let enqueue = self.config.enqueue();
+        if !has_function(&mut tx, self.config.schema(), &enqueue).await? {
+            differences.push(SchemaDifference::MissingFunction(enqueue));
+        }
         let ledger = self.config.table(Table::Migrations);
         if !differences.contains(&SchemaDifference::MissingTable(ledger.to_owned())) {
             differences.extend(MIGRATIONS.differences(&applied(&mut tx, &self.config).await?));
@@ -146,4 +150,16 @@ async fn indexes(conn: &mut PgConnection, schema: &str, table: &str) -> Result<V
     .fetch_all(conn)
     .await
     .map_err(failed("read the indexes of a table"))
+}
+
+async fn has_function(conn: &mut PgConnection, schema: &str, function: &str) -> Result<bool> {
+    sqlx::query_scalar(
+        "select exists (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace \
+         where n.nspname = $1 and p.proname = $2)",
+    )
+    .bind(schema)
+    .bind(function)
+    .fetch_one(conn)
+    .await
+    .map_err(failed("look for a function"))
 }

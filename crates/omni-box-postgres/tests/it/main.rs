@@ -9,6 +9,7 @@ mod connections;
 mod context;
 mod database;
 mod enqueue;
+mod foreign;
 mod inbox;
 mod inspection;
 mod lanes;

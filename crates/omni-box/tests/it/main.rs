@@ -6,6 +6,8 @@
 mod handler;
 #[cfg(all(feature = "kafka-plaintext", feature = "postgres"))]
 mod interop;
+#[cfg(feature = "postgres")]
+mod languages;
 #[cfg(feature = "prometheus")]
 mod metrics;
 #[cfg(all(feature = "kafka-plaintext", feature = "macros", feature = "postgres"))]

@@ -19,11 +19,15 @@ const TRANSACTIONS: u32 = 60;
 const EACH: u32 = 5;
 const SHORT: Duration = Duration::from_millis(500);
 
-async fn open(path: &Path) -> SqliteStore {
+pub(crate) async fn open(path: &Path) -> SqliteStore {
     SqliteStore::open(path, SqliteConfig::default()).await.unwrap()
 }
 
-fn relay(store: SqliteStore, broker: &MemoryBroker, stop: &CancellationToken) -> JoinHandle<Result<()>> {
+pub(crate) fn relay(
+    store: SqliteStore,
+    broker: &MemoryBroker,
+    stop: &CancellationToken,
+) -> JoinHandle<Result<()>> {
     let publisher = broker.publisher(EnvelopeEventConverter);
     let relay = OutboxRelay::builder(store, publisher).lease_ttl(Duration::from_secs(6)).build().unwrap();
     let stop = stop.clone();
