@@ -258,7 +258,7 @@ begin
     on conflict (idempotency_key) where idempotency_key is not null do nothing
     returning id, lane into stored, its_lane;
     if stored is not null then
-        perform pg_notify('{{channel}}', '') from {{outbox_lanes}} l where l.idle and l.lane = its_lane;
+        perform pg_notify('{{channel}}', '') from {{outbox_lanes}} l where l.idle and l.leased_until > now() and l.lane = its_lane;
         return stored;
     end if;
     select e.id into stored from {{outbox_events}} e where e.idempotency_key = $8;
