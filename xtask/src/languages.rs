@@ -32,7 +32,7 @@ pub(crate) fn variables() -> Vec<(&'static str, PathBuf)> {
 /// The interpreter of a virtual environment with all requirements, which is made if it is not there.
 ///
 /// # Errors
-/// When there is no Python that is new enough, or a requirement cannot be had.
+/// When no Python is new enough, or a requirement cannot be had.
 pub(crate) fn python() -> Result<PathBuf> {
     let path = root().join(REQUIREMENTS);
     let wanted = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -97,6 +97,16 @@
 //! # }
 //! ```
 
+#[cfg(all(
+    doctest,
+    feature = "kafka-plaintext",
+    feature = "macros",
+    feature = "opentelemetry",
+    feature = "postgres",
+    feature = "prometheus"
+))]
+mod book;
+
 #[cfg(feature = "kafka-plaintext")]
 pub mod kafka {
     //! Apache Kafka by rdkafka.

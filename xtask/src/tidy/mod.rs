@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: what the compiler does not check about the workspace as a whole.
 
+mod book;
 mod circles;
 mod dependencies;
 mod length;
@@ -42,6 +43,7 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
     circles::check(&crates(&metadata), circles::KNOWN, &mut findings)?;
     sharing::check(&mut findings)?;
     parity::check(&root(), &mut findings)?;
+    book::check(&root(), &mut findings)?;
     for (path, _) in readme::stale(&metadata)? {
         let path = shown(&path, &root());
         findings

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{World, python_event, rust_event};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn python_passes_over_a_message_that_is_no_json_and_loses_it() {
+async fn python_passes_over_a_message_that_is_not_json_and_loses_it() {
     let Some(world) = World::create().await else { return };
     world.store.migrate().await.unwrap();
     let topic = world.topic("no-json").await;

@@ -16,7 +16,7 @@ const RECEIVED: &str =
     from inbox_events where consumer_group = ";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_of_each_converter_are_the_same_to_both_whoever_published_them() {
+async fn messages_of_each_converter_are_the_same_to_both_from_either() {
     let Some(world) = World::create().await else { return };
     world.store.migrate().await.unwrap();
     world.store.set_delivery_mode(DeliveryMode::Rows).await.unwrap();
