@@ -5,12 +5,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use omni_box::message::Encoded;
+use omni_box::prelude::*;
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
+
+use crate::table;
 
 /// Rows of one fetch, as the relay's default.
 const BATCH: i64 = 2_000;
@@ -23,7 +28,7 @@ pub(crate) async fn sql(pool: &PgPool, lanes: i64) -> Result<f64> {
     let mut total = 0usize;
     loop {
         let rows = sqlx::query(
-            "select e.id, e.topic, e.partition_key, e.payload::text
+            "select e.id, e.topic, e.partition_key, e.payload::text, e.headers::text, e.event_type, e.created_at
              from generate_series(0, 15) as l (lane)
              cross join lateral (
                  select * from outbox_events o
@@ -61,7 +66,24 @@ impl ProducerContext for Counted {
     }
 }
 
-/// Produces as many messages of about the same bytes, acks=all, idempotent, and awaits them all; returns messages per second.
+/// A message as the relay sends it.
+struct Message {
+    key: String,
+    payload: String,
+    headers: OwnedHeaders,
+}
+
+fn message(domain: &OmniBoxDomainService, topic: &str, keys: usize, number: usize) -> Result<Message> {
+    let event = table::numbered(domain, topic, keys, number)?;
+    let mut headers = OwnedHeaders::new();
+    for (key, value) in Encoded::of(&event, &RawEventConverter)?.wire_headers(&event) {
+        headers = headers.insert(Header { key, value: Some(value.as_bytes()) });
+    }
+    let key = event.partition_key().unwrap_or_default().to_owned();
+    Ok(Message { key, payload: event.payload().as_str().to_owned(), headers })
+}
+
+/// Produces the same messages, which are made before, acks=all, idempotent, and awaits them all; returns messages per second.
 pub(crate) async fn kafka(brokers: &str, topic: &str, events: usize, keys: usize) -> Result<f64> {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     tokio::task::spawn_blocking(move || {
@@ -75,11 +97,12 @@ pub(crate) async fn kafka(brokers: &str, topic: &str, events: usize, keys: usize
             .create_with_context(counted.clone())?;
         // the connection is made before the clock starts, as the relay's is
         producer.client().fetch_metadata(Some(&topic), Duration::from_secs(10))?;
-        let value = "x".repeat(250);
-        let key_texts: Vec<String> = (0..keys.min(events)).map(|key| format!("key-{key}")).collect();
+        let domain = OmniBoxDomainService::default();
+        let messages: Vec<Message> =
+            (0..events).map(|number| message(&domain, &topic, keys, number)).collect::<Result<_>>()?;
         let start = Instant::now();
-        for number in 0..events {
-            let mut record = BaseRecord::to(&topic).key(&key_texts[number % key_texts.len()]).payload(&value);
+        for (number, Message { key, payload, headers }) in messages.into_iter().enumerate() {
+            let mut record = BaseRecord::to(&topic).key(&key).payload(&payload).headers(headers);
             while let Err((error, back)) = producer.send(record) {
                 let KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) = error else {
                     return Err(error.into());

@@ -10,8 +10,9 @@ use omni_box_harness::{Servers, TestDatabase, topic};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::report::{Report, rss_mib};
+use crate::report::Report;
 use crate::table;
+use crate::usage::rss_mib;
 
 const PARTITIONS: i32 = 16;
 /// Messages a transaction holds, and transactions at once: the runner's own numbers.
@@ -90,7 +91,7 @@ pub(crate) async fn inline(servers: &Servers, events: usize) -> Result<Report> {
     let floor = floor(servers, events).await?;
     let mut report = Report::new("inbox_inline", measured, elapsed)
         .floor(floor, format!("the inserts alone, {GROUP} a transaction, {AT_ONCE} at once"));
-    report.rss_mib = rss_mib();
+    report.rss_mib = rss_mib(std::process::id());
     report.missing = Some(events - usize::try_from(distinct)?);
     report.duplicates = Some(usize::try_from(rows - distinct)?);
     Ok(report)

@@ -76,7 +76,7 @@ where
     for writer in writers {
         writer.await??;
     }
-    table::drained(&database).await?;
+    table::drained(&database, &servers.kafka_brokers, &topic, events).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
     stop.cancel();
     let arrived = arrivals.await??;

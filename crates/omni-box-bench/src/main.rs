@@ -7,8 +7,10 @@ mod enqueue;
 mod floor;
 mod inbox;
 mod latency;
+mod relay;
 mod report;
 mod table;
+mod usage;
 
 use std::path::PathBuf;
 
@@ -30,6 +32,9 @@ struct Args {
     /// Write the results to this file as well.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Be the relay of a workload until the standard input ends.
+    #[arg(long, hide = true)]
+    relay: bool,
 }
 
 /// Names of all workloads, in the order they run.
@@ -46,6 +51,9 @@ async fn main() -> Result<()> {
         .init();
     let args = Args::parse();
     let servers = servers().context("no servers: run it by `cargo xtask bench`")?;
+    if args.relay {
+        return relay::run(&servers.database_url, &servers.kafka_brokers).await;
+    }
     if let Some(unknown) = args.only.iter().find(|name| !WORKLOADS.contains(&name.as_str())) {
         bail!("no workload is called {unknown:?}; there are {}", WORKLOADS.join(", "));
     }

@@ -22,6 +22,18 @@ pub(crate) struct Report {
     pub(crate) ratio: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rss_mib: Option<f64>,
+    /// Updates of events that wrote no index, of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hot_ratio: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) wal_bytes_per_event: Option<f64>,
+    /// Microseconds of processor time an event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_us_relay: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_us_postgres: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_us_kafka: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) duplicates: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +65,15 @@ impl Report {
         self
     }
 
+    /// Processor time an event: relay + PostgreSQL + Kafka.
+    fn cpu(&self) -> String {
+        let of = |micros: Option<f64>| micros.map_or_else(|| "?".to_owned(), |micros| format!("{micros:.1}"));
+        match (self.cpu_us_relay, self.cpu_us_postgres, self.cpu_us_kafka) {
+            (None, None, None) => String::new(),
+            (relay, postgres, kafka) => format!("{} + {} + {}", of(relay), of(postgres), of(kafka)),
+        }
+    }
+
     pub(crate) fn is_correct(&self) -> bool {
         self.missing.unwrap_or(0) == 0 && self.out_of_order.unwrap_or(0) == 0
     }
@@ -66,19 +87,12 @@ pub(crate) fn percentile(values: &[f64], part: f64) -> Option<f64> {
     sorted.get((last as f64 * part).round() as usize).copied()
 }
 
-/// The resident memory of this process in MiB, where the system tells.
-pub(crate) fn rss_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
-}
-
 pub(crate) fn table(reports: &[Report]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header([
-        "workload", "events", "seconds", "per s", "floor", "ratio", "p50 ms", "p99 ms", "dup", "disorder",
-        "missing", "remark",
+        "workload", "events", "seconds", "per s", "floor", "ratio", "p50 ms", "p99 ms", "cpu us", "wal B",
+        "hot", "MiB", "dup", "disorder", "missing", "remark",
     ]);
     let number = |value: Option<f64>, digits: usize| {
         value.map_or_else(String::new, |value| format!("{value:.digits$}"))
@@ -94,6 +108,10 @@ pub(crate) fn table(reports: &[Report]) -> Table {
             number(report.ratio, 2),
             number(report.p50_ms, 2),
             number(report.p99_ms, 2),
+            report.cpu(),
+            number(report.wal_bytes_per_event, 0),
+            number(report.hot_ratio, 2),
+            number(report.rss_mib, 0),
             count(report.duplicates),
             count(report.out_of_order),
             count(report.missing),
