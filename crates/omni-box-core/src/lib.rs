@@ -48,7 +48,7 @@ pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use store::{
     Activity, BulkOperations, Count, Created, DeliveryMode, DistributedLocking, EventRepository, EventView,
     GroupSample, InboxExt, InboxRepository, InboxSettlement, Inspection, IntoOutboxEvent, KeyRef, LaneEvent,
-    LaneHold, LaneRead, LaneSettlement, LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxExt,
+    LaneFetch, LaneHold, LaneRead, LaneSettlement, LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxExt,
     OutboxRepository, OutboxSample, PartitionEnd, Received, RetentionPolicies, Sample, Savepoints, Settled,
     Store, Waiter, Wake, Wakeup,
 };

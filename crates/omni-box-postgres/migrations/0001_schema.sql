@@ -41,6 +41,8 @@ create table {{outbox_events}} (
     head boolean not null default false,
     -- when a head is tried again; null: when an operator says so
     hold_until timestamptz,
+    -- waited, and is due again: a reader that has passed its place finds it by this
+    released boolean not null default false,
     constraint {{outbox_events_pkey}} primary key (id),
     constraint {{outbox_events_status_check}} check (status in ('pending', 'completed', 'failed'))
 ) with (
@@ -54,6 +56,9 @@ create unique index {{outbox_events_idempotency}} on {{outbox_events}} (idempote
 -- what is due now, in order: the fetch of a lane
 create index {{outbox_events_hot}} on {{outbox_events}} (lane, seq)
     where status = 'pending' and not held and not deferred;
+-- what has waited and is due again, wherever the readers of its lane are
+create index {{outbox_events_released}} on {{outbox_events}} (lane, seq)
+    where status = 'pending' and released and not held;
 -- what was scheduled for later
 create index {{outbox_events_due}} on {{outbox_events}} (lane, scheduled_at)
     where status = 'pending' and deferred and not held;

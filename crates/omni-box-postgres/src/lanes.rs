@@ -5,19 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Activity, ErrorKind, EventId, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
+    Activity, ErrorKind, EventId, KeyRef, LaneFetch, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
     Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Settled,
 };
-use omni_box_sql::{
-    Outcome, Query, RELEASE_SLICE, check_lanes, fair_share, lane_event, lane_id, release_slices,
-};
+use omni_box_sql::{Outcome, Query, RELEASE_SLICE, check_lanes, fair_share, lane_id, release_slices};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::PgStore;
 use crate::outbox::lane_number;
-use crate::row::Reader;
 use crate::store::interval;
 use crate::transaction::Limits;
 
@@ -56,29 +53,15 @@ impl OrderedLanes for PgStore {
         self.notify().await
     }
 
-    async fn fetch(
-        &self,
-        lanes: &[LaneRead],
-        in_flight: &[EventId],
-        max_bytes: u64,
-    ) -> Result<Vec<LaneEvent>> {
+    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch> {
         if lanes.is_empty() {
-            return Ok(Vec::new());
+            return Ok(LaneFetch::default());
         }
-        let mut session = self.session().await?;
-        let rows = sqlx::query(self.queries.lanes_fetch.sql())
-            .bind(lanes.iter().map(|read| lane_number(read.lane)).collect::<Vec<_>>())
-            .bind(lanes.iter().map(|read| i32::try_from(read.limit).unwrap_or(i32::MAX)).collect::<Vec<_>>())
-            .bind(uuids(in_flight))
-            .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX).max(1))
-            .fetch_all(&mut *session)
-            .await
-            .map_err(self.failed("fetch events of lanes"))?;
-        session.finish().await?;
-        rows.iter()
-            .map(|row| lane_event(&mut Reader::new(row)))
-            .collect::<Result<_, _>>()
-            .map_err(self.failed("read events of lanes"))
+        let found = self.read_lanes(lanes, in_flight, max_bytes).await;
+        if found.is_err() {
+            self.horizon.forget();
+        }
+        found
     }
 
     async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled> {

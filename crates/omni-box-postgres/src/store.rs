@@ -16,8 +16,10 @@ use crate::PgConfig;
 use crate::connection::{Connections, Lent};
 use crate::error::kind;
 use crate::hook::{BeginHook, DynHook, HookError};
+use crate::horizon::Horizon;
 use crate::notify::Listener;
 use crate::query::Queries;
+use crate::reading::Sizes;
 use crate::transaction::{Limits, PgTx};
 
 /// Outbox and inbox in PostgreSQL, on a pool of yours. Cloning is cheap.
@@ -29,6 +31,8 @@ pub struct PgStore {
     pub(crate) wake: Wake,
     pub(crate) listener: Arc<Listener>,
     pub(crate) orphans: Arc<Orphans>,
+    pub(crate) horizon: Arc<Horizon>,
+    pub(crate) sizes: Arc<Sizes>,
     hook: Option<Arc<dyn DynHook>>,
 }
 
@@ -45,6 +49,8 @@ impl PgStore {
             wake,
             listener,
             orphans: Arc::default(),
+            horizon: Arc::default(),
+            sizes: Arc::default(),
             hook: None,
         }
     }
@@ -191,6 +197,14 @@ impl Session {
                 Ok(())
             }
             Self::Transaction(tx) => tx.commit_checked().await,
+        }
+    }
+
+    /// Closes the connection, as its last statement was not read to the end.
+    pub(crate) fn close(self) {
+        match self {
+            Self::Plain(lent) => lent.close(),
+            Self::Transaction(tx) => tx.abandon(),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Activity, EventId, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare, Lease,
-    LeaseRequest, OrderedLanes, OwnerId, Result, Settled, Store,
+    Activity, EventId, KeyRef, LaneEvent, LaneFetch, LaneHold, LaneId, LaneRead, LaneSettlement, LaneShare,
+    Lease, LeaseRequest, OrderedLanes, OwnerId, Result, Settled, Store,
 };
 use omni_box_sql::{
     Outcome, Query, RELEASE_SLICE, check_lanes, fair_share, lane_event, lane_id, micros, release_slices,
@@ -56,16 +56,11 @@ impl OrderedLanes for SqliteStore {
         Ok(())
     }
 
-    /// First whether anything is due at all, where nothing is in flight: a look of an idle relay is one statement. Then what is due, by its size, then the rows themselves: a large backlog of large payloads is never read into memory to be thrown
-    /// away. One view of the file for all of it.
-    async fn fetch(
-        &self,
-        lanes: &[LaneRead],
-        in_flight: &[EventId],
-        max_bytes: u64,
-    ) -> Result<Vec<LaneEvent>> {
+    /// First whether anything is due at all, where nothing is in flight: a look of an idle relay is one statement. Then what is due, by its
+    /// size, then the rows themselves: a large backlog of large payloads is never read into memory to be thrown away. One view of the file.
+    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch> {
         if in_flight.is_empty() && !self.any_due().await? {
-            return Ok(Vec::new());
+            return Ok(LaneFetch::default());
         }
         let in_flight = ids(in_flight);
         let mut tx = self.begin_read().await?;
@@ -76,7 +71,7 @@ impl OrderedLanes for SqliteStore {
         let chosen = within(&due, max_bytes);
         let events = if chosen.is_empty() { Vec::new() } else { self.read(&mut tx, chosen).await? };
         tx.rollback().await?;
-        Ok(events)
+        Ok(events.into())
     }
 
     async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled> {

@@ -53,7 +53,7 @@ where
     relay.table.create(&OutboxEvent::many(60)).await;
     let all = relay.fetch().await;
     for lease in &relay.leases {
-        let read = [LaneRead { lane: lease.lane, limit: 1000 }];
+        let read = [LaneRead::all(lease.lane, 1000)];
         let expected: Vec<LaneEvent> = all.iter().filter(|event| event.lane == lease.lane).cloned().collect();
         assert_eq!(relay.read(&read, &[], AMPLE).await, expected, "lane {} alone", lease.lane);
     }
@@ -71,10 +71,8 @@ where
     relay.table.create(&OutboxEvent::many(60)).await;
     let all = relay.fetch().await;
     // another limit for each lane
-    let reads: Vec<LaneRead> = (1..)
-        .zip(&relay.leases)
-        .map(|(limit, lease)| LaneRead { lane: lease.lane, limit: limit % 4 + 1 })
-        .collect();
+    let reads: Vec<LaneRead> =
+        (1..).zip(&relay.leases).map(|(limit, lease)| LaneRead::all(lease.lane, limit % 4 + 1)).collect();
     let some = relay.read(&reads, &[], AMPLE).await;
     for read in reads {
         let of_lane = |events: &[LaneEvent]| -> Vec<i64> {

@@ -1,12 +1,13 @@
 //! [`OrderedLanes`]: leases, what their owner reads, and what it settles.
 
+pub mod bound;
 pub mod fetch;
 pub mod hold;
 pub mod lease;
 pub mod settle;
 
 use omni_box_core::{
-    Attempt, DeliveryMode, Event, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId, LaneRead,
+    Attempt, DeliveryMode, Event, EventId, Failure, KeyRef, LaneEvent, LaneFetch, LaneHold, LaneId, LaneRead,
     LaneSettlement, LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxEvent, OutboxRepository, OwnerId,
     Result, Retry, Settled, WorkerId,
 };
@@ -91,10 +92,14 @@ impl<S: OutboxRepository> Relay<S> {
     }
 
     fn reads(&self, limit: u32) -> Vec<LaneRead> {
-        self.leases.iter().map(|lease| LaneRead { lane: lease.lane, limit }).collect()
+        self.leases.iter().map(|lease| LaneRead::all(lease.lane, limit)).collect()
     }
 
     async fn read(&self, reads: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Vec<LaneEvent> {
+        self.read_with_bounds(reads, in_flight, max_bytes).await.events
+    }
+
+    async fn read_with_bounds(&self, reads: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> LaneFetch {
         retried("fetch events of lanes", async || self.lanes().fetch(reads, in_flight, max_bytes).await).await
     }
 

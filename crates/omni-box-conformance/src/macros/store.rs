@@ -154,6 +154,11 @@ macro_rules! lanes_conformance {
             a_scheduled_event_is_read_when_it_is_due
             events_without_a_key_are_read
         }
+        $crate::__conformance_cases! { StoreFixture, $fixture, [], in (lanes::bound):
+            what_commits_late_is_above_the_bound
+            what_a_limit_cuts_off_is_above_the_bound
+            what_waited_is_read_below_the_bound
+        }
         $crate::__conformance_cases! { StoreFixture, $fixture, [], in (lanes::settle):
             what_was_published_is_completed
             only_the_owner_settles

@@ -6,8 +6,9 @@
 //! 1. a lane has one owner, and every change of owner has a higher epoch;
 //! 2. every statement that changes a row checks owner and epoch in the same transaction, and touches pending rows only;
 //! 3. a fetch returns the lowest due `seq` first and leaves out what is in flight by id, never by a cursor: a transaction that
-//!    took a low `seq` may commit after a higher one was read.
+//!    took a low `seq` may commit after a higher one was read. Only a store that proves that none can any more gives a bound.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -55,6 +56,34 @@ pub struct LaneRead {
     pub lane: LaneId,
     /// At most this many events.
     pub limit: u32,
+    /// What lies at or below this `seq` need not be returned: a [bound](LaneFetch::bounds) of an earlier fetch, or [`ALL`](Self::ALL).
+    pub above: i64,
+}
+
+impl LaneRead {
+    /// Below every `seq`.
+    pub const ALL: i64 = i64::MIN;
+
+    /// Reads a lane from its beginning.
+    pub fn all(lane: LaneId, limit: u32) -> Self {
+        Self { lane, limit, above: Self::ALL }
+    }
+}
+
+/// What a fetch found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaneFetch {
+    /// Due events, each lane in the order of `seq`.
+    pub events: Vec<LaneEvent>,
+    /// Up to which `seq` a lane has been read for good; none of a lane of which the store cannot prove it. See [`OrderedLanes::fetch`].
+    pub bounds: BTreeMap<LaneId, i64>,
+}
+
+impl From<Vec<LaneEvent>> for LaneFetch {
+    /// Events, and nothing known of what may still appear before them.
+    fn from(events: Vec<LaneEvent>) -> Self {
+        Self { events, bounds: BTreeMap::new() }
+    }
 }
 
 /// An event read from a lane. Two reads of what has not changed are equal, whenever they were made.
@@ -184,18 +213,26 @@ pub trait OrderedLanes: Send + Sync {
     ///
     /// - Events of one transaction have the order in which they were created, and come after all that had committed before.
     /// - Leaves out the ids in `in_flight`, and nothing else that is due.
-    /// - Where more heads of held keys, or events scheduled for later, are due than the limit lets through, the store chooses which come
-    ///   first (those due longest, say): each is alone in its key, or joins it only now.
+    /// - Where more is due than the limit lets through, the store chooses how many of it are heads of held keys and events scheduled for
+    ///   later, and which of those come first (those due longest, say): each is alone in its key, or joins it only now. All others come in
+    ///   the order of `seq`.
     /// - Returns at most each lane's limit, and at most about `max_bytes` of payload (but at least one event, if any is due).
     /// - Includes heads of held keys whose time has come, and events scheduled for later that are due now.
     /// - Never returns a follower of a held key as publishable: either it is left out or it has `is_behind_head`.
     /// - What comes after followers of its key that are not released yet has `is_behind_head`, too; what comes before them has not.
-    async fn fetch(
-        &self,
-        lanes: &[LaneRead],
-        in_flight: &[EventId],
-        max_bytes: u64,
-    ) -> Result<Vec<LaneEvent>>;
+    ///
+    /// Bounds spare the owner and the store what has been read already. A store need not give any.
+    ///
+    /// - A lane's bound says that each of its events at or below it that is pending is among those returned, is in flight, or is one of the
+    ///   exceptions of the next line; and that no other can appear there. It is a proof: a transaction that has taken a `seq` and has not
+    ///   ended keeps the bound below it. What a limit has cut off is above the bound.
+    /// - What lies at or below a lane's `above` may be left out, but for heads of held keys whose time has come, events scheduled for later
+    ///   that are due, and followers that were released: those are returned wherever they lie.
+    /// - An owner raises its `above` to a bound only if it has taken in all that the fetch returned of the lane. It reads from below an event
+    ///   again if it forgets it, or settles it as a hold or a follower, which the store may leave as it is. It does not use the bound of a
+    ///   fetch that began before that. A bound ends with its lease, and with a call of the database that failed.
+    /// - An owner reads each lane from its beginning now and then: someone may have changed rows by hand.
+    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch>;
 
     /// Writes the outcomes of events of these leases.
     ///

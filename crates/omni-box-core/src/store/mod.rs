@@ -27,8 +27,8 @@ pub use ext::{InboxExt, OutboxExt};
 pub use inbox::{InboxRepository, InboxSettlement, PartitionEnd, Received};
 pub use inspection::{Count, GroupSample, Inspection, OutboxSample, Sample};
 pub use lanes::{
-    Activity, KeyRef, LaneEvent, LaneHold, LaneRead, LaneSettlement, LaneShare, Lease, LeaseRequest,
-    OrderedLanes, Settled,
+    Activity, KeyRef, LaneEvent, LaneFetch, LaneHold, LaneRead, LaneSettlement, LaneShare, Lease,
+    LeaseRequest, OrderedLanes, Settled,
 };
 pub use outbox::{DeliveryMode, OutboxRepository, Wakeup};
 pub use repository::{Created, EventRepository};

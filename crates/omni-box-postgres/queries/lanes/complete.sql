@@ -11,7 +11,7 @@ with mine as materialized (
 done as (
     update {{outbox_events}} e
     set status = 'completed', completed_at = {{clock}}, updated_at = {{clock}}, held = false, head = false,
-        hold_until = null, locked_at = null, locked_by = null
+        hold_until = null, released = false, locked_at = null, locked_by = null
     where e.id = any($4::uuid[]) and e.status || '' = 'pending' and e.lane = any(array(select m.lane from mine m))
 )
 select array(

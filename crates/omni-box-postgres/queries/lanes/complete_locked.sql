@@ -2,5 +2,5 @@
 -- The same as complete.sql, under lane locks that this transaction has already.
 update {{outbox_events}} e
 set status = 'completed', completed_at = {{clock}}, updated_at = {{clock}}, held = false, head = false,
-    hold_until = null, locked_at = null, locked_by = null
+    hold_until = null, released = false, locked_at = null, locked_by = null
 where e.id = any($1::uuid[]) and e.status || '' = 'pending' and e.lane = any($2::smallint[])

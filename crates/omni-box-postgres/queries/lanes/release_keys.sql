@@ -1,8 +1,9 @@
+-- A fetch returns what was released wherever it lies.
 -- What waits behind a head that is done becomes due again, in its old order; not while another head of the key waits. At most $5 of each
 -- key and $6 in all: each key's scan ends at its limit, and the scan of the keys at the limit of all.
 -- The concatenation is that of inbox/settle_completed.sql.
 update {{outbox_events}} e
-set held = false, updated_at = {{clock}}
+set held = false, released = true, updated_at = {{clock}}
 where e.id = any(array(
     select b.id
     from unnest($1::smallint[], $2::text[], $3::text[]) as k (lane, topic, partition_key)

@@ -25,7 +25,7 @@ keys as (
     ) f
 )
 update {{outbox_events}} e
-set held = false, updated_at = {{clock}}
+set held = false, released = true, updated_at = {{clock}}
 where e.id = any(array(
     select b.id from keys k
     cross join lateral (

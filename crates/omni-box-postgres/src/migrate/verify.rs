@@ -21,11 +21,12 @@ static EXPECTED: [ExpectedTable; 8] = [
                   causation_id varchar, idempotency_key varchar, schema_version varchar, status varchar, attempts_made int4, \
                   max_attempts int4, last_error varchar, scheduled_at timestamptz, completed_at timestamptz, \
                   locked_at timestamptz, locked_by varchar, created_at timestamptz, updated_at timestamptz, seq int8, \
-                  lane int2, deferred bool, held bool, head bool, hold_until timestamptz",
+                  lane int2, deferred bool, held bool, head bool, hold_until timestamptz, released bool",
         indexes: &[
             "_pkey",
             "_idempotency",
             "_hot",
+            "_released",
             "_due",
             "_retry",
             "_heads",

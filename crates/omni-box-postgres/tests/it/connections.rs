@@ -48,7 +48,7 @@ async fn waiting_calls(db: &Database, store: &PgStore, count: u32, in_handlers: 
     for n in 0..count {
         let store = store.clone();
         calls.spawn(async move {
-            let lane = LaneRead { lane: LaneId::new(0), limit: 1 };
+            let lane = LaneRead::all(LaneId::new(0), 1);
             if n % 2 == 0 || !in_handlers {
                 let _ = store.fetch(&[lane], &[], 1).await;
             } else {

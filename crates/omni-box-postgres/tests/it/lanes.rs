@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    Attempt, Event, EventId, Failure, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, Lease,
-    NewOutboxEvent, OrderedLanes, OutboxEvent, OutboxExt, OwnerId, Retry,
+    Attempt, Event, EventId, EventRepository, Failure, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement,
+    Lease, NewOutboxEvent, OrderedLanes, OutboxEvent, OutboxExt, OwnerId, Retry,
 };
 
 use crate::database::{Database, build, event, eventually, request, run};
@@ -28,9 +28,8 @@ impl Relay {
     }
 
     async fn fetch(&self) -> Vec<LaneEvent> {
-        let reads: Vec<_> =
-            self.leases.iter().map(|lease| LaneRead { lane: lease.lane, limit: 1000 }).collect();
-        self.db.store.fetch(&reads, &[], MANY).await.unwrap()
+        let reads: Vec<_> = self.leases.iter().map(|lease| LaneRead::all(lease.lane, 1000)).collect();
+        self.db.store.fetch(&reads, &[], MANY).await.unwrap().events
     }
 
     async fn settle(&self, settlement: LaneSettlement) -> Vec<LaneId> {
@@ -105,10 +104,9 @@ async fn bytes_are_those_of_the_text_however_it_is_stored() {
             .collect();
         db.enqueue(&events).await;
         let relay = Relay::start(&db, LONG).await;
-        let reads: Vec<_> =
-            relay.leases.iter().map(|lease| LaneRead { lane: lease.lane, limit: 1000 }).collect();
+        let reads: Vec<_> = relay.leases.iter().map(|lease| LaneRead::all(lease.lane, 1000)).collect();
         for (max_bytes, count) in [(1, 1), (150_000, 2), (250_000, 3), (MANY, 9)] {
-            let fetched = db.store.fetch(&reads, &[], max_bytes).await.unwrap();
+            let fetched = db.store.fetch(&reads, &[], max_bytes).await.unwrap().events;
             assert_eq!(ids(&fetched), ids_of(&events[..count]));
         }
     })
@@ -247,6 +245,100 @@ async fn a_settlement_of_its_own_does_not_hold_up_a_renewal() {
         assert_eq!(share.leases.len(), 16);
         slow.rollback().await.unwrap();
         assert_eq!(settling.await.unwrap().unwrap().lost, []);
+    })
+    .await;
+}
+
+/// Events whose topic is gone are due again and again. However many there are, others are read beside them.
+#[tokio::test]
+async fn heads_never_fill_a_fetch_while_others_are_due() {
+    run(async |db: Arc<Database>| {
+        db.execute(
+            "insert into outbox_events (event_type, topic, partition_key, payload, held, head, hold_until)
+             select 't', 'gone', 'g' || i, '{}', true, true, now() - interval '1 s' from generate_series(1, 3200) i;
+             insert into outbox_events (event_type, topic, partition_key, payload)
+             select 't', 'orders', 'k' || i, '{}' from generate_series(1, 1000) i",
+        )
+        .await;
+        let relay = Relay::start(&db, LONG).await;
+        let reads: Vec<_> = relay.leases.iter().map(|lease| LaneRead::all(lease.lane, 60)).collect();
+        // payloads that fit, and payloads that may not
+        for max_bytes in [MANY, 3_000] {
+            let found = db.store.fetch(&reads, &[], max_bytes).await.unwrap().events;
+            let heads = found.iter().filter(|event| event.is_held_head).count();
+            let others = found.len() - heads;
+            assert!(heads > 0 && others > 2 * heads, "{heads} heads and {others} others of {max_bytes} bytes");
+            assert!(reads.iter().all(|read| found.iter().filter(|event| event.lane == read.lane).count() <= 60));
+        }
+        // heads alone have all the room
+        db.execute("delete from outbox_events where topic = 'orders'").await;
+        assert_eq!(db.store.fetch(&reads, &[], MANY).await.unwrap().events.len(), 16 * 60);
+    })
+    .await;
+}
+
+/// Reads until every lane of the relay has this bound, or a higher one.
+async fn bound(relay: &Relay, seq: i64) {
+    let reads: Vec<_> = relay.leases.iter().map(|lease| LaneRead::all(lease.lane, 1000)).collect();
+    eventually("the bounds rise", async || {
+        let bounds = relay.db.store.fetch(&reads, &[], MANY).await.unwrap().bounds;
+        (bounds.len() == 16 && bounds.values().all(|bound| *bound >= seq)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bound_rises_over_who_does_not_write_events_and_waits_for_who_does() {
+    run(async |db: Arc<Database>| {
+        let relay = Relay::start(&db, LONG).await;
+        // of an empty outbox that once had events, too: nothing that is read tells their number
+        db.execute(
+            "insert into outbox_events (event_type, topic, payload, status, completed_at)
+             select 't', 'orders', '{}', 'completed', now() from generate_series(1, 10)",
+        )
+        .await;
+        let mut elsewhere = db.pool.begin().await.unwrap();
+        sqlx::query("create table elsewhere (id int)").execute(&mut *elsewhere).await.unwrap();
+        bound(&relay, 10).await;
+
+        let mut slow = db.pool.begin().await.unwrap();
+        db.store.create(&mut slow, &event("a")).await.unwrap();
+        db.enqueue(&[event("a"), event("b")]).await;
+        let reads: Vec<_> = relay.leases.iter().map(|lease| LaneRead::all(lease.lane, 1000)).collect();
+        for _ in 0..100 {
+            let found = db.store.fetch(&reads, &[], MANY).await.unwrap();
+            assert_eq!(found.events.len(), 2);
+            assert!(found.bounds.values().all(|bound| *bound < 11), "{:?}", found.bounds);
+        }
+        slow.commit().await.unwrap();
+        bound(&relay, 13).await;
+        elsewhere.rollback().await.unwrap();
+    })
+    .await;
+}
+
+/// Small payloads are read by a plain statement. What is larger than was expected is not taken in.
+#[tokio::test]
+async fn large_payloads_among_small_ones_are_bounded_too() {
+    run(async |db: Arc<Database>| {
+        let small: Vec<_> = (0..50).map(|n| event(&format!("k{n}"))).collect();
+        db.enqueue(&small).await;
+        let relay = Relay::start(&db, LONG).await;
+        assert_eq!(relay.fetch().await.len(), 50);
+        let json = format!(r#"{{"a":"{}"}}"#, "x".repeat(100_000));
+        let large: Vec<_> = (0..300)
+            .map(|n| {
+                build(NewOutboxEvent::from_json("t", "orders", json.clone()).partition_key(format!("l{n}")))
+            })
+            .collect();
+        db.enqueue(&large).await;
+        let reads: Vec<_> = relay.leases.iter().map(|lease| LaneRead::all(lease.lane, 60)).collect();
+        for _ in 0..2 {
+            let found = db.store.fetch(&reads, &[], 1_000_000).await.unwrap().events;
+            let bytes: usize = found.iter().map(|event| event.event.payload().as_str().len()).sum();
+            assert!((500_000..1_300_000).contains(&bytes), "{bytes} bytes in {} events", found.len());
+        }
+        assert_eq!(db.store.fetch(&reads, &[], MANY).await.unwrap().events.len(), 350);
     })
     .await;
 }

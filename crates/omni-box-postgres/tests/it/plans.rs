@@ -11,6 +11,9 @@ use crate::database::{Database, run};
 
 const LANES: &str = "'{0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15}'";
 
+/// Every lane from its beginning.
+const ALL: &str = "array_fill(0::bigint, array[16])";
+
 /// A statement, and the types of its parameters.
 struct Hot {
     file: &'static str,
@@ -34,7 +37,8 @@ macro_rules! hot {
 }
 
 static COMPLETE: Hot = hot!("lanes/complete.sql", "uuid, smallint[], bigint[], uuid[]");
-static FETCH: Hot = hot!("lanes/fetch.sql", "smallint[], int[], uuid[], bigint");
+static FETCH: Hot = hot!("lanes/fetch.sql", "smallint[], int[], uuid[], bigint[]");
+static FETCH_SIZED: Hot = hot!("lanes/fetch_sized.sql", "smallint[], int[], uuid[], bigint, bigint[], int[]");
 static FOLLOW: Hot = hot!("lanes/follow.sql", "uuid[], smallint[]");
 static FOLLOW_DEFERRED: Hot = hot!("lanes/follow_deferred.sql", "uuid[], smallint[]");
 static ORPHANED: Hot = hot!("lanes/orphaned.sql", "uuid[], smallint[]");
@@ -127,22 +131,32 @@ async fn fill_failed(db: &Database) {
 
 async fn assert_plans(db: &Database, state: &str) {
     let mut conn = db.pool.acquire().await.unwrap();
-    let many =
-        format!("{LANES}, array_fill(256, array[16]), array_fill(gen_random_uuid(), array[1000]), 67108864");
-    let one = "'{3}', '{5000}', '{}', 67108864".to_owned();
+    let in_flight = "array_fill(gen_random_uuid(), array[1000])";
+    let many = format!("{LANES}, array_fill(256, array[16]), {in_flight}, {ALL}");
+    let one = "'{3}', '{5000}', '{}', '{0}'".to_owned();
+    let most = "array_fill(256, array[16])";
+    let sized_many = format!("{LANES}, {most}, {in_flight}, 67108864, {ALL}, {most}");
+    let sized_one = "'{3}', '{5000}', '{}', 67108864, '{0}', '{5000}'".to_owned();
     let leases = format!("gen_random_uuid(), {LANES}, array_fill(1::bigint, array[16])");
     for mode in ["force_generic_plan", "force_custom_plan"] {
-        for arguments in [&many, &one] {
-            let plan = FETCH.plan(&mut conn, arguments, mode).await;
-            for index in ["hot", "due", "retry", "heads", "followers"] {
+        for (fetch, arguments, sorts) in [
+            (&FETCH, &many, false),
+            (&FETCH, &one, false),
+            (&FETCH_SIZED, &sized_many, true),
+            (&FETCH_SIZED, &sized_one, true),
+        ] {
+            let plan = fetch.plan(&mut conn, arguments, mode).await;
+            for index in ["hot", "released", "due", "retry", "heads", "followers"] {
                 assert!(
                     plan.contains(&format!("using outbox_events_{index} on")),
-                    "{state}, {mode}: {index}\n{plan}"
+                    "{state}, {mode}, {}: {index}\n{plan}",
+                    fetch.file
                 );
             }
             for bad in ["Seq Scan", "Bitmap", "JIT"] {
-                assert!(!plan.contains(bad), "{state}, {mode}: {bad}\n{plan}");
+                assert!(!plan.contains(bad), "{state}, {mode}, {}: {bad}\n{plan}", fetch.file);
             }
+            assert!(sorts || !plan.contains("Sort"), "{state}, {mode}, {}\n{plan}", fetch.file);
         }
         if state == "empty" {
             continue;
@@ -200,11 +214,14 @@ async fn one_key_with_all_the_followers_does_not_make_look_ups_scan_the_table() 
         }
         let mut conn = db.pool.acquire().await.unwrap();
         let ids = "array_fill(gen_random_uuid(), array[1000])";
-        let fetch = format!("{LANES}, array_fill(256, array[16]), {ids}, 67108864");
+        let fetch = format!("{LANES}, array_fill(256, array[16]), {ids}, {ALL}");
+        let most = "array_fill(256, array[16])";
+        let fetch_sized = format!("{LANES}, {most}, {ids}, 67108864, {ALL}, {most}");
         for state in ["never analysed", "analysed"] {
             for mode in ["force_generic_plan", "force_custom_plan"] {
                 for (hot, arguments) in [
                     (&FETCH, fetch.clone()),
+                    (&FETCH_SIZED, fetch_sized.clone()),
                     (&FOLLOW, format!("{ids}, {LANES}")),
                     (&FOLLOW_DEFERRED, format!("{ids}, {LANES}")),
                     (&ORPHANED, format!("{ids}, {LANES}")),
@@ -236,7 +253,7 @@ async fn the_sixth_execution_is_still_an_index_scan() {
         db.execute("analyze outbox_events").await;
         let mut conn = db.pool.acquire().await.unwrap();
         conn.execute(sqlx::raw_sql(AssertSqlSafe(FETCH.prepare()))).await.unwrap();
-        let execute = format!("execute hot({LANES}, array_fill(64, array[16]), '{{}}', 67108864)");
+        let execute = format!("execute hot({LANES}, array_fill(64, array[16]), '{{}}', {ALL})");
         for _ in 0..6 {
             conn.execute(sqlx::raw_sql(AssertSqlSafe(execute.clone()))).await.unwrap();
         }
@@ -247,6 +264,41 @@ async fn the_sixth_execution_is_still_an_index_scan() {
             .unwrap();
         let plan = plan.join("\n");
         assert!(plan.contains("using outbox_events_hot on") && !plan.contains("Seq Scan"), "{plan}");
+    })
+    .await;
+}
+
+/// A snapshot that is kept open (a dump, a report) keeps what is completed in the indexes. The bound of a lane spares the walk through it.
+#[tokio::test]
+async fn an_old_snapshot_does_not_make_a_fetch_dearer() {
+    run(async |db: Arc<Database>| {
+        let mut snapshot = db.pool.begin().await.unwrap();
+        for statement in
+            ["set transaction isolation level repeatable read", "select count(*) from outbox_events"]
+        {
+            sqlx::query(statement).execute(&mut *snapshot).await.unwrap();
+        }
+        db.execute(
+            "insert into outbox_events (event_type, topic, partition_key, payload)
+             select 't', 'orders', 'k' || i % 5000, '{}' from generate_series(1, 60000) i;
+             update outbox_events set status = 'completed', completed_at = now();
+             insert into outbox_events (event_type, topic, partition_key, payload)
+             select 't', 'orders', 'k' || i, '{}' from generate_series(1, 64) i",
+        )
+        .await;
+        let mut conn = db.pool.acquire().await.unwrap();
+        let fetch = |above: i64| {
+            format!("{LANES}, array_fill(256, array[16]), '{{}}', array_fill({above}::bigint, array[16])")
+        };
+        for mode in ["force_generic_plan", "force_custom_plan"] {
+            let all = FETCH.blocks(&mut conn, &fetch(0), mode).await;
+            let some = FETCH.blocks(&mut conn, &fetch(60_000), mode).await;
+            let none = FETCH.blocks(&mut conn, &fetch(60_064), mode).await;
+            println!("{mode}: {all} blocks from the beginning, {some} above the bound, {none} of nothing");
+            assert!(all > 10_000, "{mode}: {all} blocks: the snapshot keeps nothing, so this shows nothing");
+            assert!(some < 700 && none < 400, "{mode}: {some} and {none} blocks");
+        }
+        snapshot.rollback().await.unwrap();
     })
     .await;
 }

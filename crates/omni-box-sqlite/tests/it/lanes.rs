@@ -124,12 +124,11 @@ async fn several_processes_write_and_one_drains_in_order() {
     let relay = db.open().await;
     let owner = OwnerId::generate();
     let leases = lanes(&relay).lease(&request(owner, Duration::from_secs(60))).await.unwrap().leases;
-    let reads: Vec<LaneRead> =
-        leases.iter().map(|lease: &Lease| LaneRead { lane: lease.lane, limit: 10 }).collect();
+    let reads: Vec<LaneRead> = leases.iter().map(|lease: &Lease| LaneRead::all(lease.lane, 10)).collect();
     let mut published = Vec::new();
     loop {
         let is_last = writers.is_empty();
-        let events = lanes(&relay).fetch(&reads, &[], 1 << 20).await.unwrap();
+        let events = lanes(&relay).fetch(&reads, &[], 1 << 20).await.unwrap().events;
         if events.is_empty() && is_last {
             break;
         }

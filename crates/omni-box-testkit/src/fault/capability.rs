@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use omni_box_core::store::{DeadLetters, Inspection, Sample};
 use omni_box_core::{
     Activity, BatchSize, BulkOperations, ClaimToken, DistributedLocking, Error, ErrorKind, Event, EventId,
-    EventRepository, FetchFilters, InboxRepository, LaneEvent, LaneRead, LaneSettlement, LaneShare, Lease,
+    EventRepository, FetchFilters, InboxRepository, LaneFetch, LaneRead, LaneSettlement, LaneShare, Lease,
     LeaseRequest, OrderedLanes, OutboxRepository, OwnerId, Result, RetentionPolicies, Savepoints, Settled,
     Store,
 };
@@ -124,12 +124,7 @@ impl<S: OutboxRepository> OrderedLanes for Faulty<S> {
         self.plan.run(Operation::Leave, offered(self.inner.lanes())?.leave(owner)).await
     }
 
-    async fn fetch(
-        &self,
-        lanes: &[LaneRead],
-        in_flight: &[EventId],
-        max_bytes: u64,
-    ) -> Result<Vec<LaneEvent>> {
+    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch> {
         let fetch = offered(self.inner.lanes())?.fetch(lanes, in_flight, max_bytes);
         self.plan.run(Operation::FetchLanes, fetch).await
     }

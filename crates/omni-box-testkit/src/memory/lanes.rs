@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use omni_box_core::{
-    Activity, DeliveryMode, Error, ErrorKind, EventId, LaneEvent, LaneId, LaneRead, LaneSettlement,
-    LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxRecord, OwnerId, Result, Settled,
+    Activity, DeliveryMode, Error, ErrorKind, EventId, LaneEvent, LaneFetch, LaneId, LaneRead,
+    LaneSettlement, LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxRecord, OwnerId, Result, Settled,
 };
 
 use super::MemoryStore;
@@ -170,12 +170,7 @@ impl OrderedLanes for MemoryStore {
         Ok(())
     }
 
-    async fn fetch(
-        &self,
-        lanes: &[LaneRead],
-        in_flight: &[EventId],
-        max_bytes: u64,
-    ) -> Result<Vec<LaneEvent>> {
+    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch> {
         let (tables, now) = (self.committed(), self.shared.now());
         let in_flight: HashSet<EventId> = in_flight.iter().copied().collect();
         // from which seq on a key is held: all of it while it has a head, else what comes after the first follower
@@ -207,7 +202,7 @@ impl OrderedLanes for MemoryStore {
             is_behind_head: is_behind(row),
             read_at: now,
         };
-        Ok(due.into_iter().map(read).collect())
+        Ok(due.into_iter().map(read).collect::<Vec<_>>().into())
     }
 
     async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled> {

@@ -210,11 +210,12 @@ async fn a_savepoint_covers_rows_events_and_locks() {
 /// Events of a transaction, and the numbers that they get.
 async fn numbers(store: &MemoryStore) -> Vec<(EventId, i64)> {
     let lanes: Vec<LaneRead> =
-        lease(store).await.iter().map(|lease| LaneRead { lane: lease.lane, limit: 100 }).collect();
+        lease(store).await.iter().map(|lease| LaneRead::all(lease.lane, 100)).collect();
     let mut found: Vec<(EventId, i64)> = store
         .fetch(&lanes, &[], u64::MAX)
         .await
         .unwrap()
+        .events
         .into_iter()
         .map(|found| (found.event.id(), found.seq))
         .collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use omni_box_core::{
-    Activity, Event as _, EventId, EventRepository as _, LaneId, LaneRead, LaneSettlement, Lease,
+    Activity, Event as _, EventId, EventRepository as _, LaneFetch, LaneId, LaneRead, LaneSettlement, Lease,
     OutboxEvent, OutboxRepository, OwnerId,
 };
 
@@ -131,10 +131,10 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
 
     async fn fetch(&mut self, relay: usize, limit: u32, room: Room) -> Checked {
         let ids = self.relays[relay].ids();
-        let reads: Vec<LaneRead> = super::reads(&self.relays[relay].leases, limit);
+        let reads = self.relays[relay].reads(limit);
         self.trace.note(format!("r{relay} fetches {limit} of each lane, room {room:?}"));
         let lanes = lanes_of(&self.ground.stores[relay]);
-        let answer =
+        let LaneFetch { events: answer, bounds } =
             retried("fetch events of lanes", async || lanes.fetch(&reads, &ids, room.bytes()).await).await?;
         let names: Vec<String> = answer
             .iter()
@@ -149,9 +149,9 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
                 format!("{name}{flag}")
             })
             .collect();
-        self.trace.note(format!("  it reads [{}]", names.join(", ")));
+        self.trace.note(format!("  it reads [{}], bounds {bounds:?}", names.join(", ")));
         self.table.check_fetch(&reads, &ids, room, &answer)?;
-        self.relays[relay].read(&answer);
+        self.relays[relay].read(&answer, bounds);
         Ok(())
     }
 
@@ -160,8 +160,10 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
             self.fetch(relay, 1000, Room::Ample).await?;
         }
         let mut in_flight = std::mem::take(&mut self.relays[relay].in_flight);
+        let before = in_flight.clone();
         let settlement = settlement(&mut in_flight, outcomes, releases, &self.table, &self.ground.keys);
         self.relays[relay].in_flight = in_flight;
+        self.relays[relay].unread(&before, &settlement);
         let (owner, leases) = (self.relays[relay].owner, self.relays[relay].leases.clone());
         self.write(relay, owner, leases, settlement, cut).await
     }
@@ -307,10 +309,10 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
 
     /// Reads everything that is due, and compares it.
     pub(super) async fn look(&mut self) -> Checked {
-        let reads: Vec<LaneRead> =
-            self.ground.leases.lanes().map(|lane| LaneRead { lane, limit: 1000 }).collect();
+        let reads: Vec<LaneRead> = self.ground.leases.lanes().map(|lane| LaneRead::all(lane, 1000)).collect();
         let lanes = lanes_of(&self.ground.writer);
-        let answer = retried("fetch events of lanes", async || lanes.fetch(&reads, &[], AMPLE).await).await?;
+        let fetch = async || lanes.fetch(&reads, &[], AMPLE).await;
+        let answer = retried("fetch events of lanes", fetch).await?.events;
         self.table.check_fetch(&reads, &[], Room::Ample, &answer)
     }
 

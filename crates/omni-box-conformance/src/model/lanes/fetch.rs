@@ -53,7 +53,7 @@ impl Table {
             .filter_map(|read| self.row(read.event.id()).filter(|row| self.due(row) == Due::Limbo)?.key)
             .collect();
         let mut due_somewhere = None;
-        for LaneRead { lane, limit } in reads {
+        for LaneRead { lane, limit, .. } in reads {
             let of_lane: Vec<&LaneEvent> = answer.iter().filter(|read| read.lane == *lane).collect();
             if of_lane.len() > *limit as usize {
                 return mismatch(format!(
@@ -81,10 +81,13 @@ impl Table {
                 if !is_full && room == Room::Ample {
                     return mismatch(format!("{} is due in lane {lane}, but was not read", row.name));
                 }
-                if self.is_crowded(row, in_flight, *limit) {
+                if Self::has_time(row) {
                     continue;
                 }
-                let later = of_lane.iter().find(|read| {
+                let later = of_lane
+                    .iter()
+                    .filter(|read| self.row(read.event.id()).is_none_or(|other| !Self::has_time(other)));
+                let later = later.into_iter().find(|read| {
                     row.seq.is_some_and(|seq| seq < read.seq)
                         || self.row(read.event.id()).is_some_and(|other| row.is_before(other))
                 });
@@ -103,22 +106,10 @@ impl Table {
         }
     }
 
-    /// Whether an event had a time of its own, as more others of its lane had than there was room for: which of those come first is the
-    /// store's choice (that whose time came first, say), as each of them is alone in its key or joins it only now.
-    fn is_crowded(&self, row: &Row, in_flight: &[EventId], limit: u32) -> bool {
-        let kind = |row: &Row| (matches!(row.held, Held::Head(_)), row.scheduled.is_some());
-        let is_rival = |other: &&Row| {
-            let has_time = match kind(row) {
-                (false, false) => false,
-                (true, _) => kind(other).0,
-                (false, true) => kind(other) == (false, true),
-            };
-            has_time
-                && other.lane == row.lane
-                && !in_flight.contains(&other.id())
-                && self.due(other) != Due::No
-        };
-        self.rows.iter().filter(is_rival).count() > limit as usize
+    /// Whether an event has a time of its own: how many of those share a limit with the others, and which, is the store's choice, as each is
+    /// alone in its key, or joins it only now.
+    fn has_time(row: &Row) -> bool {
+        matches!(row.held, Held::Head(_)) || row.scheduled.is_some()
     }
 
     fn name(&self, read: &LaneEvent) -> String {

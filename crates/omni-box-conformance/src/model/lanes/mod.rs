@@ -97,7 +97,7 @@ fn event(event: NewOutboxEvent) -> OutboxEvent {
 }
 
 fn reads(leases: &[Lease], limit: u32) -> Vec<LaneRead> {
-    leases.iter().map(|lease| LaneRead { lane: lease.lane, limit }).collect()
+    leases.iter().map(|lease| LaneRead::all(lease.lane, limit)).collect()
 }
 
 /// Learns which lanes there are, and which keys belong to them.
@@ -116,7 +116,8 @@ async fn survey<S: OutboxRepository>(store: &S) -> Checked<(Keys, Leases)> {
     store.create_many(&mut tx, &probes).await.or_else(|error| cannot("create events", &error))?;
     commit(store, tx).await?;
     let reads = reads(&share.leases, 1000);
-    let found = retried("fetch events of lanes", async || lanes.fetch(&reads, &[], AMPLE).await).await?;
+    let found =
+        retried("fetch events of lanes", async || lanes.fetch(&reads, &[], AMPLE).await).await?.events;
     if found.len() != probes.len() {
         return mismatch(format!(
             "{} events were created in an empty table, {} were read",

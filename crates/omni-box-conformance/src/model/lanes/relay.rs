@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use omni_box_core::{Event as _, EventId, LaneEvent, LaneHold, LaneId, LaneSettlement, Lease, OwnerId};
+use omni_box_core::{
+    Event as _, EventId, LaneEvent, LaneHold, LaneId, LaneRead, LaneSettlement, Lease, OwnerId,
+};
 
 use super::operation::Outcome;
 use super::table::{Held, Keys, Table, lanes_of};
@@ -13,6 +15,7 @@ use crate::model::failure::Again;
 pub(super) struct InFlight {
     id: EventId,
     lane: LaneId,
+    seq: i64,
     attempts: u32,
     is_behind: bool,
 }
@@ -23,6 +26,8 @@ pub(super) struct Relay {
     pub(super) owner: OwnerId,
     pub(super) leases: Vec<Lease>,
     pub(super) in_flight: Vec<InFlight>,
+    /// How far it has read its lanes for good.
+    bounds: BTreeMap<LaneId, i64>,
     /// Leases that it has lost, or had as somebody else before a crash, and what it had read of them.
     pub(super) lost: Option<Lost>,
     /// What it wrote last.
@@ -39,7 +44,14 @@ pub(super) struct Lost {
 
 impl Relay {
     pub(super) fn new() -> Self {
-        Self { owner: OwnerId::generate(), leases: Vec::new(), in_flight: Vec::new(), lost: None, last: None }
+        Self {
+            owner: OwnerId::generate(),
+            leases: Vec::new(),
+            in_flight: Vec::new(),
+            bounds: BTreeMap::new(),
+            lost: None,
+            last: None,
+        }
     }
 
     /// Begins anew as somebody else.
@@ -60,16 +72,43 @@ impl Relay {
             return;
         }
         let lanes = lanes_of(lost);
+        self.bounds.retain(|lane, _| !lanes.contains(lane));
         let (gone, kept) = self.in_flight.drain(..).partition(|event| lanes.contains(&event.lane));
         self.in_flight = kept;
         self.leases.retain(|lease| !lost.contains(lease));
         self.lost = Some(Lost { owner: self.owner, leases: lost.to_vec(), in_flight: gone });
     }
 
-    pub(super) fn read(&mut self, answer: &[LaneEvent]) {
+    pub(super) fn reads(&self, limit: u32) -> Vec<LaneRead> {
+        let above = |lane| self.bounds.get(&lane).copied().unwrap_or(LaneRead::ALL);
+        self.leases
+            .iter()
+            .map(|lease| LaneRead { lane: lease.lane, limit, above: above(lease.lane) })
+            .collect()
+    }
+
+    /// What is settled as a hold or a follower may be left as it was.
+    pub(super) fn unread(&mut self, before: &[InFlight], settlement: &LaneSettlement) {
+        let is_settled = |event: &&InFlight| {
+            settlement.followers.contains(&event.id)
+                || settlement.holds.iter().any(|hold| hold.id == event.id)
+        };
+        for event in before.iter().filter(is_settled) {
+            if let Some(bound) = self.bounds.get_mut(&event.lane) {
+                *bound = (*bound).min(event.seq - 1);
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, answer: &[LaneEvent], bounds: BTreeMap<LaneId, i64>) {
+        for (lane, to) in bounds {
+            let bound = self.bounds.entry(lane).or_insert(to);
+            *bound = to.max(*bound);
+        }
         self.in_flight.extend(answer.iter().map(|read| InFlight {
             id: read.event.id(),
             lane: read.lane,
+            seq: read.seq,
             attempts: read.event.lifecycle().attempts_made(),
             is_behind: read.is_behind_head,
         }));

@@ -5,8 +5,10 @@
 //!
 //! A key is *blocked* for what stands behind an event of it that waits and whose wait is not written yet, and for everything
 //! that was found by a fetch which began before it was written: only a later fetch knows from the table what to leave alone.
+//!
+//! What was read need not be read again ([`Flight::above`]), until the books forget it or the table may have left it as it was.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use omni_box_core::{
@@ -15,6 +17,7 @@ use omni_box_core::{
 };
 use tokio::time::Instant;
 
+use super::bounds::Bounds;
 use crate::outcome::Outcome;
 use crate::relay::answer::{Answer, DueSince, held_reason};
 use crate::relay::suspects::{Fault, Suspects};
@@ -90,6 +93,7 @@ pub(crate) struct Flight {
     /// Failed events that wait for the rest of their key to come back before the hold is written.
     failed: HashMap<KeyRef, Vec<(i64, LaneHold)>>,
     blocked: HashMap<KeyRef, Block>,
+    bounds: Bounds,
     suspects: Suspects,
     /// The suspect that is in the publisher's hands: nothing else may be.
     alone: Option<EventId>,
@@ -117,6 +121,7 @@ impl Flight {
             queues: HashMap::new(),
             failed: HashMap::new(),
             blocked: HashMap::new(),
+            bounds: Bounds::default(),
             suspects: Suspects::default(),
             alone: None,
             has_trouble: false,
@@ -189,6 +194,28 @@ impl Flight {
     /// What a fetch must leave out.
     pub(crate) fn ids(&self) -> Vec<EventId> {
         self.entries.keys().copied().collect()
+    }
+
+    /// Up to which `seq` a lane need not be read: all that is pending there is in the books, or comes back wherever it lies.
+    pub(crate) fn above(&self, lane: LaneId) -> i64 {
+        self.bounds.above(lane)
+    }
+
+    /// Takes in how far fetch number `fetch` has read lanes, after all of its events.
+    pub(crate) fn read_to(&mut self, fetch: u64, bounds: &BTreeMap<LaneId, i64>) {
+        if !self.is_stale(fetch) {
+            self.bounds.raise(fetch, bounds);
+        }
+    }
+
+    /// Reads every lane from its beginning. `fetch` is the number of the latest fetch that has begun.
+    pub(crate) fn read_anew(&mut self, fetch: u64) {
+        self.bounds.forget_all(fetch);
+    }
+
+    /// Reads a lane from its beginning.
+    pub(crate) fn read_lane_anew(&mut self, fetch: u64, lane: LaneId) {
+        self.bounds.forget(fetch, lane);
     }
 
     /// Whether fetch number `fetch` began before the last reset, and so left out what was forgotten then.
@@ -525,6 +552,8 @@ impl Flight {
                 block.unwritten.remove(&entry.seq);
                 block.written = fetch;
             }
+            // it may have been left as it was: its key has no head any more, or it was not as it had been read
+            lower(&mut self.bounds, fetch, entry);
         }
         let ids: Vec<EventId> = self.ids_of(settlement).copied().collect();
         for id in ids {
@@ -561,11 +590,14 @@ impl Flight {
             .map(|(id, _)| *id)
             .collect();
         for id in unreported {
+            if let Some(entry) = self.entries.get(&id) {
+                lower(&mut self.bounds, fetch, entry);
+            }
             self.forget(id);
         }
     }
 
-    /// Forgets what was not handed to the publisher yet: somebody else will send it.
+    /// Forgets what was not handed to the publisher yet: somebody else will send it. Nothing is fetched any more.
     pub(crate) fn forget_unsent(&mut self) {
         self.ready.clear();
         self.queues.clear();
@@ -603,6 +635,13 @@ impl Flight {
         if let Some(count) = self.per_lane.get_mut(&entry.lane) {
             *count -= 1;
         }
+    }
+}
+
+/// Lets an event be read again that is forgotten. A held head comes back by itself.
+fn lower(bounds: &mut Bounds, fetch: u64, entry: &Entry) {
+    if !entry.is_held_head {
+        bounds.lower(fetch, entry.lane, entry.seq);
     }
 }
 

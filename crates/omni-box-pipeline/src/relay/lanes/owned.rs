@@ -132,8 +132,8 @@ impl OwnedLanes {
         *self = Self::default();
     }
 
-    /// How much to read of each lane: lanes that filled their last limit share what the others leave.
-    pub(crate) fn plan(&self, limit: u32) -> Vec<LaneRead> {
+    /// How much to read of each lane, and above which `seq`: lanes that filled their last limit share what the others leave.
+    pub(crate) fn plan(&self, limit: u32, above: impl Fn(LaneId) -> i64) -> Vec<LaneRead> {
         let open: Vec<(&LaneId, &Owned)> =
             self.lanes.iter().filter(|(_, owned)| owned.draining.is_none()).collect();
         if open.is_empty() || limit == 0 {
@@ -149,6 +149,7 @@ impl OwnedLanes {
         let read = |(lane, owned): (&LaneId, &Owned)| LaneRead {
             lane: *lane,
             limit: if owned.is_full { hot_limit } else { cold_limit(owned) },
+            above: above(*lane),
         };
         open.into_iter().map(read).collect()
     }
@@ -160,7 +161,7 @@ impl OwnedLanes {
             *found.entry(event.lane).or_default() += 1;
         }
         let mut may_have_more = false;
-        for LaneRead { lane, limit } in plan {
+        for LaneRead { lane, limit, .. } in plan {
             let Some(owned) = self.lanes.get_mut(lane) else { continue };
             owned.found = found.get(lane).copied().unwrap_or(0);
             owned.is_full = owned.found >= *limit;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    Attempt, DeliveryReport, Error, ErrorKind, Event, EventId, LaneEvent, LaneId, LaneSettlement,
+    Attempt, DeliveryReport, Error, ErrorKind, Event, EventId, LaneEvent, LaneId, LaneRead, LaneSettlement,
     NewOutboxEvent, OmniBoxDomainService, OutboxEvent, Retry, RetryPolicy,
 };
 use tokio::time::Instant;
@@ -23,6 +23,8 @@ struct Row {
     pending: bool,
     is_held: bool,
     is_head: bool,
+    /// It was released: a fetch returns it wherever it lies.
+    is_released: bool,
     due_at: u64,
     enqueued_at: u64,
     committed_at: u64,
@@ -50,6 +52,7 @@ impl Table {
             pending: true,
             is_held: false,
             is_head: false,
+            is_released: false,
             due_at: 0,
             enqueued_at,
             committed_at,
@@ -58,7 +61,21 @@ impl Table {
         id
     }
 
-    fn fetch(&self, in_flight: &[EventId], limit: usize) -> Vec<LaneEvent> {
+    /// The highest `seq` at or below which nothing can appear any more.
+    fn horizon(&self) -> i64 {
+        let open = self.rows.iter().find(|(_, row)| row.committed_at > self.clock);
+        open.map_or(self.next_seq, |(seq, _)| seq - 1)
+    }
+
+    /// Events, and how far the lane has been read.
+    fn fetch(&self, in_flight: &[EventId], limit: usize, above: i64) -> (Vec<LaneEvent>, i64) {
+        let events = self.due(in_flight, limit, above);
+        let last = events.last().filter(|_| events.len() == limit).map_or(i64::MAX, |last| last.seq);
+        let bound = self.horizon().min(last);
+        (events, bound)
+    }
+
+    fn due(&self, in_flight: &[EventId], limit: usize, above: i64) -> Vec<LaneEvent> {
         let in_flight: HashSet<_> = in_flight.iter().copied().collect();
         let held: HashSet<_> = self
             .rows
@@ -69,8 +86,9 @@ impl Table {
         let due = |row: &Row| if row.is_head { row.due_at <= self.clock } else { !row.is_held };
         self.rows
             .iter()
-            .filter(|(_, row)| {
-                row.committed_at <= self.clock
+            .filter(|(seq, row)| {
+                (**seq > above || row.is_head || row.is_released)
+                    && row.committed_at <= self.clock
                     && row.pending
                     && due(row)
                     && !in_flight.contains(&row.event.id())
@@ -118,8 +136,8 @@ impl Table {
         }
         for key in &settlement.release {
             for row in self.rows.values_mut() {
-                if row.event.partition_key() == Some(&key.partition_key) && !row.is_head {
-                    row.is_held = false;
+                if row.event.partition_key() == Some(&key.partition_key) && row.is_held && !row.is_head {
+                    (row.is_held, row.is_released) = (false, true);
                 }
             }
         }
@@ -133,7 +151,9 @@ struct World {
     one_per_key: bool,
     begun: Instant,
     fetches: u64,
-    fetching: Option<(u64, Vec<LaneEvent>)>,
+    fetching: Option<(u64, Vec<LaneEvent>, i64)>,
+    /// Fetches that left out what had been read.
+    bounded: usize,
     settling: Option<LaneSettlement>,
     broker: VecDeque<Arc<OutboxEvent>>,
     topic: Vec<Arc<OutboxEvent>>,
@@ -153,6 +173,7 @@ impl World {
             begun: Instant::now(),
             fetches: 0,
             fetching: None,
+            bounded: 0,
             settling: None,
             broker: VecDeque::new(),
             topic: Vec::new(),
@@ -164,10 +185,16 @@ impl World {
         self.table.clock += 1;
         match self.random.u8(0..6) {
             0 => match self.fetching.take() {
-                Some((number, events)) => self.flight.admit(number, events),
+                Some((number, events, bound)) => {
+                    self.flight.admit(number, events);
+                    self.flight.read_to(number, &BTreeMap::from([(LANE, bound)]));
+                }
                 None => {
                     self.fetches += 1;
-                    self.fetching = Some((self.fetches, self.table.fetch(&self.flight.ids(), 5)));
+                    let above = self.flight.above(LANE);
+                    self.bounded += usize::from(above > 0);
+                    let (events, bound) = self.table.fetch(&self.flight.ids(), 5, above);
+                    self.fetching = Some((self.fetches, events, bound));
                 }
             },
             1 => {
@@ -279,6 +306,7 @@ impl World {
 
 #[test]
 fn every_event_arrives_in_the_order_of_its_key_whatever_happens() {
+    let mut bounded = 0;
     for seed in 0..400 {
         let mut world = World::new(seed);
         for _ in 0..300 {
@@ -296,7 +324,9 @@ fn every_event_arrives_in_the_order_of_its_key_whatever_happens() {
             }
         }
         world.check(seed);
+        bounded += world.bounded;
     }
+    assert!(bounded > 1_000, "only {bounded} fetches had a bound");
 }
 
 #[test]
@@ -305,7 +335,7 @@ fn a_topic_that_is_down_costs_no_attempt() {
     let id = table.enqueue(0, 0);
     let judge = Judge { retry: RetryPolicy::default(), rejection: RejectionPolicy::SkipEvent };
     let mut flight = Flight::new(judge, false);
-    flight.admit(1, table.fetch(&[], 10));
+    flight.admit(1, table.due(&[], 10, LaneRead::ALL));
     assert_eq!(flight.take_ready(Instant::now(), |_| true).len(), 1);
     flight
         .report(DeliveryReport { id, result: Err(Error::new(ErrorKind::TopicUnavailable, "missing")) })

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, DeliveryMode, Error, ErrorKind, Event, EventId, EventPublisher, FetchFilters, LeaseRequest,
-    OutboxRepository, OwnerId, Reporter, Result, SendOrder, WorkerId,
+    BatchSize, DeliveryMode, Error, ErrorKind, Event, EventId, EventPublisher, FetchFilters, LaneFetch,
+    LaneRead, LeaseRequest, OutboxRepository, OwnerId, Reporter, Result, SendOrder, WorkerId,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -195,12 +195,12 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             surplus.iter().for_each(|lease| owned.remove(lease.lane));
         }
 
-        let plan = owned.plan(batch_size.get());
+        let plan = owned.plan(batch_size.get(), |_| LaneRead::ALL);
         if plan.is_empty() {
             return Ok(Default::default());
         }
         let fetch = lanes.fetch(&plan, &[], self.settings.max_batch_bytes);
-        let mut events = within(self.settings.batch_deadline(), fetch).await?;
+        let LaneFetch { mut events, .. } = within(self.settings.batch_deadline(), fetch).await?;
         owned.fetched(&plan, &events);
         // the limits of the lanes are rounded up: the oldest go, of whichever lane, so that none is left behind
         events.sort_by_key(|event| event.seq);

@@ -134,6 +134,15 @@ flaws! { Fixture:
         lanes::hold::a_held_head_holds_its_key_and_no_other,
         lanes::hold::a_held_head_is_read_when_its_time_has_come;
 
+    // bounds
+    /// A bound is a guess: what was read last.
+    ABoundIsWhatWasReadLast => lanes::bound::what_commits_late_is_above_the_bound;
+    /// A bound is the last event of its lane, also where a limit has cut it off.
+    ABoundIgnoresLimits => lanes::bound::what_a_limit_cuts_off_is_above_the_bound;
+    ABoundHidesHeads => lanes::bound::what_waited_is_read_below_the_bound;
+    ABoundHidesTheScheduled => lanes::bound::what_waited_is_read_below_the_bound;
+    ABoundHidesTheReleased => lanes::bound::what_waited_is_read_below_the_bound;
+
     // what an owner settles
     SettlesWithoutTheEpoch => lanes::settle::a_settlement_of_an_older_epoch_changes_nothing;
     SettlesWithoutTheOwner => lanes::settle::only_the_owner_settles;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Activity, Error, Event, EventId, KeyRef, LaneEvent, LaneRead, LaneSettlement, LaneShare, Lease,
-    LeaseRequest, OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, Result, Settled,
+    Activity, Error, Event, EventId, KeyRef, LaneEvent, LaneFetch, LaneRead, LaneSettlement, LaneShare,
+    Lease, LeaseRequest, OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, Result, Settled,
 };
 
 use super::Broken;
@@ -65,6 +65,51 @@ impl<S: OutboxRepository> Broken<S> {
             all.unreleased.clear();
         }
         Ok(all)
+    }
+
+    fn gives_bounds(&self) -> bool {
+        matches!(
+            self.flaw,
+            Some(
+                Flaw::ABoundIsWhatWasReadLast
+                    | Flaw::ABoundIgnoresLimits
+                    | Flaw::ABoundHidesHeads
+                    | Flaw::ABoundHidesTheScheduled
+                    | Flaw::ABoundHidesTheReleased
+            )
+        )
+    }
+
+    /// What of a fetch lies above the bounds that were given before, and bounds.
+    async fn bounded(&self, lanes: &[LaneRead], fetched: Vec<LaneEvent>) -> Result<LaneFetch> {
+        let unlimited: Vec<LaneRead> = lanes.iter().map(|read| LaneRead { limit: 1000, ..*read }).collect();
+        let known = match self.flaw {
+            Some(Flaw::ABoundIgnoresLimits) => {
+                self.inner_lanes().fetch(&unlimited, &[], u64::MAX).await?.events
+            }
+            _ => fetched.clone(),
+        };
+        let mut bounds = BTreeMap::new();
+        for event in &known {
+            let bound = bounds.entry(event.lane).or_insert(event.seq);
+            *bound = event.seq.max(*bound);
+        }
+        let above: BTreeMap<_, _> = lanes.iter().map(|read| (read.lane, read.above)).collect();
+        let followers = self.notes().followers.clone();
+        let is_read = |event: &LaneEvent| {
+            let life = event.event.lifecycle();
+            let is_scheduled = !event.is_held_head
+                && life.scheduled_at() > Some(life.created_at() + chrono::TimeDelta::seconds(1));
+            let is_kept = match self.flaw {
+                Some(Flaw::ABoundHidesHeads) => is_scheduled || followers.contains(&event.event.id()),
+                Some(Flaw::ABoundHidesTheScheduled) => !is_scheduled || event.is_held_head,
+                Some(Flaw::ABoundHidesTheReleased) => is_scheduled || event.is_held_head,
+                _ => is_scheduled || event.is_held_head || followers.contains(&event.event.id()),
+            };
+            is_kept || above.get(&event.lane).is_none_or(|above| *above < event.seq)
+        };
+        let events = fetched.into_iter().filter(is_read).collect();
+        Ok(LaneFetch { events, bounds })
     }
 
     /// What is written instead of a settlement.
@@ -135,17 +180,15 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
         self.inner_lanes().leave(owner).await
     }
 
-    async fn fetch(
-        &self,
-        lanes: &[LaneRead],
-        in_flight: &[EventId],
-        max_bytes: u64,
-    ) -> Result<Vec<LaneEvent>> {
+    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch> {
         let unlimited: Vec<LaneRead> = lanes.iter().map(|read| LaneRead { limit: 1000, ..*read }).collect();
         let lanes = if self.has(Flaw::AFetchIgnoresTheLimitsOfLanes) { &unlimited } else { lanes };
         let without = if self.has(Flaw::FetchesWhatIsInFlight) { &[] } else { in_flight };
         let bound = if self.has(Flaw::AFetchIgnoresItsBytes) { u64::MAX } else { max_bytes };
-        let mut fetched = self.inner_lanes().fetch(lanes, without, bound).await?;
+        let mut fetched = self.inner_lanes().fetch(lanes, without, bound).await?.events;
+        if self.gives_bounds() {
+            return self.bounded(lanes, fetched).await;
+        }
         let mut notes = self.notes();
         notes.seqs.extend(fetched.iter().map(|event| (event.event.id(), event.seq)));
         match self.flaw {
@@ -172,7 +215,7 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
             }
             _ => {}
         }
-        Ok(fetched)
+        Ok(fetched.into())
     }
 
     async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled> {

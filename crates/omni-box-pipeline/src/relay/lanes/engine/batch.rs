@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use omni_box_core::{Lease, OutboxRepository, Settled};
+use omni_box_core::{LaneFetch, LaneRead, Lease, OutboxRepository, Settled};
 use tokio::time::Instant;
 
 use super::{BATCHES_IN_FLIGHT, Broker, Engine, Fetched, SETTLE_LINGER, Written, call, lanes};
@@ -23,25 +23,33 @@ impl<S: OutboxRepository> Engine<S> {
         if now < due {
             return Some(due);
         }
-        let plan = self.owned.plan(self.settings.batch_size.get().min(capacity as u32));
+        let limit = self.settings.batch_size.get().min(capacity as u32);
+        let mut plan = self.owned.plan(limit, |lane| self.flight.above(lane));
         if plan.is_empty() {
             return None;
+        }
+        if now >= self.sweep_due {
+            // one lane after the other from its beginning, for what was changed by hand
+            self.sweep_due = now + self.settings.heartbeat();
+            self.sweeps += 1;
+            let swept = self.sweeps % plan.len();
+            plan[swept].above = LaneRead::ALL;
         }
         self.fetches += 1;
         let number = self.fetches;
         let (store, in_flight) = (self.store.clone(), self.flight.ids());
         let (max_bytes, deadline) = (self.settings.max_batch_bytes, self.settings.batch_deadline());
         self.fetching = Some(Box::pin(async move {
-            let events = within(deadline, lanes(&store).fetch(&plan, &in_flight, max_bytes)).await;
-            Fetched { number, plan, events }
+            let found = within(deadline, lanes(&store).fetch(&plan, &in_flight, max_bytes)).await;
+            Fetched { number, plan, found }
         }));
         None
     }
 
     pub(super) fn take_fetched(&mut self, fetched: Fetched, now: Instant) {
-        let Fetched { number, plan, events } = fetched;
-        let mut events = match events {
-            Ok(events) => events,
+        let Fetched { number, plan, found } = fetched;
+        let LaneFetch { mut events, mut bounds } = match found {
+            Ok(found) => found,
             Err(error) => return self.database_failed(call::FETCH, error),
         };
         self.database_gate.open_for(call::FETCH);
@@ -61,6 +69,8 @@ impl<S: OutboxRepository> Engine<S> {
         if !events.is_empty() {
             self.flight.admit(number, events);
         }
+        bounds.retain(|lane, _| self.owned.lease(*lane).is_some());
+        self.flight.read_to(number, &bounds);
     }
 
     pub(super) fn start_submit(&mut self, now: Instant) -> Option<Instant> {

@@ -135,6 +135,7 @@ impl<S: OutboxRepository> Engine<S> {
                 result.map(|()| {
                     for lease in leases {
                         self.owned.remove(lease.lane);
+                        self.flight.read_lane_anew(self.fetches, lease.lane);
                     }
                 }),
             ),
@@ -146,6 +147,7 @@ impl<S: OutboxRepository> Engine<S> {
                 result.map(|()| {
                     for lease in self.owned.leases() {
                         self.flight.forget_lane(lease.lane);
+                        self.flight.read_lane_anew(self.fetches, lease.lane);
                     }
                     self.owned.clear();
                     self.lease_due = now;
@@ -168,6 +170,7 @@ impl<S: OutboxRepository> Engine<S> {
         tracing::warn!(worker_id = %self.settings.worker_id, ?lanes, "leases lost to another relay");
         for lane in &lanes {
             self.owned.remove(*lane);
+            self.flight.read_lane_anew(self.fetches, *lane);
             self.observer.lease_lost();
         }
         self.lost.extend(lanes);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    Activity, DeliveryReport, Error, ErrorKind, EventPublisher, FailureClass, LaneEvent, LaneId, LaneRead,
+    Activity, DeliveryReport, Error, ErrorKind, EventPublisher, FailureClass, LaneFetch, LaneId, LaneRead,
     LaneSettlement, LaneShare, Lease, OrderedLanes, OutboxRepository, OwnerId, Reporter, Result, SendOrder,
     Settled, Wakeup,
 };
@@ -95,7 +95,7 @@ enum Signal {
 struct Fetched {
     number: u64,
     plan: Vec<LaneRead>,
-    events: Result<Vec<LaneEvent>>,
+    found: Result<LaneFetch>,
 }
 
 struct Written {
@@ -133,6 +133,9 @@ pub(crate) struct Engine<S> {
     recovering: Op<Result<()>>,
 
     fetches: u64,
+    /// When a lane is read from its beginning, and how many have been.
+    sweep_due: Instant,
+    sweeps: usize,
     unwritten: Option<(LaneSettlement, HashSet<LaneId>)>,
     lost: Vec<LaneId>,
     lease_due: Instant,
@@ -182,6 +185,8 @@ impl<S: OutboxRepository> Engine<S> {
             leasing: None,
             recovering: None,
             fetches: 0,
+            sweep_due: now + settings.heartbeat(),
+            sweeps: 0,
             unwritten: None,
             lost: Vec::new(),
             lease_due: now,
@@ -276,6 +281,8 @@ impl<S: OutboxRepository> Engine<S> {
         if error.class() == FailureClass::Permanent {
             return self.stop(FAREWELL, Err(error));
         }
+        // another server may answer next, one that knows less
+        self.flight.read_anew(self.fetches);
         self.database_gate.close_for(call, &error);
     }
 

@@ -1,0 +1,143 @@
+//! Below which `seq` no event can appear any more.
+//!
+//! An insert locks the table before it takes its `seq`, and keeps the lock until its transaction has ended. So a `seq` is taken that was
+//! seen; *then* the holders of the lock are read; once none of them is left, whatever lies at or below that `seq` has committed or never
+//! will. A long transaction delays the proof; one that does not write to the table does not.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use omni_box_core::Result;
+use sqlx::PgConnection;
+use tokio::time::Instant;
+
+use crate::{PgStore, Table};
+
+/// A proof is looked for this often at most.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// Who writes to the table, whether one of them is prepared, whether anything can be proven, and the last `seq` that was taken, if known.
+type Writers = (Vec<String>, bool, bool, Option<i64>);
+
+/// What is proven, and what is about to be.
+#[derive(Debug, Default)]
+pub(crate) struct Horizon(Mutex<Proof>);
+
+#[derive(Debug, Default)]
+struct Proof {
+    proven: Option<i64>,
+    /// The highest `seq` that is known to have been taken.
+    seen: Option<i64>,
+    /// What is proven once these transactions have ended.
+    candidate: Option<(i64, HashSet<String>)>,
+    looked_at: Option<Instant>,
+    is_looking: bool,
+    /// Counts how often everything was forgotten.
+    generation: u64,
+}
+
+/// A look that is under way: the only one, so that looks are taken in in the order in which they were made.
+struct Look<'a> {
+    horizon: &'a Horizon,
+    /// What had been seen when it began.
+    seen: Option<i64>,
+    began_at: Instant,
+    generation: u64,
+}
+
+impl Horizon {
+    fn proof(&self) -> MutexGuard<'_, Proof> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The `seq` at or below which nothing can appear that a statement does not see which begins from now on.
+    pub(crate) fn proven(&self) -> Option<i64> {
+        self.proof().proven
+    }
+
+    /// Notes that this `seq` was taken.
+    pub(crate) fn saw(&self, seq: i64) {
+        let mut proof = self.proof();
+        proof.seen = proof.seen.max(Some(seq));
+    }
+
+    /// Forgets everything: another server may answer next.
+    pub(crate) fn forget(&self) {
+        let mut proof = self.proof();
+        *proof = Proof {
+            is_looking: proof.is_looking,
+            generation: proof.generation + 1,
+            looked_at: proof.looked_at,
+            ..Proof::default()
+        };
+    }
+
+    /// Begins a look, if one may prove something.
+    fn begin(&self, now: Instant) -> Option<Look<'_>> {
+        let mut proof = self.proof();
+        let is_due = proof.looked_at.is_none_or(|looked_at| {
+            now - looked_at >= PAUSE
+                && (proof.candidate.is_some() || proof.seen > proof.proven || proof.proven.is_none())
+        });
+        if proof.is_looking || !is_due {
+            return None;
+        }
+        proof.is_looking = true;
+        Some(Look { horizon: self, seen: proof.seen, began_at: now, generation: proof.generation })
+    }
+}
+
+impl Look<'_> {
+    /// Takes in what it found.
+    fn end(self, found: Writers) {
+        let (writers, any_prepared, is_provable, last) = found;
+        let mut proof = self.horizon.proof();
+        proof.looked_at = Some(self.began_at);
+        if proof.generation != self.generation {
+            return;
+        }
+        let is_restarted = last.is_some_and(|last| proof.proven.is_some_and(|proven| last < proven));
+        if !is_provable || is_restarted {
+            (proof.proven, proof.candidate, proof.seen) = (None, None, None);
+            return;
+        }
+        let writers: HashSet<String> = writers.into_iter().collect();
+        if proof.candidate.is_none()
+            && let Some(seen) = self.seen.filter(|seen| Some(*seen) > proof.proven)
+        {
+            proof.candidate = Some((seen, writers.clone()));
+        }
+        if let Some((seq, mut open)) = proof.candidate.take() {
+            open.retain(|writer| writers.contains(writer));
+            // one that was prepared meanwhile goes by another name now
+            if open.is_empty() && !any_prepared {
+                proof.proven = proof.proven.max(Some(seq));
+            } else {
+                proof.candidate = Some((seq, open));
+            }
+        }
+        // the same statement read it, and perhaps after the locks: it counts from the next look on
+        proof.seen = proof.seen.max(last);
+    }
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        self.horizon.proof().is_looking = false;
+    }
+}
+
+impl PgStore {
+    /// Looks who writes to the table, if that may prove something.
+    pub(crate) async fn look_for_writers(&self, conn: &mut PgConnection) -> Result<()> {
+        let Some(look) = self.horizon.begin(Instant::now()) else { return Ok(()) };
+        let found = sqlx::query_as(self.queries.lanes_writers.sql())
+            .bind(self.config.qualified(Table::OutboxEvents))
+            .fetch_one(conn)
+            .await
+            .map_err(self.failed("look who writes events"))?;
+        look.end(found);
+        Ok(())
+    }
+}

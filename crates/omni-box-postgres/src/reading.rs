@@ -1,0 +1,277 @@
+//! What the owner of lanes reads.
+//!
+//! Where the payloads are known to be small, one plain statement reads the events that have no time of their own, and tells whether others
+//! are due: heads of held keys, and events scheduled for later. Another statement reads those, which leaves most of each lane's limit to
+//! the first. Where payloads may not fit, it reads both kinds, and sums their bytes up at the server.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::TryStreamExt;
+use omni_box_core::{Event, EventId, LaneEvent, LaneFetch, LaneId, LaneRead, Result};
+use omni_box_sql::{Columns, lane_event};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+
+use crate::PgStore;
+use crate::lanes::uuids;
+use crate::outbox::lane_number;
+use crate::row::Reader;
+use crate::store::Session;
+
+/// How large payloads have been: bytes an event, a mean that rises at once and falls slowly. 0: not known, which counts as small, as a
+/// plain statement is not read further than fits.
+#[derive(Debug, Default)]
+pub(crate) struct Sizes(AtomicU64);
+
+impl Sizes {
+    /// Whether so many events can be expected to fit.
+    fn fit(&self, events: u64, max_bytes: u64) -> bool {
+        let mean = self.0.load(Ordering::Relaxed);
+        mean.saturating_mul(events).saturating_mul(2) <= max_bytes
+    }
+
+    fn note(&self, events: u64, bytes: u64) {
+        if let Some(mean) = bytes.checked_div(events) {
+            let before = self.0.load(Ordering::Relaxed);
+            self.0.store(mean.max((before * 7 + mean) / 8).max(1), Ordering::Relaxed);
+        }
+    }
+}
+
+/// An event, and whether it had waited and was released.
+struct Found {
+    event: LaneEvent,
+    is_released: bool,
+}
+
+impl Found {
+    fn read(row: &PgRow) -> sqlx::Result<Self> {
+        let mut columns = Reader::new(row);
+        Ok(Self { event: lane_event(&mut columns)?, is_released: columns.boolean()? })
+    }
+
+    fn bytes(&self) -> u64 {
+        self.event.event.payload().as_str().len() as u64
+    }
+}
+
+/// What one statement found.
+#[derive(Default)]
+struct Part {
+    found: Vec<Found>,
+    bytes: u64,
+    /// Not all that is due below the limits: there were too many bytes.
+    is_cut: bool,
+}
+
+/// The part of a limit that is left to what has a time of its own, while there is enough of the others.
+fn share(limit: u32) -> u32 {
+    (limit / 4).max(1)
+}
+
+impl PgStore {
+    pub(crate) async fn read_lanes(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        max_bytes: u64,
+    ) -> Result<LaneFetch> {
+        // before any snapshot of this fetch
+        let proven = self.horizon.proven();
+        let max_bytes = max_bytes.max(1);
+        let most: u64 = lanes.iter().map(|read| u64::from(read.limit)).sum();
+        let small = match self.sizes.fit(most, max_bytes) {
+            true => self.read_small(lanes, in_flight, max_bytes).await?,
+            false => None,
+        };
+        let (part, timed) = match small {
+            Some(parts) => parts,
+            None => self.read_large(lanes, in_flight, max_bytes).await?,
+        };
+        self.sizes.note(part.found.len() as u64, part.bytes);
+        Ok(merged(lanes, part, timed, proven))
+    }
+
+    /// Reads both kinds where payloads are small. `None`: they are not.
+    async fn read_small(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        max_bytes: u64,
+    ) -> Result<Option<(Part, Vec<Found>)>> {
+        let mut session = self.session().await?;
+        let Some((part, any_timed)) = self.read_plain(&mut session, lanes, in_flight, max_bytes).await?
+        else {
+            session.close();
+            return Ok(None);
+        };
+        let mut timed = Vec::new();
+        if any_timed {
+            let counts = counts(&part.found);
+            let left = |read: &LaneRead| {
+                let count = counts.get(&read.lane).copied().unwrap_or(0);
+                read.limit.saturating_sub(count).max(share(read.limit))
+            };
+            let limits: Vec<(u32, u32)> = lanes.iter().map(|read| (0, left(read))).collect();
+            let bytes = max_bytes.saturating_sub(part.bytes);
+            timed = self.read_sized(&mut session, lanes, &limits, in_flight, bytes).await?.found;
+        }
+        self.end(session, &part).await?;
+        Ok(Some((part, timed)))
+    }
+
+    /// Reads both kinds where payloads may be large: a part of the limits and of the bytes for what has a time of its own, the rest for
+    /// the others.
+    async fn read_large(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        max_bytes: u64,
+    ) -> Result<(Part, Vec<Found>)> {
+        let mut session = self.session().await?;
+        let limits: Vec<(u32, u32)> = lanes.iter().map(|read| (0, share(read.limit))).collect();
+        let timed = self.read_sized(&mut session, lanes, &limits, in_flight, max_bytes.div_ceil(4)).await?;
+        let limits: Vec<(u32, u32)> = lanes.iter().map(|read| (read.limit, 0)).collect();
+        let part = match max_bytes.saturating_sub(timed.bytes) {
+            0 => Part { is_cut: true, ..Part::default() },
+            bytes => self.read_sized(&mut session, lanes, &limits, in_flight, bytes).await?,
+        };
+        self.end(session, &part).await?;
+        Ok((part, timed.found))
+    }
+
+    /// Notes what was seen, and looks what may still appear below it.
+    async fn end(&self, mut session: Session, part: &Part) -> Result<()> {
+        if let Some(last) = part.found.iter().map(|found| found.event.seq).max() {
+            self.horizon.saw(last);
+        }
+        self.look_for_writers(&mut session).await?;
+        session.finish().await
+    }
+
+    /// Reads what has no time of its own, and tells whether anything with one is due. `None`: there were too many bytes, and the answer was
+    /// not read to its end.
+    async fn read_plain(
+        &self,
+        conn: &mut PgConnection,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        max_bytes: u64,
+    ) -> Result<Option<(Part, bool)>> {
+        const DOING: &str = "fetch events of lanes";
+        let (mut part, mut any_timed) = (Part::default(), false);
+        let mut rows = sqlx::query(self.queries.lanes_fetch.sql())
+            .bind(lanes.iter().map(|read| lane_number(read.lane)).collect::<Vec<_>>())
+            .bind(lanes.iter().map(|read| number(read.limit)).collect::<Vec<_>>())
+            .bind(uuids(in_flight))
+            .bind(lanes.iter().map(|read| read.above).collect::<Vec<_>>())
+            .fetch(conn);
+        while let Some(row) = rows.try_next().await.map_err(self.failed(DOING))? {
+            any_timed |= row.try_get::<bool, _>(row.len() - 1).map_err(self.failed(DOING))?;
+            // a lane without events has a row too
+            if row.try_get::<Option<uuid::Uuid>, _>(0).map_err(self.failed(DOING))?.is_none() {
+                continue;
+            }
+            let found = Found::read(&row).map_err(self.failed("read events of lanes"))?;
+            part.bytes += found.bytes();
+            part.found.push(found);
+            if part.bytes >= max_bytes {
+                self.sizes.note(part.found.len() as u64, part.bytes.max(max_bytes));
+                return Ok(None);
+            }
+        }
+        Ok(Some((part, any_timed)))
+    }
+
+    /// Reads so many of each kind, and no more bytes than fit; `limits` are those of the lanes, the second for what has a time of its own.
+    async fn read_sized(
+        &self,
+        conn: &mut PgConnection,
+        lanes: &[LaneRead],
+        limits: &[(u32, u32)],
+        in_flight: &[EventId],
+        max_bytes: u64,
+    ) -> Result<Part> {
+        let rows = sqlx::query(self.queries.lanes_fetch_sized.sql())
+            .bind(lanes.iter().map(|read| lane_number(read.lane)).collect::<Vec<_>>())
+            .bind(limits.iter().map(|(most, _)| number(*most)).collect::<Vec<_>>())
+            .bind(uuids(in_flight))
+            .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX).max(1))
+            .bind(lanes.iter().map(|read| read.above).collect::<Vec<_>>())
+            .bind(limits.iter().map(|(_, timed)| number(*timed)).collect::<Vec<_>>())
+            .fetch_all(conn)
+            .await
+            .map_err(self.failed("fetch events of lanes"))?;
+        let read = |row: &PgRow| -> sqlx::Result<(Found, i64)> {
+            Ok((Found::read(row)?, row.try_get(row.len() - 1)?))
+        };
+        let mut part = Part::default();
+        for row in &rows {
+            let (found, all) = read(row).map_err(self.failed("read events of lanes"))?;
+            part.bytes += found.bytes();
+            part.is_cut = all > rows.len() as i64;
+            part.found.push(found);
+        }
+        Ok(part)
+    }
+}
+
+fn number(limit: u32) -> i32 {
+    i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
+fn counts(found: &[Found]) -> HashMap<LaneId, u32> {
+    let mut counts = HashMap::new();
+    for found in found {
+        *counts.entry(found.event.lane).or_default() += 1;
+    }
+    counts
+}
+
+/// Both kinds together, at most each lane's limit; and how far each lane has been read.
+fn merged(lanes: &[LaneRead], part: Part, timed: Vec<Found>, proven: Option<i64>) -> LaneFetch {
+    let Part { found, is_cut, .. } = part;
+    let mut by_lane: HashMap<LaneId, (Vec<Found>, Vec<Found>)> = HashMap::with_capacity(lanes.len());
+    for event in found {
+        by_lane.entry(event.event.lane).or_default().0.push(event);
+    }
+    for event in timed {
+        by_lane.entry(event.event.lane).or_default().1.push(event);
+    }
+    let mut fetch = LaneFetch { events: Vec::new(), bounds: BTreeMap::new() };
+    let mut reads: Vec<&LaneRead> = lanes.iter().collect();
+    reads.sort_by_key(|read| read.lane);
+    for read in reads {
+        let (mut rows, timed) = by_lane.remove(&read.lane).unwrap_or_default();
+        let limit = read.limit as usize;
+        rows.sort_by_key(|found| found.event.seq);
+        // what has no time of its own gives way to what has, of which there is little
+        let room = limit.saturating_sub(timed.len());
+        let is_limited = is_cut || rows.len() >= limit || rows.len() > room;
+        // each kind of rows was read to the last that was returned of it
+        let last_hot = rows.iter().rev().find(|found| !found.is_released).map(|found| found.event.seq);
+        let is_for_one = room == 0 && !rows.is_empty();
+        rows.truncate(room.max(usize::from(is_for_one)));
+        let last_kept = rows.last().map(|found| found.event.seq);
+        let read_to = if is_limited {
+            last_kept.zip(last_hot).map(|(kept, hot)| kept.min(hot))
+        } else {
+            Some(i64::MAX)
+        };
+        if let (Some(proven), Some(read_to)) = (proven, read_to) {
+            let bound = proven.min(read_to);
+            if bound > read.above {
+                fetch.bounds.insert(read.lane, bound);
+            }
+        }
+        let mut events: Vec<LaneEvent> = rows.into_iter().chain(timed).map(|found| found.event).collect();
+        events.sort_by_key(|event| event.seq);
+        if is_for_one {
+            fetch.bounds.remove(&read.lane);
+            events.truncate(limit);
+        }
+        fetch.events.append(&mut events);
+    }
+    fetch
+}
