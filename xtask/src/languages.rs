@@ -15,10 +15,12 @@ const OLDEST: (u32, u32) = (3, 12);
 const OF_NODE: &str = "pg@8";
 const OF_GO: &str = "github.com/jackc/pgx/v5@v5";
 
+/// Installs what a language needs, and says where.
+type Install = fn() -> Result<PathBuf>;
+
 /// Variables for the tests of each language that is on this machine; of the others it says that their tests are passed over.
 pub(crate) fn variables() -> Vec<(&'static str, PathBuf)> {
-    let languages: [(_, _, fn() -> Result<PathBuf>); 3] =
-        [("Python", PYTHON, python), ("Node", NODE, node), ("Go", GO, go)];
+    let languages: [(_, _, Install); 3] = [("Python", PYTHON, python), ("Node", NODE, node), ("Go", GO, go)];
     let installed = languages.into_iter().filter_map(|(language, variable, install)| match install() {
         Ok(path) => Some((variable, path)),
         Err(error) => {
