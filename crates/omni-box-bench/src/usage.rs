@@ -34,15 +34,15 @@ pub(crate) fn listener(port: u16) -> Option<u32> {
         let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
         files.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|link| link == Path::new(&inode)))
     };
-    let mut pids: Vec<u32> = fs::read_dir("/proc")
+    let pids: Vec<u32> = fs::read_dir("/proc")
         .ok()?
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(has_socket)
         .collect();
     // children may have inherited it
-    pids.sort_unstable();
-    pids.first().copied()
+    let is_child = |pid: &u32| Stat::read(*pid).is_some_and(|stat| pids.contains(&stat.parent));
+    pids.iter().find(|pid| !is_child(pid)).copied()
 }
 
 /// The largest resident memory of a process so far, in MiB.
