@@ -45,7 +45,8 @@ struct Waiting {
     event: Arc<OutboxEvent>,
     /// None is a tombstone.
     body: Option<Vec<u8>>,
-    headers: OwnedHeaders,
+    /// None once they were handed over.
+    headers: Option<OwnedHeaders>,
     bytes: usize,
     time: Option<i64>,
     reporter: Reporter,
@@ -55,7 +56,7 @@ struct Waiting {
 struct Ready<'a> {
     event: &'a OutboxEvent,
     body: Option<&'a [u8]>,
-    headers: &'a OwnedHeaders,
+    headers: &'a mut Option<OwnedHeaders>,
     bytes: usize,
     /// Milliseconds since 1970; none is the time of sending.
     time: Option<i64>,
@@ -63,7 +64,7 @@ struct Ready<'a> {
 }
 
 impl Waiting {
-    fn ready(&self) -> Ready<'_> {
+    fn ready(&mut self) -> Ready<'_> {
         let Self { event, body, headers, bytes, time, reporter } = self;
         Ready { event, body: body.as_deref(), headers, bytes: *bytes, time: *time, reporter }
     }
@@ -130,7 +131,7 @@ impl Dispatcher {
             check_fits(event, &topic, bytes)?;
         }
         let (body, time) = (encoded.body.as_deref(), self.record_time.of(event));
-        let ready = Ready { event, body, headers: &headers, bytes, time, reporter };
+        let mut headers = Some(headers);
         loop {
             {
                 let mut queues = self.queues();
@@ -138,7 +139,7 @@ impl Dispatcher {
                     let waiting = Waiting {
                         event: Arc::clone(event),
                         body: body.map(<[u8]>::to_vec),
-                        headers: headers.clone(),
+                        headers,
                         bytes,
                         time,
                         reporter: reporter.clone(),
@@ -147,7 +148,11 @@ impl Dispatcher {
                     self.start_pump(&mut queues, producer);
                     return Ok(Offer::Taken);
                 }
-                if send(producer, &topic, &ready)? {
+                if send(
+                    producer,
+                    &topic,
+                    Ready { event, body, headers: &mut headers, bytes, time, reporter },
+                )? {
                     return Ok(Offer::Taken);
                 }
             }
@@ -167,8 +172,8 @@ impl Dispatcher {
         let (headers, bytes) = record::frame(event, &encoded);
         check_fits(event, &topic, bytes)?;
         let (body, time) = (encoded.body.as_deref(), self.record_time.of(event));
-        let ready = Ready { event, body, headers: &headers, bytes, time, reporter };
-        if send(producer, &topic, &ready)? { Ok(()) } else { Err(refused(event)) }
+        let ready = Ready { event, body, headers: &mut Some(headers), bytes, time, reporter };
+        if send(producer, &topic, ready)? { Ok(()) } else { Err(refused(event)) }
     }
 
     fn start_pump(self: &Arc<Self>, queues: &mut Queues, producer: &Arc<KafkaProducer>) {
@@ -203,14 +208,14 @@ impl Dispatcher {
 
     fn send_waiting(&self, queues: &mut Queues, producer: &Arc<KafkaProducer>) {
         queues.by_topic.retain(|name, queue| {
-            while let Some(first) = queue.front() {
+            while let Some(first) = queue.front_mut() {
                 let sent = match self.topics.get(name) {
                     // a purge is what ends a wait for a topic whose broker is away
                     Ok(topic)
                         if producer.context().is_broken()
                             || topic.has_room(first.bytes, self.batch_bytes) =>
                     {
-                        send(producer, &topic, &first.ready())
+                        send(producer, &topic, first.ready())
                     }
                     Ok(_) => Ok(false),
                     Err(error) => Err(error),
@@ -241,18 +246,18 @@ impl Dispatcher {
     }
 }
 
-/// Hands an event to librdkafka; `false`: its queue is full.
-fn send(producer: &KafkaProducer, topic: &Arc<Topic>, ready: &Ready<'_>) -> Result<bool> {
+/// Hands an event to librdkafka; `false`: its queue is full, and the event keeps its headers.
+fn send(producer: &KafkaProducer, topic: &Arc<Topic>, ready: Ready<'_>) -> Result<bool> {
     let context = producer.context();
     let Ready { event, body, headers, bytes, time, reporter } = ready;
-    let (alone, bytes) = (topic.is_cautious(), *bytes);
+    let alone = topic.is_cautious();
     let delivery =
-        Delivery { id: event.id(), reporter: (*reporter).clone(), topic: Arc::clone(topic), alone, bytes };
+        Delivery { id: event.id(), reporter: reporter.clone(), topic: Arc::clone(topic), alone, bytes };
     let mut record: BaseRecord<'_, str, [u8], _> =
-        BaseRecord::with_opaque_to(event.topic(), Box::new(delivery)).headers((*headers).clone());
+        BaseRecord::with_opaque_to(event.topic(), Box::new(delivery));
     record.key = event.partition_key();
-    record.payload = *body;
-    record.timestamp = *time;
+    record.payload = body;
+    record.timestamp = time;
     // the lock lets no message slip in behind a purge that follows a failure
     let _gate = context.gate();
     if context.is_broken() {
@@ -260,7 +265,9 @@ fn send(producer: &KafkaProducer, topic: &Arc<Topic>, ready: &Ready<'_>) -> Resu
     }
     context.count();
     topic.taken(bytes);
-    let Err((error, _)) = producer.send(record) else { return Ok(true) };
+    record.headers = headers.take();
+    let Err((error, record)) = producer.send(record) else { return Ok(true) };
+    *headers = record.headers;
     context.discount();
     topic.settled(bytes);
     match error {

@@ -12,12 +12,9 @@ pub(super) fn frame(event: &OutboxEvent, encoded: &Encoded<'_>) -> (OwnedHeaders
     let count = fields.len();
     let mut headers = OwnedHeaders::new_with_capacity(count);
     let mut size = 1 + 1 + 1 + varint(count);
-    let mut push = |key: &str, value: &str| {
-        size += blob(key.len()) + blob(value.len());
-        headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });
-    };
     for (key, value) in &fields {
-        push(key, value);
+        size += blob(key.len()) + blob(value.len());
+        headers = headers.insert(Header { key, value: Some(value.as_bytes()) });
     }
     size += event.partition_key().map_or(1, |key| blob(key.len()));
     size += encoded.body.as_ref().map_or(1, |body| blob(body.len()));

@@ -234,7 +234,9 @@ impl Flight {
             if self.entries.contains_key(&id) {
                 continue;
             }
-            let key = key_of(lane, &event);
+            // most events need no copy of their key
+            let needs_key = self.one_per_key || !self.blocked.is_empty();
+            let key = if needs_key { key_of(lane, &event) } else { None };
             let block = key.as_ref().and_then(|key| self.blocked.get(key));
             let waits = is_behind_head
                 || block.is_some_and(|block| {
@@ -393,7 +395,11 @@ impl Flight {
         let event = entry.event.clone();
         let (lane, seq, was_head, due) = (entry.lane, entry.seq, entry.is_held_head, entry.due);
         let mut held = None;
-        let key = key_of(lane, &event);
+        let is_published = matches!(verdict, ReportVerdict::Published);
+        let key = match is_published && !was_head && !self.one_per_key {
+            true => None,
+            false => key_of(lane, &event),
+        };
         let outcome = match verdict {
             ReportVerdict::Published => {
                 if !self.closed_topics.is_empty() && self.closed_topics.remove(event.topic()) {
