@@ -8,17 +8,13 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use omni_box_core::Result;
-use sqlx::PgConnection;
 use tokio::time::Instant;
-
-use crate::{PgStore, Table};
 
 /// A proof is looked for this often at most.
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// Who writes to the table, whether one of them is prepared, whether anything can be proven, and the last `seq` that was taken, if known.
-type Writers = (Vec<String>, bool, bool, Option<i64>);
+pub(crate) type Writers = (Vec<String>, bool, bool, Option<i64>);
 
 /// What is proven, and what is about to be.
 #[derive(Debug, Default)]
@@ -38,7 +34,7 @@ struct Proof {
 }
 
 /// A look that is under way: the only one, so that looks are taken in in the order in which they were made.
-struct Look<'a> {
+pub(crate) struct Look<'a> {
     horizon: &'a Horizon,
     /// What had been seen when it began.
     seen: Option<i64>,
@@ -74,7 +70,7 @@ impl Horizon {
     }
 
     /// Begins a look, if one may prove something.
-    fn begin(&self, now: Instant) -> Option<Look<'_>> {
+    pub(crate) fn begin(&self, now: Instant) -> Option<Look<'_>> {
         let mut proof = self.proof();
         let is_due = proof.looked_at.is_none_or(|looked_at| {
             now - looked_at >= PAUSE
@@ -90,7 +86,7 @@ impl Horizon {
 
 impl Look<'_> {
     /// Takes in what it found.
-    fn end(self, found: Writers) {
+    pub(crate) fn end(self, found: Writers) {
         let (writers, any_prepared, is_provable, last) = found;
         let mut proof = self.horizon.proof();
         proof.looked_at = Some(self.began_at);
@@ -125,19 +121,5 @@ impl Look<'_> {
 impl Drop for Look<'_> {
     fn drop(&mut self) {
         self.horizon.proof().is_looking = false;
-    }
-}
-
-impl PgStore {
-    /// Looks who writes to the table, if that may prove something.
-    pub(crate) async fn look_for_writers(&self, conn: &mut PgConnection) -> Result<()> {
-        let Some(look) = self.horizon.begin(Instant::now()) else { return Ok(()) };
-        let found = sqlx::query_as(self.queries.lanes_writers.sql())
-            .bind(self.config.qualified(Table::OutboxEvents))
-            .fetch_one(conn)
-            .await
-            .map_err(self.failed("look who writes events"))?;
-        look.end(found);
-        Ok(())
     }
 }

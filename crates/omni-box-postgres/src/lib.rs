@@ -43,6 +43,7 @@ mod retention;
 mod row;
 mod savepoint;
 mod sequence;
+mod sizes;
 mod sqlstate;
 mod store;
 mod transaction;

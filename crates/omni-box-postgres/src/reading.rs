@@ -5,39 +5,20 @@
 //! the first. Where payloads may not fit, it reads both kinds, and sums their bytes up at the server.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::TryStreamExt;
 use omni_box_core::{Event, EventId, LaneEvent, LaneFetch, LaneId, LaneRead, Result};
 use omni_box_sql::{Columns, lane_event};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
+use tokio::time::Instant;
 
-use crate::PgStore;
+use crate::horizon::Writers;
 use crate::lanes::uuids;
 use crate::outbox::lane_number;
 use crate::row::Reader;
 use crate::store::Session;
-
-/// How large payloads have been: bytes an event, a mean that rises at once and falls slowly. 0: not known, which counts as small, as a
-/// plain statement is not read further than fits.
-#[derive(Debug, Default)]
-pub(crate) struct Sizes(AtomicU64);
-
-impl Sizes {
-    /// Whether so many events can be expected to fit.
-    fn fit(&self, events: u64, max_bytes: u64) -> bool {
-        let mean = self.0.load(Ordering::Relaxed);
-        mean.saturating_mul(events).saturating_mul(2) <= max_bytes
-    }
-
-    fn note(&self, events: u64, bytes: u64) {
-        if let Some(mean) = bytes.checked_div(events) {
-            let before = self.0.load(Ordering::Relaxed);
-            self.0.store(mean.max((before * 7 + mean) / 8).max(1), Ordering::Relaxed);
-        }
-    }
-}
+use crate::{PgStore, Table};
 
 /// An event, and whether it had waited and was released.
 struct Found {
@@ -148,6 +129,18 @@ impl PgStore {
         }
         self.look_for_writers(&mut session).await?;
         session.finish().await
+    }
+
+    /// Looks who writes to the table, if that may prove something.
+    async fn look_for_writers(&self, conn: &mut PgConnection) -> Result<()> {
+        let Some(look) = self.horizon.begin(Instant::now()) else { return Ok(()) };
+        let found: Writers = sqlx::query_as(self.queries.lanes_writers.sql())
+            .bind(self.config.qualified(Table::OutboxEvents))
+            .fetch_one(conn)
+            .await
+            .map_err(self.failed("look who writes events"))?;
+        look.end(found);
+        Ok(())
     }
 
     /// Reads what has no time of its own, and tells whether anything with one is due. `None`: there were too many bytes, and the answer was

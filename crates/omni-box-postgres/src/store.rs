@@ -19,7 +19,7 @@ use crate::hook::{BeginHook, DynHook, HookError};
 use crate::horizon::Horizon;
 use crate::notify::Listener;
 use crate::query::Queries;
-use crate::reading::Sizes;
+use crate::sizes::Sizes;
 use crate::transaction::{Limits, PgTx};
 
 /// Outbox and inbox in PostgreSQL, on a pool of yours. Cloning is cheap.
