@@ -1,6 +1,6 @@
-//! [`DeadLetters`](omni_box_core::store::DeadLetters): what was given up is listed, requeued and deleted.
+//! [`DeadLetters`](omni_box_core::store::DeadLetters): what was given up is listed, requeued, replayed and deleted.
 
-use omni_box_core::store::DeadLetters;
+use omni_box_core::store::{DeadLetters, Replayed};
 use omni_box_core::{Attempt, ErrorKind, EventId, EventRepository, EventStatus, FetchFilters, Retry};
 
 use super::table::{DAY, HOUR, Table, ids, size};
@@ -25,6 +25,10 @@ impl<S: EventRepository<E>, E: Specimen> Table<S, E> {
         let mut requeued = retried("requeue events", async || self.dead_letters().requeue(ids).await).await;
         requeued.sort();
         requeued
+    }
+
+    async fn replay(&self, ids: &[EventId]) -> Vec<Replayed> {
+        retried("replay events", async || self.dead_letters().replay_as_new(ids).await).await
     }
 
     async fn purge_failed(&self, older_than: std::time::Duration, limit: u32) -> u64 {
@@ -114,6 +118,55 @@ where
     );
     assert!(table.requeue(&all).await.is_empty(), "a call that is repeated requeues nothing twice");
     assert!(table.all_failed().await.is_empty(), "it is not a dead letter any more");
+}
+
+/// `replay_as_new`: another event with the same content is pending and due, and knows the failed one, which is done; once.
+pub async fn what_is_replayed_is_another_event<F, E>(fixture: F)
+where
+    F: StoreFixture<Store: EventRepository<E>>,
+    E: Specimen,
+{
+    let table = Table::<_, E>::first(&fixture).await;
+    let events = [E::full(), E::of("b"), E::of("c")];
+    table.create(&events).await;
+    table.fail(&events[0], Attempt::Counted, Retry::Never).await;
+    table.complete(&events[1]).await;
+    fixture.advance(HOUR).await;
+    let others = [table.row(&events[1]).await, table.row(&events[2]).await];
+    let [failed, ..] = &events;
+    let all = [failed.id(), events[1].id(), events[2].id(), failed.id(), EventId::generate()];
+    let replayed = table.replay(&all).await;
+    assert_eq!(
+        replayed.iter().map(|replayed| replayed.failed).collect::<Vec<_>>(),
+        [failed.id()],
+        "only what is failed is replayed, and an id that is given twice once"
+    );
+    let fresh = table.get(replayed[0].by).await.expect("the new event is stored");
+    assert_ne!(fresh.id(), failed.id(), "it is another event");
+    assert_eq!(fresh.status(), EventStatus::Pending, "it is pending");
+    assert_eq!(fresh.lifecycle().attempts_made(), 0, "it has all its attempts");
+    assert_eq!(
+        fresh.lifecycle().max_attempts(),
+        failed.lifecycle().max_attempts(),
+        "as many as the failed one"
+    );
+    assert_eq!(fresh.lifecycle().last_error(), None, "nothing was tried yet");
+    assert!(table.pending().await.contains(&fresh.id()), "it is due at once");
+    let causation = failed.id().to_string();
+    assert_eq!(fresh.content().causation_id.as_deref(), Some(causation.as_str()), "it knows the failed one");
+    E::assert_replayed(failed, &fresh);
+    let old = table.row(failed).await;
+    assert_eq!(old.status(), EventStatus::Completed, "the failed one is done");
+    assert_eq!(old.lifecycle().last_error(), Some("no stock"), "and keeps its error");
+    assert_eq!(old.content(), failed.content(), "and what it was");
+    assert_eq!(
+        [table.row(&events[1]).await, table.row(&events[2]).await],
+        others,
+        "others are left as they are"
+    );
+    assert!(table.replay(&all).await.is_empty(), "a call that is repeated replays nothing twice");
+    assert!(table.all_failed().await.is_empty(), "it is not a dead letter any more");
+    assert!(!table.create_one(failed).await.is_new(), "what the failed one was known by is still known");
 }
 
 /// `purge`: failed events that are old enough, at most so many; nothing else.

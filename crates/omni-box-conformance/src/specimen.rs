@@ -26,6 +26,9 @@ pub trait Specimen: Event + PartialEq + Debug {
     /// Checks what only this kind has.
     fn assert_same_fields(given: &Self, stored: &Self);
 
+    /// Checks what an event has from the failed one that it replaces.
+    fn assert_replayed(failed: &Self, fresh: &Self);
+
     /// Another event that has the same id.
     fn namesake(&self) -> Self;
 
@@ -115,6 +118,13 @@ impl Specimen for OutboxEvent {
         assert_eq!(given.aggregate_id(), stored.aggregate_id(), "aggregate_id");
     }
 
+    fn assert_replayed(failed: &Self, fresh: &Self) {
+        let mut record = OutboxRecord { id: fresh.id(), ..failed.record().clone() };
+        record.content.causation_id = Some(failed.id().to_string());
+        record.content.idempotency_key = None;
+        assert_eq!(fresh.record(), &record, "its content, but for identity and causation");
+    }
+
     fn namesake(&self) -> Self {
         let record = OutboxRecord {
             id: self.id(),
@@ -190,6 +200,13 @@ impl Specimen for InboxEvent {
         assert_eq!(given.position(), stored.position(), "position");
         assert_eq!(given.produced_at(), stored.produced_at(), "produced_at");
         assert_eq!(given.digest(), stored.digest(), "digest");
+    }
+
+    fn assert_replayed(failed: &Self, fresh: &Self) {
+        let (id, message_id) = (fresh.id(), fresh.id().to_string());
+        let mut record = InboxRecord { id, message_id, ..failed.record().clone() };
+        record.content.causation_id = Some(failed.id().to_string());
+        assert_eq!(fresh.record(), &record, "its content and its place, but for identity and causation");
     }
 
     fn namesake(&self) -> Self {

@@ -171,6 +171,8 @@ create table {{inbox_quarantine}} (
     constraint {{inbox_quarantine_pkey}} primary key (id),
     constraint {{inbox_quarantine_position}} unique (consumer_group, topic, partition, "offset", fingerprint)
 );
+-- as they came: listed, and cleaned up
+create index {{inbox_quarantine_order}} on {{inbox_quarantine}} (consumer_group, created_at, id);
 
 create table {{omni_box_control}} (
     singleton boolean not null default true,

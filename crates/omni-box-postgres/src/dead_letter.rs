@@ -1,12 +1,13 @@
 //! Events that were given up.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use omni_box_core::store::DeadLetters;
+use omni_box_core::store::{DeadLetters, Replayed};
 use omni_box_core::{BatchSize, Event, EventId, FetchFilters, InboxEvent, OutboxEvent, Result};
-use omni_box_sql::Query;
+use omni_box_sql::{Query, renewed};
 use uuid::Uuid;
 
 use crate::PgStore;
@@ -29,6 +30,22 @@ impl PgStore {
             .map_err(self.failed("requeue events"))?;
         session.finish().await?;
         Ok(ids.into_iter().map(EventId::from).collect())
+    }
+}
+
+impl PgStore {
+    async fn renew_by(&self, query: &Query, ids: &[EventId]) -> Result<Vec<Replayed>> {
+        let renewed = renewed(ids);
+        let mut session = self.session().await?;
+        let stored: Vec<Uuid> = sqlx::query_scalar(query.sql())
+            .bind(renewed.iter().map(|pair| pair.failed.as_uuid()).collect::<Vec<_>>())
+            .bind(renewed.iter().map(|pair| pair.by.as_uuid()).collect::<Vec<_>>())
+            .fetch_all(&mut *session)
+            .await
+            .map_err(self.failed("store events anew"))?;
+        session.finish().await?;
+        let stored: HashSet<Uuid> = stored.into_iter().collect();
+        Ok(renewed.into_iter().filter(|pair| stored.contains(&pair.by.as_uuid())).collect())
     }
 }
 
@@ -59,6 +76,10 @@ impl DeadLetters<OutboxEvent> for PgStore {
 
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
         self.requeue_by(&self.queries.outbox_events.requeue, ids).await
+    }
+
+    async fn replay_as_new(&self, ids: &[EventId]) -> Result<Vec<Replayed>> {
+        self.renew_by(&self.queries.outbox_events.renew, ids).await
     }
 
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
@@ -92,6 +113,10 @@ impl DeadLetters<InboxEvent> for PgStore {
 
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
         self.requeue_by(&self.queries.inbox_events.requeue, ids).await
+    }
+
+    async fn replay_as_new(&self, ids: &[EventId]) -> Result<Vec<Replayed>> {
+        self.renew_by(&self.queries.inbox_events.renew, ids).await
     }
 
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc};
-use omni_box_core::store::DeadLetters;
+use omni_box_core::store::{DeadLetters, Quarantine};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, ErrorKind,
     Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement,
@@ -90,6 +90,8 @@ impl InboxRepository for PgStore {
             messages.iter().map(get).collect()
         }
         sqlx::query(self.queries.inbox_quarantine.sql())
+            // in the order in which they come
+            .bind(messages.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
             .bind(column(messages, |m| m.consumer_group.as_str()))
             .bind(column(messages, |m| m.message.topic.as_str()))
             .bind(column(messages, |m| m.message.partition))
@@ -162,6 +164,10 @@ impl InboxRepository for PgStore {
             .await
             .map_err(self.failed("detach from a partition"))?;
         session.finish().await
+    }
+
+    fn in_quarantine(&self) -> Option<&dyn Quarantine<PgConnection>> {
+        Some(self)
     }
 
     fn savepoints(&self) -> Option<&dyn Savepoints<PgConnection>> {

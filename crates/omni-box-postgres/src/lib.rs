@@ -37,6 +37,7 @@ mod migrate;
 mod migrations;
 mod notify;
 mod outbox;
+mod quarantine;
 mod query;
 mod reading;
 mod retention;

@@ -10,6 +10,7 @@ omni_box_sql::queries! {
         refresh = "events/refresh.sql",
         release = "events/release.sql",
         release_stale = "events/release_stale.sql",
+        renew = "outbox/renew.sql" | "inbox/renew.sql",
         requeue = "outbox/requeue.sql" | "inbox/requeue.sql",
     }
     adopt_inbox = "adopt/inbox.sql",
@@ -63,6 +64,10 @@ omni_box_sql::queries! {
     outbox_create = "outbox/create.sql",
     outbox_fail = "outbox/fail.sql",
     outbox_fetch = "outbox/fetch.sql",
+    quarantine_list = "quarantine/list.sql",
+    quarantine_purge = "quarantine/purge.sql",
+    quarantine_remove = "quarantine/remove.sql",
+    quarantine_show = "quarantine/show.sql",
     sample_inbox = "sample/inbox.sql",
     sample_outbox = "sample/outbox.sql",
 }

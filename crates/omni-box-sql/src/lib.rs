@@ -8,6 +8,7 @@
 //!   them: what parameters look like, and which transaction they need, differs from database to database.
 //! - [`StoredEvent`]: events of either kind, read from the [`Columns`] of a row. [`Outcome`], [`micros`], [`fair_share`] and [`stored`]: what
 //!   goes the other way.
+//! - [`quarantine_entry`] and [`quarantined_message`]: messages kept as raw bytes.
 //! - [`Migrations`] and their ledger; [`ExpectedTable`] and [`SchemaDifference`]: whether a schema is what a program needs.
 //! - [`delivery_mode`], [`by_mode`], [`check_drained`], [`check_lanes`]: the control row.
 //! - [`kind`], [`cause`] and [`KeptError`]: native errors, classified, and without what may repeat a payload; [`no_transaction`], [`no_savepoint`].
@@ -52,6 +53,7 @@ mod inspection;
 mod migration;
 mod orphans;
 mod parameter;
+mod quarantine;
 mod query;
 mod row;
 mod schema;
@@ -66,7 +68,8 @@ pub use extended::{known_message, lane_event};
 pub use inspection::{sampled_group, sampled_outbox};
 pub use migration::{Migration, MigrationSql, Migrations};
 pub use orphans::{Orphans, RELEASE_SLICE, release_slices};
-pub use parameter::{Outcome, fair_share, micros, moment, stored};
+pub use parameter::{Outcome, fair_share, micros, moment, renewed, stored};
+pub use quarantine::{quarantine_entry, quarantined_message};
 pub use query::Query;
 pub use row::{Columns, lane_id};
 pub use schema::{ExpectedTable, SchemaDifference};

@@ -1,9 +1,11 @@
 //! What statements take and give back, as numbers of a database.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use omni_box_core::{Event, Failure, LifecycleRecord, OutboxEvent, Retry};
+use omni_box_core::store::Replayed;
+use omni_box_core::{Event, EventId, Failure, LifecycleRecord, OutboxEvent, Retry};
 
 /// A failure as statements take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,4 +51,11 @@ pub fn stored(event: &OutboxEvent, scheduled_at: DateTime<Utc>, created_at: Date
     let mut life = LifecycleRecord::stored(event.lifecycle(), created_at);
     life.scheduled_at = Some(scheduled_at);
     OutboxEvent::restore(event.record().clone(), life.into())
+}
+
+/// A fresh id for each of these failed events, for [`replay_as_new`](omni_box_core::store::DeadLetters::replay_as_new). An id that is
+/// given twice gets one.
+pub fn renewed(failed: &[EventId]) -> Vec<Replayed> {
+    let failed: BTreeSet<EventId> = failed.iter().copied().collect();
+    failed.into_iter().map(|failed| Replayed { failed, by: EventId::generate() }).collect()
 }

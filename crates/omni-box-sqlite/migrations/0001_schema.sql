@@ -174,6 +174,8 @@ create table {{inbox_quarantine}} (
 create unique index {{inbox_quarantine_id}} on {{inbox_quarantine}} (id);
 create unique index {{inbox_quarantine_position}}
     on {{inbox_quarantine}} (consumer_group, topic, "partition", "offset", fingerprint);
+-- as they came: listed, and cleaned up
+create index {{inbox_quarantine_order}} on {{inbox_quarantine}} (consumer_group, created_at, id);
 
 create table {{omni_box_control}} (
     singleton integer not null primary key default 1,

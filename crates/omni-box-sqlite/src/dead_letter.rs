@@ -1,19 +1,21 @@
 //! Events that were given up.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::store::DeadLetters;
+use omni_box_core::store::{DeadLetters, Replayed};
 use omni_box_core::{
     BatchSize, ConsumerGroup, Event, EventId, FetchFilters, InboxEvent, OutboxEvent, Result, Store,
 };
-use omni_box_sql::Query;
+use omni_box_sql::{Query, renewed};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::error::failed;
 use crate::inbox::inbox_events;
 use crate::outbox::outbox_events;
-use crate::query::{array, ids};
+use crate::query::{EventQueries, array, ids};
 use crate::{SqliteStore, outbox};
 
 /// Where the page before has ended.
@@ -33,6 +35,30 @@ impl SqliteStore {
         tx.commit().await?;
         let requeued = requeued.iter().filter_map(|id| id.parse::<Uuid>().ok());
         Ok(requeued.map(EventId::from).collect())
+    }
+}
+
+impl SqliteStore {
+    async fn renew_by(&self, queries: &EventQueries, events: &[EventId]) -> Result<Vec<Replayed>> {
+        let renewed = renewed(events);
+        let pairs = array(renewed.iter().map(|pair| json!([pair.failed.to_string(), pair.by.to_string()])));
+        let doing = "store events anew";
+        let mut tx = self.begin().await?;
+        let stored: Vec<String> = sqlx::query_scalar(queries.renew.sql())
+            .bind(pairs)
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(failed(doing))?;
+        let stored: HashSet<String> = stored.into_iter().collect();
+        let renewed: Vec<Replayed> =
+            renewed.into_iter().filter(|pair| stored.contains(&pair.by.to_string())).collect();
+        sqlx::query(queries.renewed.sql())
+            .bind(array(renewed.iter().map(|pair| pair.failed.to_string())))
+            .execute(&mut *tx)
+            .await
+            .map_err(failed(doing))?;
+        tx.commit().await?;
+        Ok(renewed)
     }
 }
 
@@ -65,6 +91,10 @@ impl DeadLetters<OutboxEvent> for SqliteStore {
         self.requeue_by(&self.queries.outbox_events.requeue, ids).await
     }
 
+    async fn replay_as_new(&self, ids: &[EventId]) -> Result<Vec<Replayed>> {
+        self.renew_by(&self.queries.outbox_events, ids).await
+    }
+
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
         self.cleanup(&self.queries.outbox_events.purge_failed, older_than, limit, 1).await
     }
@@ -95,6 +125,10 @@ impl DeadLetters<InboxEvent> for SqliteStore {
 
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
         self.requeue_by(&self.queries.inbox_events.requeue, ids).await
+    }
+
+    async fn replay_as_new(&self, ids: &[EventId]) -> Result<Vec<Replayed>> {
+        self.renew_by(&self.queries.inbox_events, ids).await
     }
 
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {

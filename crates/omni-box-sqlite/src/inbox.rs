@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omni_box_core::store::DeadLetters;
+use omni_box_core::store::{DeadLetters, Quarantine};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
@@ -11,6 +11,7 @@ use omni_box_core::{
 use omni_box_sql::{Outcome, StoredEvent, known_message, micros};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
 
 use crate::SqliteStore;
 use crate::error::failed;
@@ -58,6 +59,8 @@ impl InboxRepository for SqliteStore {
         require_transaction(conn).await?;
         for QuarantinedMessage { consumer_group, message, error } in messages {
             sqlx::query(self.queries.inbox_quarantine.sql())
+                // in the order in which they come
+                .bind(Uuid::now_v7().to_string())
                 .bind(consumer_group.as_str())
                 .bind(message.topic.as_str())
                 .bind(message.partition)
@@ -138,6 +141,10 @@ impl InboxRepository for SqliteStore {
             .await
             .map_err(failed("detach from a partition"))?;
         tx.commit().await
+    }
+
+    fn in_quarantine(&self) -> Option<&dyn Quarantine<SqliteConnection>> {
+        Some(self)
     }
 
     fn savepoints(&self) -> Option<&dyn Savepoints<SqliteConnection>> {

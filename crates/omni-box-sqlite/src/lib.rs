@@ -56,6 +56,7 @@ mod locking;
 mod migrate;
 mod migrations;
 mod outbox;
+mod quarantine;
 mod query;
 mod retention;
 mod row;

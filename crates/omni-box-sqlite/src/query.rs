@@ -12,6 +12,8 @@ omni_box_sql::queries! {
         refresh = "events/refresh.sql",
         release = "events/release.sql",
         release_stale = "events/release_stale.sql",
+        renew = "outbox/renew.sql" | "inbox/renew.sql",
+        renewed = "events/renewed.sql",
         requeue = "outbox/requeue.sql" | "inbox/requeue.sql",
     }
     control_free_lanes = "control/free_lanes.sql",
@@ -66,6 +68,10 @@ omni_box_sql::queries! {
     outbox_fail = "outbox/fail.sql",
     outbox_fetch = "outbox/fetch.sql",
     outbox_read = "outbox/read.sql",
+    quarantine_list = "quarantine/list.sql",
+    quarantine_purge = "quarantine/purge.sql",
+    quarantine_remove = "quarantine/remove.sql",
+    quarantine_show = "quarantine/show.sql",
     sample_inbox = "sample/inbox.sql",
     sample_outbox = "sample/outbox.sql",
 }

@@ -1,6 +1,7 @@
 //! [`InboxRepository`]: what only inbox events have.
 
 pub mod bare;
+pub mod kept;
 pub mod partition;
 pub mod quarantine;
 pub mod receive;
@@ -34,6 +35,7 @@ where
             ("inspection", store.inspection().is_some()),
             ("locking", store.locking().is_some()),
             ("partitions", remembers),
+            ("quarantine", store.in_quarantine().is_some()),
             ("retention", store.retention().is_some()),
             ("savepoints", store.savepoints().is_some()),
         ],

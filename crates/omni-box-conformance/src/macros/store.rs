@@ -195,6 +195,7 @@ macro_rules! dead_letters_conformance {
             what_was_given_up_is_listed_in_its_order
             filters_narrow_a_list
             what_is_requeued_is_tried_again
+            what_is_replayed_is_another_event
             old_failed_events_are_deleted_in_bounds
         }
     };
@@ -258,6 +259,20 @@ macro_rules! savepoint_conformance {
     };
 }
 
+/// The cases of [`Quarantine`](omni_box_core::store::Quarantine): `quarantine_conformance!(MyFixture)`.
+#[macro_export]
+macro_rules! quarantine_conformance {
+    ($fixture:ty $(,)?) => {
+        $crate::__conformance_cases! { StoreFixture, $fixture, [], in (inbox::kept):
+            a_quarantine_is_listed_as_it_came
+            a_message_is_shown_as_it_came
+            a_message_is_taken_out_once
+            a_message_is_decoded_again_into_the_inbox
+            an_old_quarantine_is_deleted_in_bounds
+        }
+    };
+}
+
 /// The case of stores that remember how a partition's owner ended; part of [`inbox_conformance!`](crate::inbox_conformance).
 #[doc(hidden)]
 #[macro_export]
@@ -304,7 +319,7 @@ macro_rules! outbox_conformance {
     };
 }
 
-/// A store of inbox events as tests: `inbox_conformance!(MyFixture, capabilities: [bulk, dead_letters, inspection, locking, partitions, retention, savepoints])`.
+/// A store of inbox events as tests: `inbox_conformance!(MyFixture, capabilities: [bulk, dead_letters, inspection, locking, partitions, quarantine, retention, savepoints])`.
 ///
 /// As [`outbox_conformance!`](crate::outbox_conformance), in a module `inbox`. `MyFixture` is an
 /// [`InboxFixture`](crate::InboxFixture). The capability `partitions` is that of a store whose `attach` tells how the owner
@@ -387,6 +402,9 @@ macro_rules! __capability_conformance {
     };
     (partitions, $fixture:ty, InboxEvent) => {
         $crate::__capability_module! { partitions: $crate::__partitions_conformance! { $fixture } }
+    };
+    (quarantine, $fixture:ty, InboxEvent) => {
+        $crate::__capability_module! { quarantine: $crate::quarantine_conformance! { $fixture } }
     };
     (retention, $fixture:ty, $event:ident) => {
         $crate::__capability_module! { retention: $crate::retention_conformance! { $fixture, $event } }

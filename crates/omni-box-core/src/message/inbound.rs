@@ -68,6 +68,7 @@ impl InboundMessage {
     ///     timestamp: None,
     /// };
     /// assert_eq!(message.raw_headers().to_string(), r#"[["trace","/wA="],["trace",null]]"#);
+    /// assert_eq!(InboundMessage::headers_of_raw(&message.raw_headers().to_string()), message.headers);
     /// ```
     pub fn raw_headers(&self) -> serde_json::Value {
         let pair = |(name, value): &(String, Option<Bytes>)| {
@@ -75,6 +76,21 @@ impl InboundMessage {
             serde_json::json!([name.replace('\0', "\u{fffd}"), value])
         };
         self.headers.iter().map(pair).collect()
+    }
+
+    /// Reads headers back from the text of what [`raw_headers`](Self::raw_headers) has written. What has another form, as from a foreign
+    /// writer, is left out.
+    pub fn headers_of_raw(raw: &str) -> Vec<(String, Option<Bytes>)> {
+        let raw: serde_json::Value = serde_json::from_str(raw).unwrap_or_default();
+        let pair = |pair: &serde_json::Value| {
+            let name = pair.get(0)?.as_str()?.to_owned();
+            let value = match pair.get(1)? {
+                serde_json::Value::Null => None,
+                value => Some(BASE64.decode(value.as_str()?).ok()?.into()),
+            };
+            Some((name, value))
+        };
+        raw.as_array().into_iter().flatten().filter_map(pair).collect()
     }
 
     /// `topic:partition:offset`.

@@ -8,6 +8,15 @@ use crate::error::Result;
 use crate::event::FetchFilters;
 use crate::id::{BatchSize, EventId};
 
+/// A failed event, and the one that was stored in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replayed {
+    /// The failed one, which is completed now.
+    pub failed: EventId,
+    /// The one in its place, which is pending.
+    pub by: EventId,
+}
+
 /// Events that were given up: their failed rows are the dead letters.
 ///
 /// The row is marked in the transaction in which the last attempt is recorded, so none is lost between the two. Every call here may be made
@@ -33,6 +42,21 @@ pub trait DeadLetters<E>: Send + Sync {
     /// # Errors
     /// When the database fails.
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>>;
+
+    /// Stores failed events anew, as other events that are due at once and have all their attempts; returns those that were failed, in any
+    /// order.
+    ///
+    /// - The new event has a fresh id, which is its message id too, and the failed one's id as its causation id. The content is the same, but
+    ///   an outbox event's idempotency key stays with the failed one.
+    /// - The failed one is completed in the same transaction, and keeps its error. So a message that the broker delivers again is a repeat,
+    ///   and an idempotency key that is used again names an event that is there.
+    /// - Safe to repeat, also by a process that starts after a kill: what was replayed is failed no more. Of two calls at once, one replays
+    ///   an event.
+    /// - An outbox event comes at the end of its key. A message keeps its place in its partition.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is replayed then.
+    async fn replay_as_new(&self, ids: &[EventId]) -> Result<Vec<Replayed>>;
 
     /// Deletes failed events that were given up longer than `older_than` ago, at most `limit` of them; returns how many.
     ///

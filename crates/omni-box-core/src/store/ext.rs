@@ -2,9 +2,12 @@
 
 use std::future::Future;
 
-use super::{Created, EventView, InboxRepository, IntoOutboxEvent, OutboxRepository};
-use crate::error::{Error, Result};
-use crate::event::{InboxEvent, OutboxEvent};
+use uuid::Uuid;
+
+use super::{Created, EventView, InboxRepository, IntoOutboxEvent, OutboxRepository, Readmission, Received};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, InboxEvent, OutboxEvent};
+use crate::message::MessageDecoder;
 
 /// Conveniences of every [`OutboxRepository`], which has them by itself.
 pub trait OutboxExt: OutboxRepository {
@@ -101,6 +104,69 @@ pub trait InboxExt: InboxRepository {
     fn inbox(&self) -> EventView<'_, Self, InboxEvent> {
         EventView::new(self)
     }
+
+    /// Decodes messages of the quarantine again, as with a decoder that was mended, and stores them in the inbox as pending; returns what
+    /// became of each, in the order given.
+    ///
+    /// - Each is stored and leaves the quarantine in one transaction of its own: a process that is killed leaves none lost and none twice,
+    ///   and the call may be repeated.
+    /// - A message is handled by a worker of its group, or by the next owner of its partition. The group's offsets stay.
+    /// - What was handled before as the same message is not handled again.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) when the store has no [`in_quarantine`](InboxRepository::in_quarantine). When the database
+    /// fails; what came before is done then.
+    ///
+    /// # Cancel safety
+    /// The message that is under way when the future is dropped stays in quarantine, or is whole in the inbox.
+    fn readmit<D: MessageDecoder + ?Sized>(
+        &self,
+        ids: &[Uuid],
+        decoder: &D,
+    ) -> impl Future<Output = Result<Vec<Readmission>>> + Send {
+        async move {
+            let mut readmitted = Vec::with_capacity(ids.len());
+            for id in ids {
+                readmitted.push(readmit_one(self, *id, decoder).await?);
+            }
+            Ok(readmitted)
+        }
+    }
 }
 
 impl<S: InboxRepository> InboxExt for S {}
+
+async fn readmit_one<S: InboxRepository, D: MessageDecoder + ?Sized>(
+    store: &S,
+    id: Uuid,
+    decoder: &D,
+) -> Result<Readmission> {
+    let quarantine = store
+        .in_quarantine()
+        .ok_or_else(|| Error::new(ErrorKind::Unsupported, "the store cannot look into its quarantine"))?;
+    let Some(kept) = quarantine.show(id).await? else { return Ok(Readmission::Missing) };
+    let event = match decoder.decode(&kept.message, &kept.consumer_group) {
+        Ok(event) => event,
+        Err(reason) => return Ok(Readmission::Refused(reason)),
+    };
+    let mut tx = store.begin_brief().await?;
+    let received = store.receive(&mut tx, std::slice::from_ref(&event)).await?.pop();
+    let readmission = match received {
+        Some(Received::New) => Readmission::Stored(event.id()),
+        Some(Received::Pending { event: row, .. } | Received::Completed(row) | Received::Failed(row)) => {
+            Readmission::Known(row.id())
+        }
+        Some(Received::Conflict(_)) => {
+            store.rollback(tx).await?;
+            return Ok(Readmission::Conflict);
+        }
+        None => return Err(Error::new(ErrorKind::Internal, "the store said nothing of a message")),
+    };
+    if quarantine.remove(&mut tx, &[id]).await?.is_empty() {
+        // taken out by another call since it was shown
+        store.rollback(tx).await?;
+        return Ok(Readmission::Missing);
+    }
+    store.commit(tx).await?;
+    Ok(readmission)
+}

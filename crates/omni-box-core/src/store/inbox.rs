@@ -3,7 +3,7 @@
 use std::future::{Future, ready};
 use std::time::Duration;
 
-use super::{EventRepository, Savepoints};
+use super::{EventRepository, Quarantine, Savepoints};
 use crate::error::Result;
 use crate::event::{ClaimToken, Event, EventStatus, Failure, InboxEvent};
 use crate::id::{ConsumerGroup, EventId};
@@ -183,6 +183,11 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
     ) -> impl Future<Output = Result<()>> + Send {
         let _ = (group, partition, owner);
         ready(Ok(()))
+    }
+
+    /// What is in quarantine: listed, taken out and deleted.
+    fn in_quarantine(&self) -> Option<&dyn Quarantine<Self::Conn>> {
+        None
     }
 
     /// Savepoints; without them each message has a transaction of its own.

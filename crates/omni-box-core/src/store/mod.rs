@@ -11,6 +11,7 @@ mod inbox;
 mod inspection;
 mod lanes;
 mod outbox;
+mod quarantine;
 mod repository;
 mod view;
 mod wake;
@@ -21,7 +22,7 @@ use std::ops::DerefMut;
 use std::time::Duration;
 
 pub use capability::{BulkOperations, DistributedLocking, RetentionPolicies, Savepoints};
-pub use dead_letter::DeadLetters;
+pub use dead_letter::{DeadLetters, Replayed};
 pub use enqueue::IntoOutboxEvent;
 pub use ext::{InboxExt, OutboxExt};
 pub use inbox::{InboxRepository, InboxSettlement, PartitionEnd, Received};
@@ -31,6 +32,7 @@ pub use lanes::{
     LeaseRequest, OrderedLanes, Settled,
 };
 pub use outbox::{DeliveryMode, OutboxRepository, Wakeup};
+pub use quarantine::{Quarantine, QuarantineEntry, Readmission};
 pub use repository::{Created, EventRepository};
 pub use view::EventView;
 pub use wake::{Waiter, Wake};

@@ -1,8 +1,8 @@
 insert into {{inbox_quarantine}} (
-    consumer_group, topic, partition, "offset", key, headers, value, produced_at, error, fingerprint
+    id, consumer_group, topic, partition, "offset", key, headers, value, produced_at, error, fingerprint, created_at
 )
-select * from unnest(
-    $1::text[], $2::text[], $3::int[], $4::bigint[], $5::bytea[], $6::jsonb[], $7::bytea[], $8::timestamptz[], $9::text[],
-    $10::bytea[]
-)
+select n.*, {{clock}} from unnest(
+    $1::uuid[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::bytea[], $7::jsonb[], $8::bytea[], $9::timestamptz[],
+    $10::text[], $11::bytea[]
+) n
 on conflict (consumer_group, topic, partition, "offset", fingerprint) do nothing

@@ -189,3 +189,14 @@ async fn a_sample_goes_by_index() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_quarantine_goes_by_index() {
+    let db = Database::create().await;
+    for (file, sql) in [query!("quarantine/list.sql"), query!("quarantine/purge.sql")] {
+        let plan = plan(&db.store, &sql).await;
+        assert!(plan.contains("INDEX inbox_quarantine_order "), "{file}\n{plan}");
+        let walks = plan.lines().any(|line| line.starts_with("SCAN") && !is_small(line));
+        assert!(!walks && !plan.contains("FOR ORDER BY"), "{file}\n{plan}");
+    }
+}

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::store::{DeadLetters, Inspection, Sample};
+use omni_box_core::store::{DeadLetters, Inspection, Quarantine, QuarantineEntry, Replayed, Sample};
 use omni_box_core::{
-    Activity, BatchSize, BulkOperations, ClaimToken, DistributedLocking, Error, ErrorKind, Event, EventId,
-    EventRepository, FetchFilters, InboxRepository, LaneFetch, LaneRead, LaneSettlement, LaneShare, Lease,
-    LeaseRequest, OrderedLanes, OutboxRepository, OwnerId, Result, RetentionPolicies, Savepoints, Settled,
-    Store,
+    Activity, BatchSize, BulkOperations, ClaimToken, ConsumerGroup, DistributedLocking, Error, ErrorKind,
+    Event, EventId, EventRepository, FetchFilters, InboxRepository, LaneFetch, LaneRead, LaneSettlement,
+    LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxRepository, OwnerId, QuarantinedMessage, Result,
+    RetentionPolicies, Savepoints, Settled, Store,
 };
+use uuid::Uuid;
 
 use super::{Faulty, Operation};
 
@@ -70,9 +71,41 @@ impl<E: Event, S: EventRepository<E>> DeadLetters<E> for Faulty<S> {
         self.plan.run(Operation::Requeue, letters.requeue(ids)).await
     }
 
+    async fn replay_as_new(&self, ids: &[EventId]) -> Result<Vec<Replayed>> {
+        let letters = offered(self.inner.dead_letters())?;
+        self.plan.run(Operation::ReplayAsNew, letters.replay_as_new(ids)).await
+    }
+
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
         let letters = offered(self.inner.dead_letters())?;
         self.plan.run(Operation::PurgeFailed, letters.purge(older_than, limit)).await
+    }
+}
+
+#[async_trait]
+impl<S: InboxRepository> Quarantine<S::Conn> for Faulty<S> {
+    async fn list(
+        &self,
+        group: &ConsumerGroup,
+        after: Option<&QuarantineEntry>,
+        limit: BatchSize,
+    ) -> Result<Vec<QuarantineEntry>> {
+        let list = offered(self.inner.in_quarantine())?.list(group, after, limit);
+        self.plan.run(Operation::ListQuarantined, list).await
+    }
+
+    async fn show(&self, id: Uuid) -> Result<Option<QuarantinedMessage>> {
+        self.plan.run(Operation::ShowQuarantined, offered(self.inner.in_quarantine())?.show(id)).await
+    }
+
+    async fn remove(&self, conn: &mut S::Conn, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+        let remove = offered(self.inner.in_quarantine())?.remove(conn, ids);
+        self.plan.run(Operation::RemoveQuarantined, remove).await
+    }
+
+    async fn purge(&self, group: &ConsumerGroup, older_than: Duration, limit: BatchSize) -> Result<u64> {
+        let purge = offered(self.inner.in_quarantine())?.purge(group, older_than, limit);
+        self.plan.run(Operation::PurgeQuarantined, purge).await
     }
 }
 

@@ -42,6 +42,8 @@ pub enum Operation {
     ListFailed,
     /// `DeadLetters::requeue`.
     Requeue,
+    /// `DeadLetters::replay_as_new`.
+    ReplayAsNew,
     /// `DeadLetters::purge`.
     PurgeFailed,
     /// `OutboxRepository::delivery_mode`.
@@ -64,6 +66,14 @@ pub enum Operation {
     Settle,
     /// `InboxRepository::quarantine`.
     Quarantine,
+    /// `Quarantine::list`.
+    ListQuarantined,
+    /// `Quarantine::show`.
+    ShowQuarantined,
+    /// `Quarantine::remove`.
+    RemoveQuarantined,
+    /// `Quarantine::purge`.
+    PurgeQuarantined,
     /// `InboxRepository::pending_of`.
     PendingOf,
     /// `InboxRepository::attach`.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::store::DeadLetters;
+use omni_box_core::store::{DeadLetters, Replayed};
 use omni_box_core::{BatchSize, Event, EventId, EventStatus, FetchFilters, InboxEvent, OutboxEvent, Result};
 
 use super::MemoryStore;
@@ -15,6 +15,22 @@ use super::table::{Row, before};
 
 fn is_failed<R: Row>(row: &R) -> bool {
     row.life().status == EventStatus::Failed
+}
+
+/// The failed ones among `ids`, each once and in the order of the table. `None`: a transaction works on one of them.
+fn failed_rows<R: Row>(state: &State, ids: &[EventId]) -> Option<Vec<(i64, EventId)>> {
+    let table = R::table(&state.tables);
+    let mut chosen: Vec<(i64, EventId)> = ids
+        .iter()
+        .filter_map(|id| table.by_id(*id))
+        .filter(|row| is_failed(*row))
+        .map(|row| (row.seq(), row.id()))
+        .collect();
+    chosen.sort_unstable();
+    chosen.dedup();
+    let mut locks = chosen.iter().filter_map(|(_, id)| table.by_id(*id)?.row_lock());
+    let is_locked = locks.any(|lock| state.locks.contains_key(&lock));
+    (!is_locked).then_some(chosen)
 }
 
 impl MemoryStore {
@@ -41,18 +57,7 @@ impl MemoryStore {
 
     async fn requeue_failed<R: Row>(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
         let attempt = |state: &mut State| {
-            let mut chosen: Vec<(i64, EventId)> = ids
-                .iter()
-                .filter_map(|id| R::table(&state.tables).by_id(*id))
-                .filter(|row| is_failed(*row))
-                .map(|row| (row.seq(), row.id()))
-                .collect();
-            chosen.sort_unstable();
-            chosen.dedup();
-            let locks = chosen.iter().filter_map(|(_, id)| R::table(&state.tables).by_id(*id)?.row_lock());
-            if locks.into_iter().any(|lock| state.locks.contains_key(&lock)) {
-                return None;
-            }
+            let chosen = failed_rows::<R>(state, ids)?;
             let now = self.shared.now();
             for (_, id) in &chosen {
                 let seq = state.next_seq();
@@ -66,6 +71,29 @@ impl MemoryStore {
         let requeued = self.shared.wait_for(LONGEST_WAIT, attempt).await?;
         self.shared.wake.wake();
         Ok(requeued)
+    }
+
+    async fn replay_failed<R: Row>(&self, ids: &[EventId]) -> Result<Vec<Replayed>> {
+        let attempt = |state: &mut State| {
+            let chosen = failed_rows::<R>(state, ids)?;
+            let now = self.shared.now();
+            let mut replayed = Vec::with_capacity(chosen.len());
+            for (_, failed) in chosen {
+                let seq = state.next_seq();
+                let by = EventId::generate();
+                let table = R::table_mut(&mut state.tables);
+                let Some(mut row) = table.by_id(failed).cloned() else { continue };
+                let fresh = R::new(&R::renewed(&row, by), seq, now);
+                row.complete(now);
+                table.put(row);
+                table.put(fresh);
+                replayed.push(Replayed { failed, by });
+            }
+            Some(replayed)
+        };
+        let replayed = self.shared.wait_for(LONGEST_WAIT, attempt).await?;
+        self.shared.wake.wake();
+        Ok(replayed)
     }
 
     fn purge_failed<R: Row>(&self, older_than: Duration, limit: BatchSize) -> u64 {
@@ -89,6 +117,10 @@ impl DeadLetters<OutboxEvent> for MemoryStore {
         self.requeue_failed::<OutboxRow>(ids).await
     }
 
+    async fn replay_as_new(&self, ids: &[EventId]) -> Result<Vec<Replayed>> {
+        self.replay_failed::<OutboxRow>(ids).await
+    }
+
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
         Ok(self.purge_failed::<OutboxRow>(older_than, limit))
     }
@@ -107,6 +139,10 @@ impl DeadLetters<InboxEvent> for MemoryStore {
 
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
         self.requeue_failed::<InboxRow>(ids).await
+    }
+
+    async fn replay_as_new(&self, ids: &[EventId]) -> Result<Vec<Replayed>> {
+        self.replay_failed::<InboxRow>(ids).await
     }
 
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {

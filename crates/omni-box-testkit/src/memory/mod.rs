@@ -8,6 +8,7 @@ mod lanes;
 mod lock;
 mod locking;
 mod outbox;
+mod quarantine;
 mod record;
 mod retention;
 mod savepoint;
@@ -123,8 +124,8 @@ impl MemoryStore {
     pub fn quarantined(&self) -> Vec<QuarantinedMessage> {
         let tables = self.committed();
         let mut kept: Vec<_> = tables.quarantine.values().collect();
-        kept.sort_by_key(|(seq, _)| *seq);
-        kept.into_iter().map(|(_, message)| message.clone()).collect()
+        kept.sort_by_key(|kept| kept.seq);
+        kept.into_iter().map(|kept| kept.message.clone()).collect()
     }
 
     /// All committed rows of a table of the application with their keys, in the order of the keys.

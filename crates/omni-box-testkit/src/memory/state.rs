@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 use omni_box_core::{ClaimToken, Clock, DeliveryMode, OwnerId, QuarantinedMessage, Wake};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::inbox::InboxRow;
 use super::lanes::Lane;
@@ -45,13 +46,23 @@ pub(super) struct State {
 /// A message in quarantine: its group, topic, partition, offset and fingerprint.
 pub(super) type QuarantineKey = (String, String, i32, i64, [u8; 32]);
 
+/// A message in quarantine, as it is stored.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) id: Uuid,
+    /// Its place in the order in which they came.
+    pub(super) seq: i64,
+    pub(super) at: DateTime<Utc>,
+    pub(super) message: QuarantinedMessage,
+}
+
 /// What transactions work on. A copy costs nothing and is a snapshot.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tables {
     pub(super) outbox: Table<OutboxRow>,
     pub(super) inbox: Table<InboxRow>,
-    /// By group, topic, partition and offset; each with its place in the order in which they came.
-    pub(super) quarantine: Map<QuarantineKey, (i64, QuarantinedMessage)>,
+    /// By group, topic, partition, offset and fingerprint.
+    pub(super) quarantine: Map<QuarantineKey, Kept>,
     /// Rows of the application, by table and key.
     pub(super) records: Map<(String, String), Record>,
 }

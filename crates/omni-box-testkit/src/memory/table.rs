@@ -54,6 +54,9 @@ pub(super) trait Row: Clone + Send + Sync + 'static {
     /// Makes it pending again, at this place of the table if places are an order.
     fn requeue(&mut self, seq: i64, now: DateTime<Utc>);
 
+    /// Its event anew, with this id.
+    fn renewed(&self, id: EventId) -> Self::Event;
+
     fn table(tables: &Tables) -> &Table<Self>;
     fn table_mut(tables: &mut Tables) -> &mut Table<Self>;
 

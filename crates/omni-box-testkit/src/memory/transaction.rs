@@ -85,8 +85,11 @@ impl MemoryTx {
             tables.inbox.put(row.clone());
         }
         for place in &writes.quarantine {
-            if let Some(message) = view.quarantine.get(place) {
-                tables.quarantine.insert_mut(place.clone(), message.clone());
+            match view.quarantine.get(place) {
+                Some(kept) => tables.quarantine.insert_mut(place.clone(), kept.clone()),
+                None => {
+                    tables.quarantine.remove_mut(place);
+                }
             }
         }
         for key in &writes.records {

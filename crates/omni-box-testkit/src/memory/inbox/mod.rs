@@ -3,7 +3,7 @@
 mod row;
 mod statement;
 
-use omni_box_core::store::DeadLetters;
+use omni_box_core::store::{DeadLetters, Quarantine};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
@@ -71,6 +71,10 @@ impl InboxRepository for MemoryStore {
             state.partitions.remove(&key);
         }
         Ok(())
+    }
+
+    fn in_quarantine(&self) -> Option<&dyn Quarantine<MemoryConn>> {
+        Some(self)
     }
 
     fn savepoints(&self) -> Option<&dyn Savepoints<MemoryConn>> {

@@ -122,6 +122,13 @@ impl Row for InboxRow {
         self.life.reopen(now);
     }
 
+    fn renewed(&self, id: EventId) -> InboxEvent {
+        let mut record = InboxRecord { id, message_id: id.to_string(), ..self.record.clone() };
+        record.content.causation_id = Some(self.record.id.to_string());
+        let life = LifecycleRecord { scheduled_at: None, ..self.life.clone() };
+        InboxEvent::restore(record, life.into())
+    }
+
     fn table(tables: &Tables) -> &Table<Self> {
         &tables.inbox
     }

@@ -1,6 +1,6 @@
-//! What a transaction does to the inbox: receive, settle, quarantine.
+//! What a transaction does to the inbox: receive and settle.
 
-use omni_box_core::{Event, InboxEvent, InboxSettlement, QuarantinedMessage, Received, Result};
+use omni_box_core::{Event, InboxEvent, InboxSettlement, Received, Result};
 
 use super::InboxRow;
 use crate::memory::MemoryConn;
@@ -64,28 +64,6 @@ impl MemoryConn {
             });
             if is_changed {
                 self.writes.inbox.insert(*id);
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) async fn try_quarantine(&mut self, messages: &[QuarantinedMessage]) -> Result<()> {
-        let place = |kept: &QuarantinedMessage| {
-            let message = &kept.message;
-            let group = kept.consumer_group.to_string();
-            (group, message.topic.clone(), message.partition, message.offset, message.fingerprint())
-        };
-        for kept in messages {
-            let (group, topic, partition, offset, _) = place(kept);
-            self.lock(LockKey::Quarantined(group, topic, partition, offset)).await?;
-        }
-        let mut state = self.shared.state();
-        for kept in messages {
-            let place = place(kept);
-            let is_known = state.tables.quarantine.contains_key(&place);
-            if !is_known && !self.view.quarantine.contains_key(&place) {
-                self.view.quarantine.insert_mut(place.clone(), (state.next_seq(), kept.clone()));
-                self.writes.quarantine.insert(place);
             }
         }
         Ok(())

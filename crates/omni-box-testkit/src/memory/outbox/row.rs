@@ -137,6 +137,14 @@ impl Row for OutboxRow {
         (self.held, self.head, self.hold_until) = (false, false, None);
     }
 
+    fn renewed(&self, id: EventId) -> OutboxEvent {
+        let mut record = OutboxRecord { id, ..self.record.clone() };
+        record.content.causation_id = Some(self.record.id.to_string());
+        record.content.idempotency_key = None;
+        let life = LifecycleRecord { scheduled_at: None, ..self.life.clone() };
+        OutboxEvent::restore(record, life.into())
+    }
+
     fn table(tables: &Tables) -> &Table<Self> {
         &tables.outbox
     }

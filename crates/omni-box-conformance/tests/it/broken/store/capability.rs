@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::store::DeadLetters;
+use omni_box_core::store::{DeadLetters, Replayed};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, DistributedLocking, EventId, EventRepository, EventStatus,
     FetchFilters, Result, RetentionPolicies,
@@ -11,7 +11,7 @@ use omni_box_core::{
 
 use super::Broken;
 use super::flaw::Flaw;
-use super::kind::Kind;
+use super::kind::{Kind, failed_life};
 
 #[async_trait]
 impl<E: Kind, S: EventRepository<E>> BulkOperations<E> for Broken<S> {
@@ -120,6 +120,24 @@ impl<E: Kind, S: EventRepository<E>> DeadLetters<E> for Broken<S> {
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
         let requeued = self.inner.dead_letters().unwrap().requeue(ids).await?;
         Ok(if self.has(Flaw::RequeuesAllAgain) { ids.to_vec() } else { requeued })
+    }
+
+    async fn replay_as_new(&self, ids: &[EventId]) -> Result<Vec<Replayed>> {
+        let letters = self.inner.dead_letters().unwrap();
+        if self.has(Flaw::RequeuesWhatIsReplayed) {
+            let requeued = letters.requeue(ids).await?;
+            return Ok(requeued.into_iter().map(|id| Replayed { failed: id, by: id }).collect());
+        }
+        let mut lives = Vec::new();
+        if self.has(Flaw::AReplayLeavesTheFailedOne) {
+            for id in ids {
+                lives
+                    .extend(self.row::<E>(*id).await?.as_ref().and_then(failed_life).map(|life| (*id, life)));
+            }
+        }
+        let replayed = letters.replay_as_new(ids).await?;
+        self.notes().lives.extend(lives);
+        Ok(replayed)
     }
 
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {

@@ -97,6 +97,8 @@ flaws! { Fixture:
     ListsTheLastFirst => dead_letter::what_was_given_up_is_listed_in_its_order [OutboxEvent];
     EveryPageIsTheFirst => dead_letter::what_was_given_up_is_listed_in_its_order [InboxEvent];
     AListIgnoresFilters => dead_letter::filters_narrow_a_list [OutboxEvent];
+    RequeuesWhatIsReplayed => dead_letter::what_is_replayed_is_another_event [OutboxEvent];
+    AReplayLeavesTheFailedOne => dead_letter::what_is_replayed_is_another_event [InboxEvent];
     RequeuesAllAgain => dead_letter::what_is_requeued_is_tried_again [InboxEvent];
     DeletesYoungDeadLetters => dead_letter::old_failed_events_are_deleted_in_bounds [OutboxEvent];
     DeletesDeadLettersWithoutBound => dead_letter::old_failed_events_are_deleted_in_bounds [InboxEvent];
@@ -182,6 +184,12 @@ flaws! { Fixture:
     /// Another message at the place of one that is kept is dropped.
     QuarantineKnowsPlacesOnly => inbox::quarantine::a_message_is_kept_once;
     QuarantinesOutsideTheTransaction => inbox::quarantine::a_quarantine_is_undone_by_a_rollback;
+    EveryPageOfTheQuarantineIsTheFirst => inbox::kept::a_quarantine_is_listed_as_it_came;
+    ShowsAMessageWithoutItsTime => inbox::kept::a_message_is_shown_as_it_came;
+    TakesOutOutsideTheTransaction => inbox::kept::a_message_is_taken_out_once;
+    TakesNothingOut => inbox::kept::a_message_is_decoded_again_into_the_inbox;
+    DeletesAYoungQuarantine => inbox::kept::an_old_quarantine_is_deleted_in_bounds;
+    DeletesTheQuarantineWithoutBound => inbox::kept::an_old_quarantine_is_deleted_in_bounds;
     PendingMessagesComeBackwards => inbox::partition::pending_messages_come_in_the_order_of_their_offsets;
     /// Keys that are no text wait for each other.
     RawKeysAreOne => inbox::partition::a_key_that_is_no_text_has_an_order_of_its_own;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omni_box_core::store::Quarantine;
 use omni_box_core::{
     ClaimToken, ConsumerGroup, Error, ErrorKind, Event, EventId, InboxEvent, InboxRecord, InboxRepository,
     InboxSettlement, PartitionEnd, QuarantinedMessage, Received, Result, Savepoints, TopicPartition,
@@ -138,6 +139,10 @@ impl<S: InboxRepository> InboxRepository for Broken<S> {
     ) -> Result<()> {
         let last = self.notes().attached.clone().filter(|_| self.has(Flaw::ALateDetachCounts));
         self.inner.detach(group, partition, last.as_ref().unwrap_or(owner)).await
+    }
+
+    fn in_quarantine(&self) -> Option<&dyn Quarantine<S::Conn>> {
+        Some(self)
     }
 
     fn savepoints(&self) -> Option<&dyn Savepoints<S::Conn>> {

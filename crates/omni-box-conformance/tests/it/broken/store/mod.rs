@@ -7,6 +7,7 @@ mod inspection;
 mod kind;
 mod lanes;
 mod outbox;
+mod quarantine;
 mod repository;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
