@@ -8,6 +8,7 @@ mod judge;
 mod prepare;
 mod publisher;
 mod relay;
+mod replayer;
 mod servers;
 mod stored;
 mod writer;
@@ -45,6 +46,8 @@ enum Program {
     Consumer(consumer::ConsumerArgs),
     /// Handles what consumers have stored until SIGTERM.
     Worker(stored::WorkerArgs),
+    /// Replays what a group has given up, to the last.
+    Replayer(replayer::ReplayerArgs),
     /// Judges the database and its topics, and an inbox; prints the verdict as JSON and fails if it is not clean.
     Judge(judge::JudgeArgs),
 }
@@ -68,6 +71,7 @@ async fn main() -> Result<()> {
         Program::FileRelay(args) => file::relay(&servers, args).await,
         Program::Consumer(args) => consumer::run(&servers, args).await,
         Program::Worker(args) => stored::run(&servers, args).await,
+        Program::Replayer(args) => replayer::run(&servers, args).await,
         Program::Judge(args) => judge::run(&servers, args).await,
     }
 }

@@ -3,6 +3,7 @@
 //! Needs the servers of `cargo xtask services up`. The programs' logs are in `target/chaos/<test>`.
 
 mod crash;
+mod dead_letter;
 mod file;
 mod inbox;
 mod oracle;
