@@ -191,6 +191,15 @@ impl<S: InboxRepository> InboxProcessorBuilder<S> {
         self
     }
 
+    /// Sends what is given up to a topic as well: [`InboxWorkerBuilder::dead_letter_topic`].
+    pub fn with_dead_letter_topic(mut self, topic: impl Into<String>) -> Self
+    where
+        S: OutboxRepository,
+    {
+        self.worker = self.worker.dead_letter_topic(topic);
+        self
+    }
+
     /// How rows are claimed; by default as the store can.
     pub fn with_fetch_strategy(mut self, strategy: FetchStrategy) -> Self {
         self.fetch = Some(strategy);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use omni_box_core::{
     DefaultMessageDecoder, EventConsumer, InboxEvent, InboxHandler, InboxMetrics, InboxRepository,
-    MessageDecoder, NoMetrics, Result, RetryPolicy,
+    MessageDecoder, NoMetrics, OutboxRepository, Result, RetryPolicy,
 };
 use tokio::sync::Semaphore;
 
@@ -16,7 +16,9 @@ use super::shared::Shared;
 use crate::gate::Gate;
 use crate::settings::outage_retry;
 use crate::step::{ProcessingStep, Steps};
-use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, OnFailed};
+use crate::transact::{
+    AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, Letters, OnFailed, Topic,
+};
 
 /// Describes an [`InboxConsumerRunner`]: consumer, store, handler, decoder, metrics and an [`InboxConfig`].
 ///
@@ -43,6 +45,7 @@ pub struct InboxConsumerRunnerBuilder<S: InboxRepository> {
     decoder: Arc<dyn MessageDecoder>,
     metrics: Arc<dyn InboxMetrics>,
     steps: Vec<Arc<dyn ProcessingStep<InboxEvent>>>,
+    letters: Option<Result<Arc<dyn Letters<S>>>>,
     config: InboxConfig,
 }
 
@@ -61,6 +64,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             decoder: Arc::new(DefaultMessageDecoder::new()),
             metrics: Arc::new(NoMetrics),
             steps: Vec::new(),
+            letters: None,
             config: InboxConfig::default(),
         }
     }
@@ -91,6 +95,22 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
     #[must_use]
     pub fn step(mut self, step: impl ProcessingStep<InboxEvent>) -> Self {
         self.steps.push(Arc::new(step));
+        self
+    }
+
+    /// Messages that are given up go to this topic as well, by way of the outbox; nowhere by default.
+    ///
+    /// - The outbox event is stored in the transaction that marks the message as failed: both are there, or neither. A relay publishes it.
+    /// - It has the message's type, payload, headers and key, and names the message as its cause. The headers `dead_letter_error`,
+    ///   `dead_letter_attempts`, `_message_id`, `_group`, `_source` and `_position` (topic, partition and offset) say the rest.
+    /// - A message that the topic's broker refuses, as one that is too large, is a failed event of the outbox in turn.
+    /// - A message that is requeued and given up once more is sent once more.
+    #[must_use]
+    pub fn dead_letter_topic(mut self, topic: impl Into<String>) -> Self
+    where
+        S: OutboxRepository,
+    {
+        self.letters = Some(Topic::new(topic.into()).map(|topic| Arc::new(topic) as Arc<dyn Letters<S>>));
         self
     }
 
@@ -228,6 +248,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             retry: config.retry,
             outage_retry,
             metrics: self.metrics,
+            letters: self.letters.transpose()?,
             steps: Steps::new(self.steps),
         };
         let shared = Shared {

@@ -8,6 +8,7 @@ use omni_box_core::{
 };
 
 use super::database::Database;
+use super::letters::Letters;
 use super::observer::Observer;
 use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
 use super::running::Running;
@@ -30,6 +31,8 @@ pub(crate) struct Context<S: InboxRepository> {
     /// For a database or broker that is down, and for contention.
     pub(crate) outage_retry: RetryPolicy,
     pub(crate) metrics: Arc<dyn InboxMetrics>,
+    /// Where messages go that are given up, in the same transaction.
+    pub(crate) letters: Option<Arc<dyn Letters<S>>>,
     /// What is asked before each handler.
     pub(crate) steps: Steps<InboxEvent>,
 }

@@ -13,6 +13,7 @@ use omni_box_core::{
 };
 use tokio::time::timeout;
 
+use super::letters::{Letter, Letters};
 use crate::claims::{Claims, Stale};
 use crate::gate::Gate;
 
@@ -118,6 +119,16 @@ impl<S: InboxRepository> Database<S> {
 
     pub(crate) async fn quarantine(&self, conn: &mut S::Conn, messages: &[QuarantinedMessage]) -> Result<()> {
         self.within("quarantine", self.store.quarantine(conn, messages)).await
+    }
+
+    /// Writes what is given up to where it goes.
+    pub(crate) async fn bury(
+        &self,
+        letters: &dyn Letters<S>,
+        conn: &mut S::Conn,
+        given_up: &[Letter],
+    ) -> Result<()> {
+        self.within("create_many", letters.write(&self.store, conn, given_up)).await
     }
 
     pub(crate) async fn pending_of(

@@ -14,6 +14,7 @@ use super::context::Context;
 use super::handling::{Course, Handled, check_mark, handle};
 use super::judgement::{Charge, Cost, Fate, LOOK_AGAIN, Stay, exhausted, given_up, judge};
 use super::left::Left;
+use super::letters::Letter;
 use super::message::{Body, Item, Key, Stepped};
 use super::policy::AckStrategy;
 use crate::outcome::Outcome;
@@ -112,6 +113,8 @@ struct Group<'a, S: InboxRepository> {
     fates: Vec<Fate>,
     settlement: InboxSettlement,
     quarantine: Vec<QuarantinedMessage>,
+    /// What is given up, where it goes somewhere.
+    letters: Vec<Letter>,
     /// Keys of which a message of this group has to wait.
     blocked: HashSet<&'a Key>,
     course: Course,
@@ -134,6 +137,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             fates: vec![Fate::Later; items.len()],
             settlement: InboxSettlement::default(),
             quarantine: Vec::new(),
+            letters: Vec::new(),
             blocked: HashSet::new(),
             course: Course::new(),
             left: Left::default(),
@@ -158,6 +162,10 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         if !self.settlement.is_empty() {
             let settled = database.settle(conn, &self.settlement).await;
             settled.map_err(|error| Cause::refused(error, Stage::Effect))?;
+        }
+        if let Some(letters) = self.context.letters.as_deref().filter(|_| !self.letters.is_empty()) {
+            let buried = database.bury(letters, conn, &self.letters).await;
+            buried.map_err(|error| Cause::refused(error, Stage::Effect))?;
         }
         if !self.quarantine.is_empty() {
             let kept = database.quarantine(conn, &self.quarantine).await;
@@ -294,6 +302,11 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             },
         };
         item.stepped().error = Some(failure.error().to_owned());
+        if failure.retry == Retry::Never && self.context.letters.is_some() {
+            let attempts = row.lifecycle().attempts_made().saturating_add_signed(failure.attempt.charge());
+            let error = failure.error().to_owned();
+            self.letters.push(Letter { event: row.clone(), error, attempts });
+        }
         self.settlement.failures.push((row.id(), failure));
         Ok(fate)
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    FetchFilters, InboxEvent, InboxHandler, InboxMetrics, InboxRepository, NoMetrics, Result, RetryPolicy,
+    FetchFilters, InboxEvent, InboxHandler, InboxMetrics, InboxRepository, NoMetrics, OutboxRepository,
+    Result, RetryPolicy,
 };
 
 use super::batches::Shared;
@@ -15,7 +16,9 @@ use crate::claims::Stale;
 use crate::gate::Gate;
 use crate::settings::{misconfigured, outage_retry};
 use crate::step::{ProcessingStep, Steps};
-use crate::transact::{AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, OnFailed};
+use crate::transact::{
+    AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, Letters, OnFailed, Topic,
+};
 
 /// Describes an [`InboxWorker`]: store, handler, metrics and an [`InboxWorkerConfig`].
 ///
@@ -26,6 +29,7 @@ pub struct InboxWorkerBuilder<S: InboxRepository> {
     handler: Option<Arc<dyn InboxHandler<S>>>,
     metrics: Arc<dyn InboxMetrics>,
     steps: Vec<Arc<dyn ProcessingStep<InboxEvent>>>,
+    letters: Option<Result<Arc<dyn Letters<S>>>>,
     config: InboxWorkerConfig,
     sources: Vec<String>,
     is_optimistic: bool,
@@ -45,6 +49,7 @@ impl<S: InboxRepository> InboxWorker<S> {
             handler: None,
             metrics: Arc::new(NoMetrics),
             steps: Vec::new(),
+            letters: None,
             config: InboxWorkerConfig::default(),
             sources: Vec::new(),
             is_optimistic: false,
@@ -68,6 +73,21 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
     /// Adds a step, behind those that were added before.
     pub fn step(mut self, step: impl ProcessingStep<InboxEvent>) -> Self {
         self.steps.push(Arc::new(step));
+        self
+    }
+
+    /// Messages that are given up go to this topic as well, by way of the outbox; nowhere by default.
+    ///
+    /// - The outbox event is stored in the transaction that marks the message as failed: both are there, or neither. A relay publishes it.
+    /// - It has the message's type, payload, headers and key, and names the message as its cause. The headers `dead_letter_error`,
+    ///   `dead_letter_attempts`, `_message_id`, `_group`, `_source` and `_position` (topic, partition and offset) say the rest.
+    /// - A message that the topic's broker refuses, as one that is too large, is a failed event of the outbox in turn.
+    /// - A message that is requeued and given up once more is sent once more.
+    pub fn dead_letter_topic(mut self, topic: impl Into<String>) -> Self
+    where
+        S: OutboxRepository,
+    {
+        self.letters = Some(Topic::new(topic.into()).map(|topic| Arc::new(topic) as Arc<dyn Letters<S>>));
         self
     }
 
@@ -175,6 +195,7 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
             retry: config.retry,
             outage_retry,
             metrics: self.metrics,
+            letters: self.letters.transpose()?,
             steps: Steps::new(self.steps),
         };
         let filters = FetchFilters::new().consumer_group(checked.group);
