@@ -39,7 +39,7 @@ metrics! {
     fn delivery_mode(&self, mode: DeliveryMode);
     /// A fetch (or claim) took this many events; 0, if nothing was due.
     fn batch_locked(&self, events: usize);
-    /// The broker answered about an event; `status` is `published`, `retried` or `failed`. An event that was given back without an answer
+    /// The broker answered about an event; `status` is `published`, `retried` or `failed`. One that a step completed is `skipped`. An event that was given back without an answer
     /// of its own is not counted.
     fn event_published(&self, event_type: &str, status: &'static str);
     /// The broker acknowledged an event this long after it was handed over. An event that failed is not measured.

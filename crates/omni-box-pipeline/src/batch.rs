@@ -1,14 +1,45 @@
 //! What became of a batch.
 
-use omni_box_core::EventId;
+use std::collections::HashSet;
+
+use omni_box_core::{Attempt, EventId, Failure, Retry};
 
 use crate::outcome::Outcome;
 
+/// A failure of an event of a batch, as its row has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventFailure {
+    /// The event.
+    pub event_id: EventId,
+    /// Why.
+    pub error: String,
+    /// Whether it cost an attempt. What is the fault of a topic, or put off by a step, costs none.
+    pub is_counted: bool,
+    /// When it is tried again.
+    pub retry: Retry,
+}
+
+impl EventFailure {
+    pub(crate) fn new(event_id: EventId, failure: &Failure) -> Self {
+        let is_counted = failure.attempt == Attempt::Counted;
+        Self { event_id, error: failure.error().to_owned(), is_counted, retry: failure.retry }
+    }
+}
+
 /// What became of a batch.
+///
+/// | of the Python library omni-box | here |
+/// |---|---|
+/// | processed | [`processed_event_ids`](Self::processed_event_ids) |
+/// | failed, and counted | [`failures_counted`](Self::failures_counted) |
+/// | failed, and not counted | [`failures_not_counted`](Self::failures_not_counted) |
+/// | remaining | [`remaining`](Self::remaining) |
+/// | commit failed | [`commit_failed_event_ids`](Self::commit_failed_event_ids) |
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchProcessingResult {
-    /// Outbox: published and completed. Inbox: handled, or found to be handled before.
+    /// Outbox: published, or completed by a step. Inbox: handled, or found to be handled before.
     pub processed_event_ids: Vec<EventId>,
     /// Failed, to be tried again.
     pub retried_event_ids: Vec<EventId>,
@@ -18,12 +49,42 @@ pub struct BatchProcessingResult {
     pub skipped_event_ids: Vec<EventId>,
     /// Taken and given back: the broker or the database could not be used, time was up, or the lease was lost.
     pub released_event_ids: Vec<EventId>,
+    /// Outbox: published, while the lease or the claim went to another worker before it could be written. They are published again.
+    pub commit_failed_event_ids: Vec<EventId>,
+    /// Outbox: the failures behind [`retried_event_ids`](Self::retried_event_ids) and [`failed_event_ids`](Self::failed_event_ids), in the
+    /// order in which they came.
+    pub failures: Vec<EventFailure>,
 }
 
 impl BatchProcessingResult {
     /// Whether nothing was taken.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Outbox: the failures that cost an attempt.
+    pub fn failures_counted(&self) -> impl Iterator<Item = &EventFailure> {
+        self.failures.iter().filter(|failure| failure.is_counted)
+    }
+
+    /// Outbox: the failures that cost none, each with its error and its next retry.
+    pub fn failures_not_counted(&self) -> impl Iterator<Item = &EventFailure> {
+        self.failures.iter().filter(|failure| !failure.is_counted)
+    }
+
+    /// What was taken and has no outcome: it waits behind an earlier event, or was given back.
+    pub fn remaining(&self) -> impl Iterator<Item = EventId> {
+        self.skipped_event_ids.iter().chain(&self.released_event_ids).copied()
+    }
+
+    /// Takes the outcomes of events back that could not be written; what was published stays so.
+    pub(crate) fn take_back(&mut self, lost: &HashSet<EventId>) {
+        let is_lost = |id: &mut EventId| lost.contains(id);
+        self.commit_failed_event_ids.extend(self.processed_event_ids.extract_if(.., is_lost));
+        for list in [&mut self.retried_event_ids, &mut self.failed_event_ids, &mut self.skipped_event_ids] {
+            list.retain(|id| !lost.contains(id));
+        }
+        self.failures.retain(|failure| !lost.contains(&failure.event_id));
     }
 
     /// How many outcomes were recorded.
@@ -45,8 +106,14 @@ impl BatchProcessingResult {
     }
 
     pub(crate) fn contains(&self, id: &EventId) -> bool {
-        [&self.processed_event_ids, &self.retried_event_ids, &self.failed_event_ids, &self.skipped_event_ids]
-            .iter()
-            .any(|list| list.contains(id))
+        [
+            &self.processed_event_ids,
+            &self.retried_event_ids,
+            &self.failed_event_ids,
+            &self.skipped_event_ids,
+            &self.commit_failed_event_ids,
+        ]
+        .iter()
+        .any(|list| list.contains(id))
     }
 }

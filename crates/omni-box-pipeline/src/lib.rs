@@ -68,7 +68,7 @@ mod work;
 mod worker;
 mod workers;
 
-pub use batch::BatchProcessingResult;
+pub use batch::{BatchProcessingResult, EventFailure};
 pub use gate::GateStatus;
 pub use inbox::{InboxConfig, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder};
 pub use layer::{HandlerLayer, Next};

@@ -13,9 +13,9 @@
 pub enum Outcome {
     /// Outbox: the broker has acknowledged the event.
     Published,
-    /// The handler's writes are committed. Outbox: the event is completed without being sent.
+    /// The handler's writes are committed.
     Completed,
-    /// The handler had nothing to do.
+    /// The handler had nothing to do, or a step has completed the event: it was neither handled nor sent.
     Skipped,
     /// The handler found the message overtaken by a newer one.
     Stale,

@@ -173,8 +173,8 @@ pub use tokio_util::sync::CancellationToken;
 pub mod relay {
     //! Publishing: the relay, a publisher for one batch, and what they say of themselves.
     pub use omni_box_pipeline::{
-        BatchProcessingResult, GateStatus, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay,
-        OutboxRelayBuilder, Outcome, RejectionPolicy, RelayConfig, RelaySnapshot, RelayStatus,
+        BatchProcessingResult, EventFailure, GateStatus, OutboxPublisher, OutboxPublisherBuilder,
+        OutboxRelay, OutboxRelayBuilder, Outcome, RejectionPolicy, RelayConfig, RelaySnapshot, RelayStatus,
     };
 }
 

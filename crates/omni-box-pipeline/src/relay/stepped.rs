@@ -122,7 +122,10 @@ impl EventPublisher for Stepped {
             self.open.add(event.clone(), kept, &batch);
             match ruling {
                 Ruling::Next => passed.push(event),
-                Ruling::Complete => reporter.report(id, Ok(())),
+                // no broker has acknowledged it
+                Ruling::Complete => {
+                    reporter.report(id, Err(Mark::Completed.error("completed by a step".to_owned())));
+                }
                 Ruling::Skip(why) => reporter.report(id, Err(Mark::PutOff.error(why))),
                 Ruling::Fail(why) => reporter.report(id, Err(Error::new(ErrorKind::Rejected, why))),
                 Ruling::Broken(why) => reporter.report(id, Err(Error::new(ErrorKind::Handler, why))),
@@ -198,7 +201,8 @@ impl Open {
         }
         self.batch(&batch, |answers| {
             answers.answered += 1;
-            let error = report.result.as_ref().err().map(Error::chain);
+            let is_done = outcome == Some(Outcome::Skipped);
+            let error = report.result.as_ref().err().filter(|_| !is_done).map(Error::chain);
             answers.settled.extend(outcome.map(|outcome| (event, outcome, error)));
         });
     }
@@ -229,6 +233,9 @@ impl Open {
 /// What a report makes of an event; an outage makes nothing of it.
 fn outcome(event: &OutboxEvent, result: &Result<()>) -> Option<Outcome> {
     let Err(error) = result else { return Some(Outcome::Published) };
+    if Mark::of(error) == Some(Mark::Completed) {
+        return Some(Outcome::Skipped);
+    }
     match error.class() {
         FailureClass::Infrastructure if error.kind() == ErrorKind::TopicUnavailable => Some(Outcome::Retried),
         FailureClass::Infrastructure => None,

@@ -7,6 +7,7 @@ use omni_box_core::{
     RetryPolicy,
 };
 
+use crate::outcome::Outcome;
 use crate::step::Mark;
 
 /// The longest base and the longest delay for an event whose topic is unavailable.
@@ -25,8 +26,8 @@ pub enum RejectionPolicy {
 /// What is done with an event after its report.
 #[derive(Debug)]
 pub(super) enum ReportVerdict {
-    /// The broker has it.
-    Published,
+    /// The broker has it, or a step has completed it.
+    Done(Outcome),
     /// Record the failure: retry later, wait for an operator, or give up.
     Failed(Failure),
     /// Record that a step has put the event off.
@@ -44,7 +45,10 @@ pub(super) struct Judge {
 
 impl Judge {
     pub(super) fn judge(&self, event: &OutboxEvent, result: Result<()>) -> ReportVerdict {
-        let Err(error) = result else { return ReportVerdict::Published };
+        let Err(error) = result else { return ReportVerdict::Done(Outcome::Published) };
+        if Mark::of(&error) == Some(Mark::Completed) {
+            return ReportVerdict::Done(Outcome::Skipped);
+        }
         let failure = match error.class() {
             FailureClass::Infrastructure if error.kind() != ErrorKind::TopicUnavailable => {
                 return ReportVerdict::Unavailable(error);

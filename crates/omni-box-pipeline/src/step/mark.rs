@@ -10,6 +10,8 @@ use omni_box_core::{Error, ErrorKind};
 pub(crate) enum Mark {
     /// The event waits; its topic is well.
     PutOff,
+    /// The event is done without being sent.
+    Completed,
     /// Everything waits; the broker is well, and no event is suspected.
     Stopped,
 }
@@ -19,7 +21,7 @@ impl Mark {
     pub(crate) fn error(self, text: String) -> Error {
         let kind = match self {
             Self::PutOff => ErrorKind::TopicUnavailable,
-            Self::Stopped => ErrorKind::Unavailable,
+            Self::Completed | Self::Stopped => ErrorKind::Unavailable,
         };
         Error::new(kind, text).with_source(self)
     }

@@ -111,7 +111,7 @@ impl StepResult {
         Self(Decision::Skip)
     }
 
-    /// The event is done, and is neither handled nor sent. Inbox: [`Skipped`](Outcome::Skipped); outbox: as if it were published.
+    /// The event is done, and is neither handled nor sent: [`Skipped`](Outcome::Skipped).
     pub fn complete() -> Self {
         Self(Decision::Complete)
     }

@@ -18,6 +18,7 @@ use omni_box_core::{
 use tokio::time::Instant;
 
 use super::bounds::Bounds;
+use crate::batch::EventFailure;
 use crate::outcome::Outcome;
 use crate::relay::answer::{Answer, DueSince, held_reason};
 use crate::relay::suspects::{Fault, Suspects};
@@ -370,13 +371,13 @@ impl Flight {
                 needs_purge = true;
                 ReportVerdict::Failed(self.judge.own(&entry.event, &error))
             }
-            ReportVerdict::Published => {
+            published @ ReportVerdict::Done(Outcome::Published) => {
                 self.suspects.acknowledged(&report.id);
-                ReportVerdict::Published
+                published
             }
-            failed @ (ReportVerdict::Failed(_) | ReportVerdict::PutOff(_)) => {
+            other => {
                 self.suspects.acquit(&report.id);
-                failed
+                other
             }
         };
         let is_put_off = matches!(verdict, ReportVerdict::PutOff(_));
@@ -394,20 +395,21 @@ impl Flight {
         self.outgoing_since.get_or_insert_with(Instant::now);
         let event = entry.event.clone();
         let (lane, seq, was_head, due) = (entry.lane, entry.seq, entry.is_held_head, entry.due);
-        let mut held = None;
-        let is_published = matches!(verdict, ReportVerdict::Published);
-        let key = match is_published && !was_head && !self.one_per_key {
+        let (mut held, mut noted) = (None, None);
+        let is_done = matches!(verdict, ReportVerdict::Done(_));
+        let key = match is_done && !was_head && !self.one_per_key {
             true => None,
             false => key_of(lane, &event),
         };
         let outcome = match verdict {
-            ReportVerdict::Published => {
-                if !self.closed_topics.is_empty() && self.closed_topics.remove(event.topic()) {
+            ReportVerdict::Done(outcome) => {
+                let is_published = outcome == Outcome::Published && !self.closed_topics.is_empty();
+                if is_published && self.closed_topics.remove(event.topic()) {
                     tracing::info!(topic = event.topic(), "topic available again");
                 }
                 self.outgoing.completed.push(report.id);
                 self.release_behind(key, was_head);
-                Outcome::Published
+                outcome
             }
             ReportVerdict::Failed(failure) | ReportVerdict::PutOff(failure) => {
                 if failure.attempt == Attempt::Free
@@ -421,12 +423,13 @@ impl Flight {
                     );
                 }
                 held = held_reason(&event, &failure, is_put_off);
+                noted = Some(EventFailure::new(report.id, &failure));
                 self.record_failure(&event, key, seq, was_head, failure)
             }
             ReportVerdict::Unavailable(_) => unreachable!("returned above"),
         };
         let (answered_at, due) = (Instant::now(), Some(due));
-        let answer = Answer { event, outcome, sent_at, answered_at, due, held };
+        let answer = Answer { event, outcome, sent_at, answered_at, due, failure: noted, held };
         Ok(Some(Noted { answer, needs_purge }))
     }
 

@@ -14,7 +14,7 @@ use crate::relay::observer::Observer;
 use crate::relay::shared::Publisher;
 use crate::relay::status::RelayStatus;
 use crate::relay::verdict::RejectionPolicy;
-use crate::settings::misconfigured;
+use crate::settings::{check_number, misconfigured};
 use crate::step::ProcessingStep;
 
 /// Builds an [`OutboxPublisher`].
@@ -26,6 +26,7 @@ pub struct OutboxPublisherBuilder<S> {
     config: RelayConfig,
     steps: Vec<Arc<dyn ProcessingStep<OutboxEvent>>>,
     publish_timeout: Option<Duration>,
+    concurrency_limit: Option<usize>,
 }
 
 impl<S> fmt::Debug for OutboxPublisherBuilder<S> {
@@ -46,6 +47,7 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
             config: RelayConfig::default(),
             steps: Vec::new(),
             publish_timeout: None,
+            concurrency_limit: None,
         }
     }
 
@@ -53,6 +55,12 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
     /// acknowledged by then are released.
     pub fn publish_timeout(mut self, limit: Duration) -> Self {
         self.publish_timeout = Some(limit);
+        self
+    }
+
+    /// How many events of a batch are in flight with the broker at once, at least 1; all of them by default.
+    pub fn concurrency_limit(mut self, events: usize) -> Self {
+        self.concurrency_limit = Some(events);
         self
     }
 
@@ -106,6 +114,8 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
                 "publish_timeout {publish_timeout:?} must be above zero and at most lease_ttl {lease_ttl:?}"
             )));
         }
+        let concurrency_limit = self.concurrency_limit.unwrap_or(usize::MAX);
+        check_number("concurrency_limit", concurrency_limit, 1..=usize::MAX)?;
         let publisher = OutboxPublisher::new(
             self.store,
             self.publisher.stepped(self.steps, &settings),
@@ -113,6 +123,6 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
             Observer::new(self.metrics),
             RelayStatus::default(),
         );
-        Ok(OutboxPublisher { publish_timeout, ..publisher })
+        Ok(OutboxPublisher { publish_timeout, concurrency_limit, ..publisher })
     }
 }

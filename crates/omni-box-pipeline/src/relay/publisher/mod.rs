@@ -3,13 +3,14 @@
 mod builder;
 mod rows;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
     BatchSize, DeliveryMode, Error, ErrorKind, Event, EventId, EventPublisher, FetchFilters, LaneFetch,
-    LaneRead, LeaseRequest, OutboxRepository, OwnerId, Reporter, Result, SendOrder, WorkerId,
+    LaneId, LaneRead, LeaseRequest, OutboxRepository, OwnerId, Reporter, Result, SendOrder, WorkerId,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -66,6 +67,8 @@ pub struct OutboxPublisher<S> {
     observer: Observer,
     pub(super) status: RelayStatus,
     publish_timeout: Duration,
+    /// Most events in flight at once.
+    concurrency_limit: usize,
     owner: OwnerId,
     owned: Mutex<OwnedLanes>,
     /// Events that may be the cause of the broker's errors.
@@ -107,6 +110,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             observer,
             status,
             publish_timeout: settings.lease_ttl,
+            concurrency_limit: usize::MAX,
             settings,
             owner: OwnerId::generate(),
             owned: Mutex::default(),
@@ -210,7 +214,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             self.observer.idle();
             return Ok(Default::default());
         }
-        let mut taken: Vec<EventId> = events.iter().map(|event| event.event.id()).collect();
+        let lane_of: Vec<(EventId, LaneId)> =
+            events.iter().map(|event| (event.event.id(), event.lane)).collect();
         let one_per_key = self.publisher.0.send_order() == SendOrder::OnePerKey
             || self.settings.judge.rejection == RejectionPolicy::HoldKey;
         let mut suspects = self.suspects.lock().await;
@@ -222,19 +227,21 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         *suspects = flight.take_suspects();
 
         let (settlement, _) = flight.take_settlement();
+        result.skipped_event_ids.clone_from(&settlement.followers);
         if !settlement.is_empty() {
             let leases = owned.leases();
             let settled =
                 within(self.settings.batch_deadline(), lanes.settle(self.owner, &leases, &settlement))
                     .await?;
-            for lane in settled.lost {
-                owned.remove(lane);
+            for lane in &settled.lost {
+                owned.remove(*lane);
                 self.observer.lease_lost();
             }
+            let is_lost = |(_, lane): &&(EventId, LaneId)| settled.lost.contains(lane);
+            result.take_back(&lane_of.iter().filter(is_lost).map(|(id, _)| *id).collect());
         }
-        result.skipped_event_ids = settlement.followers;
-        taken.retain(|id| !result.contains(id));
-        result.released_event_ids = taken;
+        let left = lane_of.into_iter().map(|(id, _)| id).filter(|id| !result.contains(id));
+        result.released_event_ids = left.collect();
         Ok((result, unavailable))
     }
 
@@ -253,6 +260,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             if let Some(noted) = flight.report(report).map_err(|trouble| trouble.error)? {
                 self.observer.settled(&noted.answer);
                 result.list(noted.answer.outcome).push(noted.answer.event.id());
+                result.failures.extend(noted.answer.failure);
                 if noted.needs_purge {
                     return Err(refused());
                 }
@@ -260,16 +268,21 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             Ok(())
         };
         let sending = async {
+            // ready, and counted as sent, while as many as may be are in flight
+            let mut waiting = VecDeque::new();
             while flight.has_ready() || flight.sent() > 0 {
                 if !stop.sending.is_cancelled() {
-                    let ready = flight.take_ready(Instant::now(), |_| true);
-                    if !ready.is_empty() {
-                        publisher.submit(ready, &reporter).await;
-                    } else if flight.sent() == 0 {
+                    waiting.extend(flight.take_ready(Instant::now(), |_| true));
+                    let in_flight = flight.sent() - waiting.len();
+                    let room = self.concurrency_limit.saturating_sub(in_flight).min(waiting.len());
+                    let next: Vec<_> = waiting.drain(..room).collect();
+                    if !next.is_empty() {
+                        publisher.submit(next, &reporter).await;
+                    } else if in_flight == 0 {
                         // what is left is suspected of being at fault, and waits
                         break;
                     }
-                } else if flight.sent() == 0 {
+                } else if flight.sent() == waiting.len() {
                     return Err(cancelled());
                 }
                 let Some(report) = reports.recv().await else { break };

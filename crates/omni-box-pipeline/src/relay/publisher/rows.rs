@@ -10,7 +10,7 @@ use omni_box_core::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{OutboxPublisher, Stop, cancelled, late};
-use crate::batch::BatchProcessingResult;
+use crate::batch::{BatchProcessingResult, EventFailure};
 use crate::claims::Claims;
 use crate::deadline::within;
 use crate::outcome::Outcome;
@@ -42,11 +42,13 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         let events: HashMap<EventId, Arc<OutboxEvent>> =
             events.into_iter().map(|event| (event.id(), Arc::new(event))).collect();
         let deadline = asked + self.publish_timeout;
-        let (mut open, unavailable) = self.send_rows(&events, deadline, stop, &token, &mut result).await?;
+        let (open, unavailable) = self.send_rows(&events, deadline, stop, &token, &mut result).await?;
 
         let completed = std::mem::take(&mut result.processed_event_ids);
         result.processed_event_ids = within(answered_in, claims.complete(&self.store, &completed)).await?;
-        open.extend(completed.into_iter().filter(|id| !result.processed_event_ids.contains(id)));
+        // another worker has claimed them since
+        let is_lost = |id: &EventId| !result.processed_event_ids.contains(id);
+        result.commit_failed_event_ids = completed.into_iter().filter(is_lost).collect();
         within(answered_in, claims.release(&self.store, &open, unavailable.as_ref())).await?;
         result.released_event_ids = open;
         Ok((result, unavailable))
@@ -82,9 +84,14 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                 let Some(event) = events.get(&report.id) else { continue };
                 let verdict = self.settings.judge.judge(event, report.result);
                 let is_put_off = matches!(verdict, ReportVerdict::PutOff(_));
+                let mut done = Outcome::Published;
                 let failure = match verdict {
-                    ReportVerdict::Published => {
-                        suspects.acknowledged(&report.id);
+                    ReportVerdict::Done(outcome) => {
+                        match outcome {
+                            Outcome::Published => suspects.acknowledged(&report.id),
+                            _ => suspects.acquit(&report.id),
+                        }
+                        done = outcome;
                         None
                     }
                     ReportVerdict::Failed(failure) | ReportVerdict::PutOff(failure) => {
@@ -107,8 +114,9 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                     }
                 };
                 let held = failure.as_ref().and_then(|failure| held_reason(event, failure, is_put_off));
+                let noted = failure.as_ref().map(|failure| EventFailure::new(report.id, failure));
                 let (outcome, is_recorded) = match failure {
-                    None => (Outcome::Published, true),
+                    None => (done, true),
                     Some(failure) => {
                         let is_final = failure.retry == Retry::Never;
                         let mark = self.store.mark_failed(report.id, token, &failure);
@@ -118,7 +126,9 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                 };
                 if is_recorded {
                     let (event, due) = (event.clone(), DueSince::claimed(event, claimed_at));
-                    self.observer.settled(&Answer { event, outcome, sent_at, answered_at, due, held });
+                    result.failures.extend(noted.clone());
+                    let answer = Answer { event, outcome, sent_at, answered_at, due, failure: noted, held };
+                    self.observer.settled(&answer);
                     open.retain(|id| *id != report.id);
                     result.list(outcome).push(report.id);
                 }
@@ -143,11 +153,19 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
     ) -> (Vec<(DeliveryReport, Instant, Instant)>, Option<Error>) {
         let (reporter, mut reports) = Reporter::channel();
         let publisher = &self.publisher.0;
-        let (count, sent_at) = (events.len(), Instant::now());
+        let (count, mut sent_at) = (events.len(), Instant::now());
         let mut arrived = Vec::with_capacity(count);
         let sending = async {
-            publisher.submit(events, &reporter).await;
+            let mut waiting = events.into_iter();
+            let mut submitted = 0;
             while arrived.len() < count {
+                let room = self.concurrency_limit - (submitted - arrived.len());
+                let next: Vec<_> = waiting.by_ref().take(room).collect();
+                if !next.is_empty() {
+                    submitted += next.len();
+                    sent_at = Instant::now();
+                    publisher.submit(next, &reporter).await;
+                }
                 let Some(report) = reports.recv().await else { break };
                 arrived.push((report, sent_at, Instant::now()));
             }
