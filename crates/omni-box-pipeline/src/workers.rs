@@ -1,15 +1,17 @@
 //! Several workers in one process: they start together, and end together.
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use omni_box_core::{Error, ErrorKind, InboxRepository, OutboxRepository, Result};
+use omni_box_core::{ConsumerGroup, Error, ErrorKind, InboxRepository, OutboxRepository, Result};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::settings::misconfigured;
 use crate::{InboxConsumerRunner, InboxWorker, OmniBoxMaintenanceService, OutboxRelay};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -49,7 +51,13 @@ type Start = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), 
 /// ```
 #[must_use = "nothing runs before `run_until`"]
 #[derive(Default)]
-pub struct Workers(Vec<(String, Start)>);
+pub struct Workers {
+    tasks: Vec<(String, Start)>,
+    /// Groups whose messages a runner gives to a handler.
+    handled: BTreeSet<ConsumerGroup>,
+    /// Groups whose messages are handled from their rows.
+    stored: BTreeSet<ConsumerGroup>,
+}
 
 impl Workers {
     /// No workers.
@@ -63,12 +71,14 @@ impl Workers {
     }
 
     /// Adds an inbox, named `inbox`.
-    pub fn inbox<S: InboxRepository>(self, runner: InboxConsumerRunner<S>) -> Self {
+    pub fn inbox<S: InboxRepository>(mut self, runner: InboxConsumerRunner<S>) -> Self {
+        self.handled.extend(runner.handled_group().cloned());
         self.task("inbox", |stop| runner.run(stop))
     }
 
     /// Adds a worker of stored messages, named `inbox-worker`.
-    pub fn inbox_worker<S: InboxRepository>(self, worker: InboxWorker<S>) -> Self {
+    pub fn inbox_worker<S: InboxRepository>(mut self, worker: InboxWorker<S>) -> Self {
+        self.stored.insert(worker.group().clone());
         self.task("inbox-worker", |stop| worker.run(stop))
     }
 
@@ -84,7 +94,7 @@ impl Workers {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        self.0
+        self.tasks
             .push((name.into(), Box::new(|stop| start(stop).map(|ended| ended.map_err(Into::into)).boxed())));
         self
     }
@@ -92,15 +102,24 @@ impl Workers {
     /// Runs all of them until `stop` resolves, all have ended, or one has failed, and then until all have drained.
     ///
     /// # Errors
+    /// [`Misconfigured`](ErrorKind::Misconfigured), before anything runs, when a group has a runner with a handler and workers of stored
+    /// messages: what one of them has in memory the other may handle before it. In other processes of the group nothing looks for that.
+    ///
     /// The first failure, with the worker's name and the failure as its source. A worker's later failure is logged. The kind is
     /// that of an omni-box error, else [`Internal`](ErrorKind::Internal).
     ///
     /// # Cancel safety
     /// Dropping the future ends every worker at once, without draining.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<()> {
+        if let Some(group) = self.handled.intersection(&self.stored).next() {
+            return Err(misconfigured(format!(
+                "consumer group {group:?} has a runner with a handler and a worker of stored messages: take the handler off the runner, \
+                 or the worker away"
+            )));
+        }
         let token = CancellationToken::new();
         let mut running = JoinSet::new();
-        for (name, start) in self.0 {
+        for (name, start) in self.tasks {
             let stop = token.clone();
             let worker = AssertUnwindSafe(async { start(stop).await }).catch_unwind();
             running.spawn(async move { (name, worker.await) });
@@ -129,7 +148,7 @@ impl Workers {
 
 impl fmt::Debug for Workers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+        f.debug_list().entries(self.tasks.iter().map(|(name, _)| name)).finish()
     }
 }
 

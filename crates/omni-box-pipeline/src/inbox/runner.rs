@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::select_all;
-use omni_box_core::{AssignedPartition, Error, ErrorKind, EventConsumer, InboxRepository, Result};
+use omni_box_core::{
+    AssignedPartition, ConsumerGroup, Error, ErrorKind, EventConsumer, InboxRepository, Result,
+};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -77,6 +79,12 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     /// Begins to describe a runner that takes messages from `consumer` and keeps its inbox in `store`.
     pub fn builder(consumer: impl EventConsumer, store: S) -> InboxConsumerRunnerBuilder<S> {
         InboxConsumerRunnerBuilder::new(Box::new(consumer), store)
+    }
+
+    /// Its group, if it gives the group's messages to a handler.
+    pub(crate) fn handled_group(&self) -> Option<&ConsumerGroup> {
+        let context = &self.shared.context;
+        context.handler.is_some().then_some(&context.group)
     }
 
     pub(super) fn new(shared: Shared<S>, consumer: Box<dyn EventConsumer>) -> Self {

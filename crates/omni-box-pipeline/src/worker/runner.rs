@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::{BatchSize, Error, ErrorKind, InboxRepository, Result};
+use omni_box_core::{BatchSize, ConsumerGroup, Error, ErrorKind, InboxRepository, Result};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -86,6 +86,11 @@ impl<S: InboxRepository> InboxWorker<S> {
         let (shared, abort) = (Arc::new(shared), CancellationToken::new());
         let single = Mutex::new(Batches::new(shared.clone(), abort.clone()));
         Self { shared, batch_size, concurrency_limit, drain_deadline, single, abort }
+    }
+
+    /// The group whose messages it handles.
+    pub(crate) fn group(&self) -> &ConsumerGroup {
+        &self.shared.context.group
     }
 
     /// Claims up to `batch_size` messages that are due, at most one of each key, and takes each to an outcome. An empty result means that

@@ -10,7 +10,7 @@ use omni_box_core::{
     ConsumerGroup, EnvelopeEventConverter, Error, ErrorKind, InboxContext, InboxHandler, NewOutboxEvent,
     OutboxExt, Result, Store,
 };
-use omni_box_pipeline::{InboxConsumerRunner, OutboxRelay, Workers, on};
+use omni_box_pipeline::{InboxConsumerRunner, InboxWorker, OutboxRelay, Workers, on};
 use omni_box_testkit::{FaultPlan, Faulty, MemoryBroker, MemoryStore, Operation};
 use tokio::sync::oneshot;
 
@@ -129,4 +129,33 @@ async fn an_event_goes_through_both_before_the_stop() {
         assert_eq!(is_shipped.await.unwrap(), 7);
     };
     both(&store, Ship(shipped)).run_until(stop).await.unwrap();
+}
+
+/// A runner with a handler has messages in memory that workers of the same group would handle from their rows.
+#[tokio::test]
+async fn a_runner_with_a_handler_beside_workers_of_its_group_is_refused() {
+    let (store, broker) = (MemoryStore::new(), MemoryBroker::new());
+    broker.create_topic("orders", 1);
+    let group = |name: &str| ConsumerGroup::new(name).unwrap();
+    let runner =
+        |name: &str| InboxConsumerRunner::builder(broker.consumer(&group(name), ["orders"]), store.clone());
+    let worker = |name: &str| {
+        let worker = InboxWorker::builder(store.clone()).consumer_group(name);
+        worker.handler(on("order.placed", ship)).build().unwrap()
+    };
+    let handling = |name: &str| runner(name).handler(on("order.placed", ship)).build().unwrap();
+    for workers in [
+        Workers::new().inbox(handling("shipping")).inbox_worker(worker("shipping")),
+        Workers::new().inbox_worker(worker("shipping")).inbox(handling("shipping")),
+    ] {
+        let (workers, drained) = watched(workers);
+        let refused = workers.run_until(async {}).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+        assert!(refused.to_string().contains("shipping"), "{refused}");
+        assert!(!drained.load(Ordering::SeqCst), "nothing has run");
+    }
+    let storing = Workers::new().inbox(runner("shipping").build().unwrap()).inbox_worker(worker("shipping"));
+    storing.run_until(async {}).await.unwrap();
+    let others = Workers::new().inbox(handling("shipping")).inbox_worker(worker("billing"));
+    others.run_until(async {}).await.unwrap();
 }
