@@ -90,6 +90,7 @@ pub use steps::{
 };
 pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed};
 pub use worker::{
-    InboxWorker, InboxWorkerBuilder, InboxWorkerConfig, create_dispatching_processor, create_inbox_processor,
+    InboxWorker, InboxWorkerBuilder, InboxWorkerConfig, ProcessorOptions, create_dispatching_processor,
+    create_dispatching_processor_with, create_inbox_processor, create_inbox_processor_with,
 };
 pub use workers::{Workers, shutdown_signal};

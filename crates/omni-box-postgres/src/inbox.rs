@@ -53,6 +53,21 @@ impl InboxRepository for PgStore {
             .collect()
     }
 
+    async fn by_message(
+        &self,
+        conn: &mut PgConnection,
+        message_id: &str,
+        group: &ConsumerGroup,
+    ) -> Result<Option<InboxEvent>> {
+        let row = sqlx::query(self.queries.inbox_by_message.sql())
+            .bind(message_id)
+            .bind(group.as_str())
+            .fetch_optional(conn)
+            .await
+            .map_err(self.failed("look a message up"))?;
+        row.as_ref().map(inbox_event).transpose()
+    }
+
     async fn settle(&self, conn: &mut PgConnection, settlement: &InboxSettlement) -> Result<()> {
         let InboxSettlement { completed, failures } = settlement;
         require_transaction(conn).await?;
@@ -261,25 +276,6 @@ impl EventRepository<InboxEvent> for PgStore {
 }
 
 impl PgStore {
-    /// The row of a message, if there is one.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn by_message(
-        &self,
-        conn: &mut PgConnection,
-        message_id: &str,
-        group: &ConsumerGroup,
-    ) -> Result<Option<InboxEvent>> {
-        let row = sqlx::query(self.queries.inbox_by_message.sql())
-            .bind(message_id)
-            .bind(group.as_str())
-            .fetch_optional(conn)
-            .await
-            .map_err(self.failed("look a message up"))?;
-        row.as_ref().map(inbox_event).transpose()
-    }
-
     /// Returns the ids of those that were not there.
     async fn insert_messages(
         &self,

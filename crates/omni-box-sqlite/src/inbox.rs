@@ -38,6 +38,21 @@ impl InboxRepository for SqliteStore {
         Ok(received)
     }
 
+    async fn by_message(
+        &self,
+        conn: &mut SqliteConnection,
+        message_id: &str,
+        group: &ConsumerGroup,
+    ) -> Result<Option<InboxEvent>> {
+        let row = sqlx::query(self.queries.inbox_by_message.sql())
+            .bind(message_id)
+            .bind(group.as_str())
+            .fetch_optional(conn)
+            .await
+            .map_err(failed("look a message up"))?;
+        row.as_ref().map(inbox_event).transpose()
+    }
+
     async fn settle(&self, conn: &mut SqliteConnection, settlement: &InboxSettlement) -> Result<()> {
         let InboxSettlement { completed, failures } = settlement;
         // a handler may have passed over an error with which SQLite ended the transaction
@@ -225,25 +240,6 @@ impl EventRepository<InboxEvent> for SqliteStore {
 }
 
 impl SqliteStore {
-    /// The row of a message, if there is one.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn by_message(
-        &self,
-        conn: &mut SqliteConnection,
-        message_id: &str,
-        group: &ConsumerGroup,
-    ) -> Result<Option<InboxEvent>> {
-        let row = sqlx::query(self.queries.inbox_by_message.sql())
-            .bind(message_id)
-            .bind(group.as_str())
-            .fetch_optional(conn)
-            .await
-            .map_err(failed("look a message up"))?;
-        row.as_ref().map(inbox_event).transpose()
-    }
-
     /// Stores a message, or returns the row that is there.
     async fn store_message(
         &self,

@@ -199,8 +199,9 @@ pub mod pipeline {
     pub use omni_box_pipeline::{
         BatchContext, CircuitBreakerStep, CommitStrategy, DlqStep, DlqStorage, EventProcessorBuilder,
         FetchStrategy, HandlerExecutionStep, InboxProcessorBuilder, InboxStep, MetricsStep,
-        OutboxProcessorBuilder, OutboxStep, Outcome, ProcessingContext, ProcessingStep,
+        OutboxProcessorBuilder, OutboxStep, Outcome, ProcessingContext, ProcessingStep, ProcessorOptions,
         PublisherExecutionStep, SettledEvent, SiblingDeduplicationStep, StepResult,
+        create_dispatching_processor_with, create_inbox_processor_with,
     };
 }
 

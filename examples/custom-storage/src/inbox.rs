@@ -7,6 +7,7 @@ use omni_box_core::{
 };
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
+use crate::row::message_identity;
 use crate::store::{RedbStore, failed};
 use crate::table::{Tables, get};
 
@@ -43,6 +44,15 @@ impl InboxRepository for RedbStore {
                 })
             })
             .collect()
+    }
+
+    async fn by_message(
+        &self,
+        conn: &mut WriteTransaction,
+        message_id: &str,
+        group: &ConsumerGroup,
+    ) -> Result<Option<InboxEvent>> {
+        Tables::<InboxEvent>::open(conn)?.by_identity(&message_identity(group, message_id))
     }
 
     async fn settle(&self, conn: &mut WriteTransaction, settlement: &InboxSettlement) -> Result<()> {

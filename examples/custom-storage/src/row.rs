@@ -1,7 +1,9 @@
 //! Rows: what is stored of an event, as JSON, and where it stands in line.
 
 use chrono::{DateTime, Utc};
-use omni_box_core::{Error, ErrorKind, Event, InboxEvent, LifecycleRecord, OutboxEvent, Result};
+use omni_box_core::{
+    ConsumerGroup, Error, ErrorKind, Event, InboxEvent, LifecycleRecord, OutboxEvent, Result,
+};
 use serde::{Deserialize, Serialize};
 
 /// What the two kinds of event differ in.
@@ -33,11 +35,16 @@ impl Kind for OutboxEvent {
     }
 }
 
+/// What a message is stored once by.
+pub(crate) fn message_identity(group: &ConsumerGroup, message_id: &str) -> String {
+    format!("{:?}", (group.as_str(), message_id))
+}
+
 impl Kind for InboxEvent {
     const TABLES: [&'static str; 4] = ["inbox_events", "inbox_identities", "inbox_pending", "inbox_claims"];
 
     fn identity(&self) -> Option<String> {
-        Some(format!("{:?}", (self.consumer_group().as_str(), self.message_id())))
+        Some(message_identity(self.consumer_group(), self.message_id()))
     }
 
     fn key(&self) -> Option<String> {

@@ -53,6 +53,12 @@ impl<'tx, E: Kind> Tables<'tx, E> {
         get(&self.rows, id.as_uuid().as_u128())
     }
 
+    pub(crate) fn by_identity(&self, identity: &str) -> Result<Option<E>> {
+        let known = self.identities.get(identity).map_err(failed)?.map(|id| id.value());
+        let row = known.map(|id| get::<E>(&self.rows, id)).transpose()?.flatten();
+        Ok(row.map(|row| row.event()))
+    }
+
     /// Stores an event, unless its identity is there.
     pub(crate) fn create(&mut self, event: &E, now: DateTime<Utc>) -> Result<Created<E>> {
         let (id, identity) = (event.id().as_uuid().as_u128(), event.identity());

@@ -58,6 +58,11 @@ impl<S: InboxRepository> Inbox<S> {
         received.remove(0)
     }
 
+    async fn look_up(&self, conn: &mut S::Conn, message_id: &str, group: &ConsumerGroup) -> Option<EventId> {
+        let found = self.store.by_message(conn, message_id, group).await;
+        found.expect("a look-up fails only when the database does").map(|row| row.id())
+    }
+
     /// Settles in a committed transaction that has locked the rows.
     async fn settle(&self, of: &[InboxEvent], settlement: &InboxSettlement) {
         committed(&self.store, "settle messages", async |conn| {

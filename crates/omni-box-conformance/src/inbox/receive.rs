@@ -112,6 +112,34 @@ where
     );
 }
 
+/// `by_message`: the row of the message with this id in this group, as this transaction sees it.
+pub async fn a_message_is_found_by_its_id_and_its_group<F>(fixture: F)
+where
+    F: StoreFixture<Store: InboxRepository>,
+{
+    let table = Inbox::open(&fixture).await;
+    let [ours, billing] = [group(), ConsumerGroup::new("billing").expect("a valid name")];
+    let theirs =
+        inbox(new_message("same", &billing, "shop", "order.placed", "1").position(position("orders", 0, 7)));
+    assert_eq!(table.receive_one(&theirs).await, Received::New, "it was not there");
+    let event = message("same", 8, "2");
+    let mut tx = begin(&table.store).await;
+    assert_eq!(
+        table.look_up(&mut tx, "same", &ours).await,
+        None,
+        "another group's message is another message"
+    );
+    assert_eq!(
+        table.look_up(&mut tx, "same", &billing).await,
+        Some(theirs.id()),
+        "what has committed is found"
+    );
+    table.store.receive(&mut tx, std::slice::from_ref(&event)).await.expect("it is received");
+    assert_eq!(table.look_up(&mut tx, "same", &ours).await, Some(event.id()), "its own transaction finds it");
+    assert_eq!(table.look_up(&mut tx, "other", &ours).await, None, "an unknown message is none");
+    rollback(&table.store, tx).await;
+}
+
 /// `receive`: a message is unique by its id within its consumer group.
 pub async fn each_group_has_its_own_messages<F>(fixture: F)
 where

@@ -346,6 +346,7 @@ macro_rules! inbox_conformance {
                 a_received_message_is_stored_as_it_was_given
                 what_was_received_is_undone_by_a_rollback
                 each_group_has_its_own_messages
+                a_message_is_found_by_its_id_and_its_group
                 another_message_with_the_same_id_is_a_conflict
                 a_message_is_the_same_in_a_retry_topic
                 a_message_that_is_sent_again_is_tried_again

@@ -102,6 +102,7 @@ impl<F> fmt::Debug for DecoderFn<F> {
 }
 
 type Getter = Box<dyn Fn(&InboundMessage) -> Option<String> + Send + Sync>;
+type Loader = Box<dyn Fn(&InboundMessage) -> Result<Payload, DecodeError> + Send + Sync>;
 
 /// Decodes JSON, compatible with the Python library omni-box.
 ///
@@ -115,7 +116,7 @@ type Getter = Box<dyn Fn(&InboundMessage) -> Option<String> + Send + Sync>;
 /// An envelope is a JSON object with a `payload` and either a `schema_version` or both `event_id` and `event_type`, as text. So is one of
 /// a `payload` and a `schema_version` that is `null`, as Python writes it for an event without a version. A bare payload with these members of its own is taken for one, so do not name them so. Empty headers and members count
 /// as absent. A message without a value (a tombstone) has the payload `null`. The getters for message id, event type and source
-/// can be replaced; for anything else implement [`MessageDecoder`].
+/// can be replaced, and so can [how a value becomes JSON](Self::payload); for anything else implement [`MessageDecoder`].
 ///
 /// A value that is not UTF-8, or not JSON, is a [`DecodeError`], and so is a message id, event type or source that does not fit its
 /// column. Tracing identifiers, a schema version, headers and a key that do not fit are left out instead.
@@ -143,6 +144,7 @@ pub struct DefaultMessageDecoder {
     message_id: Option<Getter>,
     event_type: Option<Getter>,
     source: Option<Getter>,
+    payload: Option<Loader>,
 }
 
 impl DefaultMessageDecoder {
@@ -182,6 +184,37 @@ impl DefaultMessageDecoder {
     #[must_use]
     pub fn source(mut self, get: impl Fn(&InboundMessage) -> Option<String> + Send + Sync + 'static) -> Self {
         self.source = Some(Box::new(get));
+        self
+    }
+
+    /// Makes JSON of a message's value, which may be in any format (Avro, Protobuf, compressed JSON); called for a tombstone too. The rest of
+    /// the table applies to what it returns as if that had been the value. It must not panic, and return the same each time.
+    ///
+    /// ```
+    /// use omni_box_core::{
+    ///     ConsumerGroup, DecodeError, DefaultMessageDecoder, InboundMessage, MessageDecoder, Payload,
+    /// };
+    ///
+    /// // a temperature as four bytes
+    /// let decoder = DefaultMessageDecoder::new().payload(|message| {
+    ///     let bytes = message.value.as_deref().and_then(|value| value.try_into().ok());
+    ///     let celsius = f32::from_be_bytes(bytes.ok_or_else(|| DecodeError::new("value has not four bytes"))?);
+    ///     Payload::new(&serde_json::json!({ "celsius": celsius })).map_err(|e| DecodeError::new(e.chain()))
+    /// });
+    /// # let message = InboundMessage {
+    /// #     topic: "weather".into(), partition: 3, offset: 17, key: None, value: None, headers: vec![], timestamp: None,
+    /// # };
+    /// let message = InboundMessage { value: Some(21.5f32.to_be_bytes().to_vec().into()), ..message };
+    /// let event = decoder.decode(&message, &ConsumerGroup::new("heating")?)?;
+    /// assert_eq!(omni_box_core::Event::payload(&event).as_str(), r#"{"celsius":21.5}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn payload(
+        mut self,
+        load: impl Fn(&InboundMessage) -> Result<Payload, DecodeError> + Send + Sync + 'static,
+    ) -> Self {
+        self.payload = Some(Box::new(load));
         self
     }
 }
@@ -244,7 +277,11 @@ impl<'a> Outline<'a> {
 
 impl MessageDecoder for DefaultMessageDecoder {
     fn decode(&self, message: &InboundMessage, group: &ConsumerGroup) -> Result<InboxEvent, DecodeError> {
-        let text = message.value.as_deref().map_or(Ok("null"), value_text)?;
+        let loaded = self.payload.as_ref().map(|load| load(message)).transpose()?;
+        let text = match &loaded {
+            Some(payload) => payload.as_str(),
+            None => message.value.as_deref().map_or(Ok("null"), value_text)?,
+        };
         let outline = Outline::parse(text);
         let enveloped = outline.enveloped();
         let payload = match enveloped {

@@ -111,6 +111,17 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
         events: &[InboxEvent],
     ) -> impl Future<Output = Result<Vec<Received>>> + Send;
 
+    /// Looks a message up by its id within its group.
+    ///
+    /// # Errors
+    /// Only when the database fails; an unknown message is `None`.
+    fn by_message(
+        &self,
+        conn: &mut Self::Conn,
+        message_id: &str,
+        group: &ConsumerGroup,
+    ) -> impl Future<Output = Result<Option<InboxEvent>>> + Send;
+
     /// Writes outcomes of rows that this transaction has locked.
     ///
     /// - Changes pending rows only.

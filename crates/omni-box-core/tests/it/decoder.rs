@@ -207,6 +207,35 @@ fn getters_are_replaceable() {
     assert_eq!(decode(&[("event_type", "t")]).event_type(), "t", "none falls back to the default");
 }
 
+/// A value in another format becomes JSON first; what is said of JSON holds for that.
+#[test]
+fn the_payloads_part_is_replaceable_alone() {
+    let decoder = DefaultMessageDecoder::new().payload(|message| {
+        let Some(value) = message.value.as_deref() else { return Ok(Payload::null()) };
+        let plain: Vec<u8> = value.iter().map(|byte| byte ^ 0xff).collect();
+        let text = String::from_utf8(plain).map_err(|_| DecodeError::new("no text"))?;
+        Payload::from_text(&text).map_err(|error| DecodeError::new(error.chain()))
+    });
+    let decode = |value: Option<&str>| {
+        let mut coded = message(None);
+        coded.value = value.map(|text| text.bytes().map(|byte| byte ^ 0xff).collect::<Vec<u8>>().into());
+        decoder.decode(&coded, &group())
+    };
+    let event = decode(Some(r#"{"order":1}"#)).unwrap();
+    assert_eq!((event.payload().as_str(), event.message_id()), (r#"{"order":1}"#, "orders:3:17"));
+    let envelope = r#"{"event_id":"e","event_type":"t","payload":{"order":2}}"#;
+    let event = decode(Some(envelope)).unwrap();
+    assert_eq!(
+        (event.payload().as_str(), event.message_id(), event.event_type()),
+        (r#"{"order":2}"#, "e", "t")
+    );
+    assert_eq!(decode(None).unwrap().payload().as_str(), "null", "a tombstone");
+    assert!(decode(Some("{")).is_err(), "what it refuses is refused");
+    // what tells a repeat is the value as it came
+    let [one, two] = [r#"{"order":1}"#, r#"{"order":2}"#].map(|text| decode(Some(text)).unwrap());
+    assert_ne!(one.digest(), two.digest());
+}
+
 #[test]
 fn the_deepest_payload_survives_its_envelope() {
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(126), "]".repeat(126));

@@ -97,6 +97,12 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
         self
     }
 
+    /// Adds steps, behind those that were added before.
+    pub(super) fn steps(mut self, steps: impl Iterator<Item = Arc<dyn ProcessingStep<InboxEvent>>>) -> Self {
+        self.steps.extend(steps);
+        self
+    }
+
     /// Claims row by row, also where the store could claim a batch.
     pub(crate) fn optimistic(mut self) -> Self {
         self.is_optimistic = true;

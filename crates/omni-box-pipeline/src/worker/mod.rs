@@ -3,12 +3,14 @@
 mod batches;
 mod builder;
 mod config;
+mod options;
 mod runner;
 
 use omni_box_core::{InboxHandler, InboxRepository, Result};
 
 pub use builder::InboxWorkerBuilder;
 pub use config::InboxWorkerConfig;
+pub use options::ProcessorOptions;
 pub use runner::InboxWorker;
 
 use crate::router::EventRouter;
@@ -39,7 +41,40 @@ pub fn create_inbox_processor<S: InboxRepository>(
     consumer_group: impl std::fmt::Display,
     handler: impl InboxHandler<S>,
 ) -> Result<InboxWorker<S>> {
-    InboxWorker::builder(store).consumer_group(consumer_group).handler(handler).build()
+    create_inbox_processor_with(store, consumer_group, handler, ProcessorOptions::new())
+}
+
+/// The same with steps and metrics.
+///
+/// # Errors
+/// As [`InboxWorkerBuilder::build`].
+///
+/// ```
+/// use omni_box_core::{BatchSize, InboxContext};
+/// use omni_box_pipeline::{
+///     CircuitBreakerStep, ProcessorOptions, SiblingDeduplicationStep, create_inbox_processor_with, on,
+/// };
+/// use omni_box_testkit::MemoryStore;
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omni_box_core::Result<()> {
+/// let options =
+///     ProcessorOptions::new().breaker(CircuitBreakerStep::new()).after(SiblingDeduplicationStep::new());
+/// let processor =
+///     create_inbox_processor_with(MemoryStore::new(), "shipping", on("order.placed", ship), options)?;
+/// assert!(processor.process_batch(BatchSize::new(50)?).await?.is_empty());
+/// # Ok(())
+/// # }
+/// ```
+pub fn create_inbox_processor_with<S: InboxRepository>(
+    store: S,
+    consumer_group: impl std::fmt::Display,
+    handler: impl InboxHandler<S>,
+    options: ProcessorOptions,
+) -> Result<InboxWorker<S>> {
+    options.apply(InboxWorker::builder(store)).consumer_group(consumer_group).handler(handler).build()
 }
 
 /// The same for a router; what the Python library omni-box injects as dependencies is the router's
@@ -53,4 +88,17 @@ pub fn create_dispatching_processor<S: InboxRepository>(
     router: EventRouter<S>,
 ) -> Result<InboxWorker<S>> {
     create_inbox_processor(store, consumer_group, router)
+}
+
+/// The same with steps and metrics.
+///
+/// # Errors
+/// As [`InboxWorkerBuilder::build`].
+pub fn create_dispatching_processor_with<S: InboxRepository>(
+    store: S,
+    consumer_group: impl std::fmt::Display,
+    router: EventRouter<S>,
+    options: ProcessorOptions,
+) -> Result<InboxWorker<S>> {
+    create_inbox_processor_with(store, consumer_group, router, options)
 }

@@ -62,6 +62,8 @@ pub enum Operation {
     Announce,
     /// `InboxRepository::receive`.
     Receive,
+    /// `InboxRepository::by_message`.
+    ByMessage,
     /// `InboxRepository::settle`.
     Settle,
     /// `InboxRepository::quarantine`.

@@ -140,6 +140,15 @@ impl<S: InboxRepository> InboxRepository for Faulty<S> {
         self.plan.run(Operation::Receive, self.inner.receive(conn, events)).await
     }
 
+    async fn by_message(
+        &self,
+        conn: &mut S::Conn,
+        message_id: &str,
+        group: &ConsumerGroup,
+    ) -> Result<Option<InboxEvent>> {
+        self.plan.run(Operation::ByMessage, self.inner.by_message(conn, message_id, group)).await
+    }
+
     async fn settle(&self, conn: &mut S::Conn, settlement: &InboxSettlement) -> Result<()> {
         self.plan.run(Operation::Settle, self.inner.settle(conn, settlement)).await
     }

@@ -155,6 +155,15 @@ impl InboxRepository for FaultyStore {
         self.inner.receive(conn, events).await
     }
 
+    async fn by_message(
+        &self,
+        conn: &mut PgConnection,
+        message_id: &str,
+        group: &ConsumerGroup,
+    ) -> Result<Option<InboxEvent>> {
+        self.inner.by_message(conn, message_id, group).await
+    }
+
     async fn settle(&self, conn: &mut PgConnection, settlement: &InboxSettlement) -> Result<()> {
         self.inner.settle(conn, settlement).await
     }

@@ -3,13 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use omni_box_core::{
-    BatchSize, ErrorKind, Event, FetchFilters, InboxContext, NewOutboxEvent, OutboxExt, RawEventConverter,
-    Store, WorkerId,
+    BatchSize, ErrorKind, Event, FetchFilters, InboxContext, InboxEvent, InboxMetrics, NewOutboxEvent,
+    OutboxExt, RawEventConverter, Store, WorkerId,
 };
 use omni_box_pipeline::{
-    CircuitBreakerStep, CommitStrategy, EventProcessorBuilder, FetchStrategy, HandlerExecutionStep,
-    InboxConsumerRunner, PublisherExecutionStep, SiblingDeduplicationStep,
+    CircuitBreakerStep, CommitStrategy, DlqStorage, EventProcessorBuilder, FetchStrategy,
+    HandlerExecutionStep, InboxConsumerRunner, ProcessingContext, ProcessingStep, ProcessorOptions,
+    PublisherExecutionStep, SiblingDeduplicationStep, StepResult, create_dispatching_processor_with,
 };
 use omni_box_testkit::{MemoryBroker, MemoryStore, NewMessage};
 use tokio::time::Instant;
@@ -70,6 +72,63 @@ async fn a_pipeline_of_all_steps_handles_a_batch() {
         let batches = if commit == CommitStrategy::Single { 3 } else { 1 };
         assert_eq!((rule.batch_starts(), rule.batch_ends()), (batches, 3));
     }
+}
+
+/// Notes its name in front of each event.
+struct Noting(&'static str, Arc<Mutex<Vec<String>>>);
+
+#[async_trait]
+impl ProcessingStep<InboxEvent> for Noting {
+    async fn execute(&self, _event: &InboxEvent, _cx: &mut ProcessingContext<'_>) -> StepResult {
+        self.1.lock().unwrap().push(self.0.to_owned());
+        StepResult::next()
+    }
+}
+
+#[async_trait]
+impl DlqStorage<InboxEvent> for Noting {
+    async fn move_to_dlq(
+        &self,
+        event: &InboxEvent,
+        _error: &str,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.1.lock().unwrap().push(format!("{} {}", self.0, event.event_type()));
+        Ok(())
+    }
+}
+
+/// Counts outcomes.
+struct Counting(Arc<Mutex<Vec<String>>>);
+
+impl InboxMetrics for Counting {
+    fn event_processed(&self, event_type: &str, status: &'static str) {
+        self.0.lock().unwrap().push(format!("{event_type} {status}"));
+    }
+}
+
+#[tokio::test]
+async fn a_factory_takes_steps_and_metrics() {
+    let (store, calls, counts) = (stored(2).await, Arc::<Mutex<Vec<String>>>::default(), Arc::default());
+    let noting = |name| Noting(name, calls.clone());
+    let breaker = CircuitBreakerStep::new().failure_threshold(1).recovery_timeout(Duration::from_secs(3600));
+    let options = ProcessorOptions::new()
+        .after(noting("after"))
+        .before(noting("before"))
+        .metrics(Counting(Arc::clone(&counts)))
+        .breaker(breaker)
+        .dlq(noting("given up"));
+    async fn refuse(_cx: InboxContext<'_, MemoryStore>) -> omni_box_core::Result<()> {
+        Err(omni_box_core::Error::new(ErrorKind::Rejected, "no such order"))
+    }
+    let router = omni_box_pipeline::EventRouter::new().on("events", "e0", refuse).on("events", "e1", refuse);
+    let processor = create_dispatching_processor_with(store, group(), router, options).unwrap();
+    let batch = BatchSize::new(1).unwrap();
+    assert_eq!(processor.process_batch(batch).await.unwrap().failed_event_ids.len(), 1);
+    assert_eq!(*calls.lock().unwrap(), ["before", "after", "given up e0"]);
+    assert_eq!(*counts.lock().unwrap(), ["e0 failed"]);
+    // the breaker is open: it stands behind the first step and before the last
+    assert_eq!(processor.process_batch(batch).await.unwrap().released_event_ids.len(), 1);
+    assert_eq!(*calls.lock().unwrap(), ["before", "after", "given up e0", "before"]);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use omni_box_core::{
 };
 
 pub(super) use self::row::InboxRow;
-use super::table::Row;
+use super::table::{Identity, Row};
 use super::{MemoryConn, MemoryStore};
 
 impl InboxRepository for MemoryStore {
@@ -19,6 +19,17 @@ impl InboxRepository for MemoryStore {
         conn.check()?;
         let result = conn.try_receive(events).await;
         conn.finish(result)
+    }
+
+    async fn by_message(
+        &self,
+        conn: &mut MemoryConn,
+        message_id: &str,
+        group: &ConsumerGroup,
+    ) -> Result<Option<InboxEvent>> {
+        conn.check()?;
+        let message = Identity::Message(message_id.to_owned(), group.clone());
+        Ok(conn.view.inbox.by_identity(&message).map(InboxRow::event))
     }
 
     async fn settle(&self, conn: &mut MemoryConn, settlement: &InboxSettlement) -> Result<()> {

@@ -174,6 +174,7 @@ flaws! { Fixture:
     AReceiveLocksNothing =>
         inbox::receive::of_two_owners_of_a_partition_one_waits,
         inbox::receive::what_was_received_is_undone_by_a_rollback;
+    LooksMessagesUpInAnyGroup => inbox::receive::a_message_is_found_by_its_id_and_its_group;
     MissesConflicts => inbox::receive::another_message_with_the_same_id_is_a_conflict;
     /// What was given up and is sent again stays given up.
     SwallowsWhatIsSentAgain => inbox::receive::a_message_that_is_sent_again_is_tried_again;

@@ -63,6 +63,19 @@ impl<S: InboxRepository> InboxRepository for Broken<S> {
         Ok(received.into_iter().map(|received| self.judged(received)).collect())
     }
 
+    async fn by_message(
+        &self,
+        conn: &mut S::Conn,
+        message_id: &str,
+        group: &ConsumerGroup,
+    ) -> Result<Option<InboxEvent>> {
+        if self.has(Flaw::LooksMessagesUpInAnyGroup) {
+            let rows: Vec<InboxEvent> = self.rows().await?;
+            return Ok(rows.into_iter().find(|row| row.message_id() == message_id));
+        }
+        self.inner.by_message(conn, message_id, group).await
+    }
+
     async fn settle(&self, conn: &mut S::Conn, settlement: &InboxSettlement) -> Result<()> {
         let mut settlement = settlement.clone();
         if self.has(Flaw::SettlesAGroupButItsLast) {
