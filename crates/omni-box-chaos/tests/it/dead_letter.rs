@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::world::{SETTLES, World};
+use omni_box_chaos::world::{SETTLES, World};
 
 /// How many dead letters there are.
 const LETTERS: i64 = 20_000;
