@@ -8,12 +8,15 @@
 //!
 //! What was read need not be read again ([`Flight::above`]), until the books forget it or the table may have left it as it was.
 
+mod settlement;
+mod view;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use omni_box_core::{
-    Attempt, DeliveryReport, Error, Event, EventId, Failure, KeyRef, LaneEvent, LaneHold, LaneId,
-    LaneSettlement, OutboxEvent, Retry,
+    Attempt, DeliveryReport, Error, Event, EventId, KeyRef, LaneEvent, LaneHold, LaneId, LaneSettlement,
+    OutboxEvent,
 };
 use tokio::time::Instant;
 
@@ -141,60 +144,6 @@ impl Flight {
     /// What was found out about events that may be at fault.
     pub(crate) fn take_suspects(&mut self) -> Suspects {
         std::mem::take(&mut self.suspects)
-    }
-
-    /// Events in flight, in any state.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Payload bytes in flight.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Events handed to the publisher and not reported.
-    pub(crate) fn sent(&self) -> usize {
-        self.sent
-    }
-
-    /// Those of some topics that were handed to the publisher by a time and are not reported.
-    pub(crate) fn sent_by(&self, time: Instant, topics: &HashSet<String>) -> Vec<EventId> {
-        let is_old = |entry: &Entry| matches!(entry.state, State::Sent(sent_at) if sent_at <= time);
-        let is_meant = |entry: &Entry| is_old(entry) && topics.contains(entry.event.topic());
-        self.entries.iter().filter(|(_, entry)| is_meant(entry)).map(|(id, _)| *id).collect()
-    }
-
-    /// Since when the topic that is silent for longest has been, of those that the publisher has events of.
-    pub(crate) fn silent_since(&self) -> Option<Instant> {
-        self.topics.values().map(|topic| topic.heard_at).min()
-    }
-
-    /// Topics of which the publisher has events and has reported none since a time.
-    pub(crate) fn silent_topics(&self, since: Instant) -> HashSet<String> {
-        let silent = self.topics.iter().filter(|(_, topic)| topic.heard_at <= since);
-        silent.map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Events handed to the publisher and not reported, of other topics than these.
-    pub(crate) fn sent_beside(&self, topics: &HashSet<String>) -> usize {
-        let others = self.topics.iter().filter(|(name, _)| !topics.contains(*name));
-        others.map(|(_, topic)| topic.sent).sum()
-    }
-
-    /// Whether the publisher has events of some lanes.
-    pub(crate) fn has_sent(&self, of: impl Fn(LaneId) -> bool) -> bool {
-        self.entries.values().any(|entry| matches!(entry.state, State::Sent(_)) && of(entry.lane))
-    }
-
-    /// Events of a lane in flight.
-    pub(crate) fn of_lane(&self, lane: LaneId) -> usize {
-        self.per_lane.get(&lane).copied().unwrap_or(0)
-    }
-
-    /// What a fetch must leave out.
-    pub(crate) fn ids(&self) -> Vec<EventId> {
-        self.entries.keys().copied().collect()
     }
 
     /// Up to which `seq` a lane need not be read: all that is pending there is in the books, or comes back wherever it lies.
@@ -431,156 +380,6 @@ impl Flight {
         let (answered_at, due) = (Instant::now(), Some(due));
         let answer = Answer { event, outcome, sent_at, answered_at, due, failure: noted, held };
         Ok(Some(Noted { answer, needs_purge }))
-    }
-
-    fn record_failure(
-        &mut self,
-        event: &OutboxEvent,
-        key: Option<KeyRef>,
-        seq: i64,
-        was_head: bool,
-        failure: Failure,
-    ) -> Outcome {
-        let gives_up = failure.retry == Retry::Never;
-        let hold = LaneHold { id: event.id(), attempts_made: event.lifecycle().attempts_made(), failure };
-        match key {
-            Some(key) if !gives_up => {
-                self.blocked.entry(key.clone()).or_default().unwritten.insert(seq);
-                self.stop_behind(&key);
-                self.failed.entry(key).or_default().push((seq, hold));
-            }
-            key => {
-                self.outgoing.holds.push(hold);
-                self.release_behind(key, was_head);
-            }
-        }
-        if gives_up { Outcome::Failed } else { Outcome::Retried }
-    }
-
-    /// After an event is done with: the next of its key goes, in memory and, behind a held head, in the table.
-    fn release_behind(&mut self, key: Option<KeyRef>, was_head: bool) {
-        let Some(key) = key else { return };
-        if self.one_per_key {
-            match self.queues.get_mut(&key).map(VecDeque::pop_front) {
-                Some(Some(next)) => self.ready.push(next),
-                Some(None) => {
-                    self.queues.remove(&key);
-                }
-                None => {}
-            }
-        }
-        if was_head {
-            self.outgoing.release.push(key);
-        }
-    }
-
-    /// Stops a key: what was not sent yet becomes followers.
-    fn stop_behind(&mut self, key: &KeyRef) {
-        let mut waiting: Vec<EventId> = self.queues.remove(key).into_iter().flatten().collect();
-        let entries = &self.entries;
-        self.ready.retain(|id| {
-            let is_of_key = entries.get(id).is_some_and(|entry| is_key(key, entry));
-            if is_of_key {
-                waiting.push(*id);
-            }
-            !is_of_key
-        });
-        for id in waiting {
-            self.follow(id);
-        }
-    }
-
-    /// Lets an event wait behind the head of its key.
-    fn follow(&mut self, id: EventId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.state = State::Reported;
-        if let Some(key) = key_of(entry.lane, &entry.event) {
-            self.blocked.entry(key).or_default().unwritten.insert(entry.seq);
-        }
-        self.outgoing.followers.push(id);
-        self.outgoing_since.get_or_insert_with(Instant::now);
-    }
-
-    /// When the oldest outcome that is not written yet came in.
-    pub(crate) fn outgoing_since(&self) -> Option<Instant> {
-        self.outgoing_since
-    }
-
-    /// How many outcomes wait to be written.
-    pub(crate) fn outgoing(&self) -> usize {
-        self.outgoing.completed.len()
-            + self.outgoing.release.len()
-            + self.outgoing.followers.len()
-            + self.outgoing.holds.len()
-            + self.failed.len()
-    }
-
-    /// Takes what is to be written, with the lanes it concerns. A hold waits until nothing of its key is in the publisher's
-    /// hands, so that its head is the first that did not arrive; its followers wait with it.
-    pub(crate) fn take_settlement(&mut self) -> (LaneSettlement, HashSet<LaneId>) {
-        self.outgoing_since = None;
-        let mut settlement = std::mem::take(&mut self.outgoing);
-        if !self.failed.is_empty() {
-            let busy: HashSet<KeyRef> = self
-                .entries
-                .values()
-                .filter(|entry| matches!(entry.state, State::Sent(_)))
-                .filter_map(|entry| key_of(entry.lane, &entry.event))
-                .filter(|key| self.failed.contains_key(key))
-                .collect();
-            let settled: Vec<KeyRef> =
-                self.failed.keys().filter(|key| !busy.contains(*key)).cloned().collect();
-            for key in settled {
-                let mut failed = self.failed.remove(&key).unwrap_or_default();
-                failed.sort_by_key(|(seq, _)| *seq);
-                let mut failed = failed.into_iter().map(|(_, hold)| hold);
-                settlement.holds.extend(failed.next());
-                settlement.followers.extend(failed.map(|hold| hold.id));
-            }
-            if !busy.is_empty() {
-                let entries = &self.entries;
-                let stay = |id: &EventId| {
-                    entries.get(id).is_some_and(|entry| busy.iter().any(|key| is_key(key, entry)))
-                };
-                let (stay, go): (Vec<_>, Vec<_>) = settlement.followers.into_iter().partition(stay);
-                settlement.followers = go;
-                self.outgoing.followers = stay;
-            }
-        }
-        let lanes =
-            self.ids_of(&settlement).filter_map(|id| self.entries.get(id)).map(|entry| entry.lane).collect();
-        (settlement, lanes)
-    }
-
-    /// Forgets what was written; `fetch` is the number of the latest fetch that has begun.
-    pub(crate) fn settled(&mut self, settlement: &LaneSettlement, fetch: u64) {
-        let holds = settlement.holds.iter().map(|hold| &hold.id);
-        for entry in settlement.followers.iter().chain(holds).filter_map(|id| self.entries.get(id)) {
-            let block = key_of(entry.lane, &entry.event).and_then(|key| self.blocked.get_mut(&key));
-            if let Some(block) = block {
-                block.unwritten.remove(&entry.seq);
-                block.written = fetch;
-            }
-            // it may have been left as it was: its key has no head any more, or it was not as it had been read
-            lower(&mut self.bounds, fetch, entry);
-        }
-        let ids: Vec<EventId> = self.ids_of(settlement).copied().collect();
-        for id in ids {
-            self.forget(id);
-        }
-    }
-
-    /// Releases keys again of which a settlement has released a part.
-    pub(crate) fn release_again(&mut self, keys: Vec<KeyRef>, now: Instant) {
-        if !keys.is_empty() {
-            self.outgoing.release.extend(keys);
-            self.outgoing_since.get_or_insert(now);
-        }
-    }
-
-    fn ids_of<'a>(&self, settlement: &'a LaneSettlement) -> impl Iterator<Item = &'a EventId> + use<'a> {
-        let holds = settlement.holds.iter().map(|hold| &hold.id);
-        settlement.completed.iter().chain(&settlement.followers).chain(holds)
     }
 
     /// Forgets everything that has no outcome yet, after the publisher was purged: the table brings it back. `fetch` is the
