@@ -94,15 +94,17 @@ macro_rules! consumer_conformance {
             a_rewind_with_everything_done_goes_on
             a_partition_that_is_not_read_waits
             groups_are_independent
-            a_revoked_partition_goes_to_another_member
-            a_partition_that_is_given_back_comes_again
-            a_closed_member_leaves_its_partitions_to_others
             a_closed_consumer_gets_nothing
             a_close_lets_partitions_finish
             a_close_waits_as_long_as_the_consumer_says
             a_consumer_names_its_own_group
             a_partition_that_is_gone_cannot_be_acknowledged
             nothing_acknowledged_is_delivered_again
+        }
+        $crate::__conformance_cases! { ConsumerFixture, $fixture, [], in (consumer::handover):
+            a_revoked_partition_goes_to_another_member
+            a_partition_that_is_given_back_comes_again
+            a_closed_member_leaves_its_partitions_to_others
         }
     };
 }

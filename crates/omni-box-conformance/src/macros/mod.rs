@@ -34,7 +34,8 @@ mod tests {
     const SUITES: &[(&str, &str)] = &[
         ("bare", include_str!("../bare.rs")),
         ("bulk", include_str!("../bulk.rs")),
-        ("consumer", include_str!("../consumer.rs")),
+        ("consumer", include_str!("../consumer/mod.rs")),
+        ("consumer::handover", include_str!("../consumer/handover.rs")),
         ("dead_letter", include_str!("../dead_letter.rs")),
         ("inbox::bare", include_str!("../inbox/bare.rs")),
         ("inbox::kept", include_str!("../inbox/kept.rs")),
@@ -44,6 +45,7 @@ mod tests {
         ("inbox::settle", include_str!("../inbox/settle.rs")),
         ("inspection::inbox", include_str!("../inspection/inbox.rs")),
         ("inspection::outbox", include_str!("../inspection/outbox.rs")),
+        ("lanes::bound", include_str!("../lanes/bound.rs")),
         ("lanes::fetch", include_str!("../lanes/fetch.rs")),
         ("lanes::hold", include_str!("../lanes/hold.rs")),
         ("lanes::lease", include_str!("../lanes/lease.rs")),

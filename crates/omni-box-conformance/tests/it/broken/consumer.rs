@@ -52,7 +52,7 @@ flaws! { Fixture:
     /// Promises a longer drain than it gives.
     PromisesMoreTime => consumer::a_close_waits_as_long_as_the_consumer_says;
     /// The stream goes on when the partition is revoked.
-    StreamsOn => consumer::a_revoked_partition_goes_to_another_member;
+    StreamsOn => consumer::handover::a_revoked_partition_goes_to_another_member;
 }
 
 struct Broken {
