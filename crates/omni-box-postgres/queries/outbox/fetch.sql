@@ -22,7 +22,7 @@ where e.status = 'pending'
             and (
                 select true from {{outbox_events}} o
                 where o.topic = e.topic and o.partition_key = e.partition_key and o.status = 'pending'
-                    and o.seq < e.seq and (o.held or not o.deferred or o.scheduled_at <= {{statement_clock}})
+                    and o.seq < e.seq and (o.held or not o.deferred or o.last_error is not null or o.scheduled_at <= {{statement_clock}})
                 order by o.seq
                 limit 1
             ) is null

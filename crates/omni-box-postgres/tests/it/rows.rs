@@ -43,6 +43,26 @@ async fn two_claimers_at_once_share_without_waiting() {
     .await;
 }
 
+/// The Python library puts a failed event off by `scheduled_at` alone. It is no event that was scheduled for later: its key waits for it.
+#[tokio::test]
+async fn what_python_has_put_off_holds_its_key() {
+    run(async |db: Arc<Database>| {
+        let (first, second) = (event("a"), event("a"));
+        db.enqueue(&[first.clone(), second.clone()]).await;
+        let put_off = "update outbox_events set attempts_made = 1, last_error = 'refused', scheduled_at = now() + interval '1 h'
+             where id = $1";
+        sqlx::query(put_off).bind(first.id().as_uuid()).execute(&db.pool).await.unwrap();
+        assert_eq!(claim(&db, &token(), TTL, &FetchFilters::new()).await, []);
+        let fetched = db.store.outbox().fetch_pending(BatchSize::new(10).unwrap(), &FetchFilters::new()).await.unwrap();
+        assert_eq!(fetched, []);
+
+        let due = "update outbox_events set scheduled_at = now() - interval '1 s' where id = $1";
+        sqlx::query(due).bind(first.id().as_uuid()).execute(&db.pool).await.unwrap();
+        assert_eq!(claim(&db, &token(), TTL, &FetchFilters::new()).await, [first.id()]);
+    })
+    .await;
+}
+
 /// A take-over and a change of the mode do not pass each other, under whatever isolation the transactions have.
 #[tokio::test]
 async fn lanes_are_not_taken_while_the_mode_changes() {
