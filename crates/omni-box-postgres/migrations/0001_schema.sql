@@ -218,8 +218,7 @@ begin
         select 1, format('%s needs 1 to %s characters', f.name, f.most)
         from (values
             ('event_type', coalesce($1, ''), 100), ('topic', coalesce($2, ''), 255), ('partition_key', $4, 255),
-            ('aggregate_type', $6, 50), ('idempotency_key', $8, 128), ('schema_version', $9, 50), ('trace_id', $10, 64),
-            ('correlation_id', $11, 64), ('causation_id', $12, 64)
+            ('aggregate_type', $6, 50), ('idempotency_key', $8, 128), ('schema_version', $9, 50)
         ) as f (name, value, most)
         where char_length(f.value) not between 1 and f.most
         union all
@@ -261,7 +260,14 @@ begin
         event_type, topic, payload, partition_key, headers, aggregate_type, aggregate_id, idempotency_key, schema_version,
         trace_id, correlation_id, causation_id, scheduled_at, max_attempts, created_at, updated_at
     )
-    values ($1, $2, $3, $4, members, $6, $7, $8, $9, $10, $11, $12, coalesce($13, created), $14, created, created)
+    values (
+        $1, $2, $3, $4, members, $6, $7, $8, $9,
+        -- often a stranger chose them: one that does not fit is left out, and costs no event
+        case when char_length($10) between 1 and 64 then $10 end,
+        case when char_length($11) between 1 and 64 then $11 end,
+        case when char_length($12) between 1 and 64 then $12 end,
+        coalesce($13, created), $14, created, created
+    )
     on conflict (idempotency_key) where idempotency_key is not null do nothing
     returning id, lane into stored, its_lane;
     if stored is not null then

@@ -21,6 +21,7 @@ alter table {{outbox_events}}
     add column held boolean not null default false,
     add column head boolean not null default false,
     add column hold_until timestamptz,
+    add column released boolean not null default false,
     add constraint {{outbox_events_status_check}} check (status in ('pending', 'completed', 'failed'));
 alter table {{outbox_events}} set (
     autovacuum_vacuum_scale_factor = 0.01,
@@ -41,6 +42,6 @@ alter table {{outbox_events}}
     alter column seq add generated always as identity (cache 1);
 select setval(
     pg_get_serial_sequence($table${{outbox_events}}$table$, 'seq'),
-    coalesce((select max(e.seq) from {{outbox_events}} e), 0) + 1,
-    false
+    greatest((select max(e.seq) from {{outbox_events}} e), 1),
+    (select max(e.seq) >= 1 from {{outbox_events}} e) is true
 );

@@ -25,7 +25,7 @@ struct Adoptable {
 
 const OUTBOX: Adoptable = Adoptable {
     table: Table::OutboxEvents,
-    added: &["seq", "lane", "deferred", "held", "head", "hold_until"],
+    added: &["seq", "lane", "deferred", "held", "head", "hold_until", "released"],
     unique: &[
         ("id", None, "_pkey"),
         ("idempotency_key", Some("(idempotency_key IS NOT NULL)"), "_idempotency"),

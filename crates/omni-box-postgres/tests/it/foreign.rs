@@ -125,6 +125,22 @@ async fn it_takes_what_the_library_takes_and_refuses_what_it_refuses() {
 }
 
 #[tokio::test]
+async fn ids_that_do_not_fit_are_left_out() {
+    run(async |db: Arc<Database>| {
+        let (most, more) = ("é".repeat(64), "é".repeat(65));
+        let call = "select enqueue('t', 'orders', '{\"n\": 1}', trace_id => $1, correlation_id => $2, causation_id => '')";
+        sqlx::query(call).bind(&most).bind(more).execute(&db.pool).await.unwrap();
+        let ids: (Option<String>, Option<String>, Option<String>) =
+            sqlx::query_as("select trace_id, correlation_id, causation_id from outbox_events")
+                .fetch_one(&db.pool)
+                .await
+                .unwrap();
+        assert_eq!(ids, (Some(most), None, None));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn its_event_is_that_of_the_library() {
     run(async |db: Arc<Database>| {
         let id = Uuid::from_u128(7);
@@ -252,7 +268,7 @@ async fn no_error_repeats_a_value() {
         for arguments in [
             "'t', 'orders', '[\"secret\"]'",
             "'t', 'orders', '{\"n\": 1}', headers => '{\"secret\": \"se\\ncret\"}'",
-            "'t', 'orders', '{\"n\": 1}', trace_id => repeat('secret', 20)",
+            "'t', 'orders', '{\"n\": 1}', idempotency_key => repeat('secret', 30)",
         ] {
             let call = format!("select enqueue({arguments})");
             let error = sqlx::query(AssertSqlSafe(call)).execute(&db.pool).await.unwrap_err();
