@@ -59,7 +59,9 @@ impl Connection {
 
     /// Keeps a failure's text, for the log line that says that no broker can be reached.
     pub(super) fn keep(&self, error: &KafkaError, reason: &str) {
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+        // the first is told by that line itself; the end of a partition is reached all the time
+        let is_none = [RDKafkaErrorCode::AllBrokersDown, RDKafkaErrorCode::PartitionEOF].map(Some);
+        if !is_none.contains(&error.rdkafka_error_code()) {
             *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         }
     }
@@ -109,4 +111,23 @@ fn is_log_in(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::UnsupportedSASLMechanism
             | RDKafkaErrorCode::IllegalSASLState
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use omni_box_harness::Log;
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_partition_is_not_why_no_broker_can_be_reached() {
+        let log = Log::listen();
+        let connection = Connection::new(false);
+        connection.keep(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), "connection refused");
+        connection.keep(&KafkaError::Global(RDKafkaErrorCode::PartitionEOF), "reached end of partition");
+        connection.judge(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown));
+        let lines = log.events();
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0].get("failure").map(String::as_str), Some("connection refused"));
+    }
 }
