@@ -77,7 +77,7 @@ where
                 "an event was lost: the store gave a bound above it while its transaction was open"
             );
         } else {
-            // one writer at a time: nobody commits late
+            // one writer at a time: none commits late
             commit(&writer, tx).await;
             overtaking.await;
             assert_eq!(reader.rest().await, [slow.id(), quick.id()], "what has committed is read");
