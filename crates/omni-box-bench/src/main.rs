@@ -45,7 +45,8 @@ const WORKLOADS: [&str; 6] =
 async fn main() -> Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error,rdkafka=off".into()),
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| "error,rdkafka=off".into()),
         )
         .with_writer(std::io::stderr)
         .init();
