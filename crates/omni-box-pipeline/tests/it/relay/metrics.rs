@@ -143,14 +143,18 @@ async fn are_not_told_of_events_that_were_given_back() -> Result<()> {
             let memory = Memory::new(by.mode());
             memory.plan.on(Operation::Submit).fail_before(ErrorKind::Unavailable);
             memory.enqueue_one(TOPIC, Some("key")).await?;
-            let told = by.publish(&memory, RejectionPolicy::SkipEvent, 5).await?;
+            let mut told = by.publish(&memory, RejectionPolicy::SkipEvent, 5).await?;
+            // it has waited for the broker, for a time that is drawn
+            if let Some(wait) = told.iter_mut().find(|line| line.starts_with("orders after ")) {
+                *wait = "orders after a wait".into();
+            }
             let expected: &[&str] = match by {
                 By::Relay(_) => &[
                     "1 taken",
                     "1 taken",
                     "order.placed published",
                     "order.placed in 0 s",
-                    "orders after 0 s",
+                    "orders after a wait",
                 ],
                 By::Batch(_) => &["1 taken"],
             };
