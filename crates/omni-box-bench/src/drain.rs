@@ -1,12 +1,12 @@
 //! `drain_*`: a full outbox, one relay.
 
 use anyhow::Result;
+use omni_box_harness::usage::{listener, rss_mib, seconds_of};
 use omni_box_harness::{Servers, TestDatabase, topic};
 use sqlx::PgPool;
 
 use crate::relay::Relay;
 use crate::report::Report;
-use crate::usage::{listener, rss_mib, seconds_of};
 use crate::{floor, table};
 
 const PARTITIONS: i32 = 8;
@@ -21,7 +21,9 @@ pub(crate) async fn run(servers: &Servers, name: &'static str, events: usize, ke
     let relay = Relay::start(&database.url(), brokers)?;
     table::fill(&store, &warm_up, 1_000, 1_000).await?;
     table::drained(&database, brokers, &warm_up, 1_000).await?;
-    let processes = [Some(relay.pid()?), listener(port(&database.url())), listener(port(brokers))];
+    let kafka_port = brokers.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let postgres = listener(database.pool().connect_options().get_port());
+    let processes = [Some(relay.pid()?), postgres, kafka_port.and_then(listener)];
     let used = |pid: Option<u32>| seconds_of(pid?);
     // the clock of processes starts before the commit: what writes the rows is not the relay's, so nothing else runs until then
     let prepared = table::prepare(&store, &topic, events, keys).await?;
@@ -53,14 +55,6 @@ pub(crate) async fn run(servers: &Servers, name: &'static str, events: usize, ke
     (report.missing, report.duplicates, report.out_of_order) =
         (Some(missing), Some(duplicates), Some(out_of_order));
     Ok(report)
-}
-
-/// The port of a URL or of the first broker of a list.
-fn port(address: &str) -> u16 {
-    let host = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    let host = host.split(['/', ',', '?']).next().unwrap_or_default();
-    host.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(5432)
 }
 
 /// Where the server's log ends, in bytes.

@@ -6,13 +6,13 @@ use anyhow::Result;
 use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer};
 use omni_box::postgres::PgStore;
 use omni_box::prelude::*;
+use omni_box_harness::usage::rss_mib;
 use omni_box_harness::{Servers, TestDatabase, topic};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::report::Report;
 use crate::table;
-use crate::usage::rss_mib;
 
 const PARTITIONS: i32 = 16;
 /// Messages a transaction holds, and transactions at once: the runner's own numbers.

@@ -10,7 +10,6 @@ mod latency;
 mod relay;
 mod report;
 mod table;
-mod usage;
 
 use std::path::PathBuf;
 

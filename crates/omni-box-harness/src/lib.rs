@@ -23,6 +23,7 @@ mod log;
 pub mod process;
 pub mod services;
 pub mod topic;
+pub mod usage;
 
 pub use database::TestDatabase;
 pub use environment::{

@@ -1,10 +1,10 @@
 //! The programs of a storm.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
+use omni_box_harness::usage::{rss_mib, seconds_of};
 
 use crate::shop::Shop;
 use crate::world::{Program, World};
@@ -12,7 +12,7 @@ use crate::world::{Program, World};
 /// How many programs there are.
 pub const PROGRAMS: usize = 9;
 /// How much memory a program may use at most, in MiB.
-const MOST_MIB: u64 = 300;
+const MOST_MIB: f64 = 300.0;
 /// How long programs are watched while they have nothing to do.
 const WATCHED: Duration = Duration::from_secs(3);
 /// How long a program may take to end in order, a server that is away included.
@@ -144,40 +144,20 @@ impl Cast {
     /// # Errors
     /// When a program without work takes half of a core, or has used too much memory.
     pub(super) async fn check_idle(&self) -> Result<()> {
-        let before = self.ticks()?;
+        let before = self.used()?;
         tokio::time::sleep(WATCHED).await;
-        let after = self.ticks()?;
-        for member in &self.members {
-            let pid = member.program.pid();
-            let core = (after[&pid] - before[&pid]) as f64 / TICKS_PER_SECOND / WATCHED.as_secs_f64();
+        for ((member, before), after) in self.members.iter().zip(before).zip(self.used()?) {
+            let core = (after - before) / WATCHED.as_secs_f64();
             ensure!(core < 0.5, "{} has nothing to do and takes {core:.2} of a core", member.name);
-            let mib = most_memory(pid)?;
-            ensure!(mib < MOST_MIB, "{} has used {mib} MiB", member.name);
+            let mib = rss_mib(member.program.pid()).context("the system does not tell a program's memory")?;
+            ensure!(mib < MOST_MIB, "{} has used {mib:.0} MiB", member.name);
         }
         Ok(())
     }
 
-    /// Time on a core of each program, by its process id.
-    fn ticks(&self) -> Result<BTreeMap<u32, u64>> {
-        self.members.iter().map(|member| Ok((member.program.pid(), ticks(member.program.pid())?))).collect()
+    /// Seconds that each program has been on a core.
+    fn used(&self) -> Result<Vec<f64>> {
+        let seconds = self.members.iter().map(|member| seconds_of(member.program.pid()));
+        seconds.collect::<Option<_>>().context("the system does not tell a program's time")
     }
-}
-
-/// Linux counts a process's time in hundredths of a second, on every machine.
-const TICKS_PER_SECOND: f64 = 100.0;
-
-/// Time a process has spent on a core, in user space and in the kernel.
-fn ticks(pid: u32) -> Result<u64> {
-    let line = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // the name before it is in parentheses and may hold anything
-    let fields: Vec<&str> = line.rsplit_once(')').context("no name in it")?.1.split_whitespace().collect();
-    Ok(fields.get(11).context("too short")?.parse::<u64>()?
-        + fields.get(12).context("too short")?.parse::<u64>()?)
-}
-
-/// The most memory a process has used, in MiB.
-fn most_memory(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    Ok(line.split_whitespace().next().context("no number")?.parse::<u64>()? / 1024)
 }

@@ -1,6 +1,5 @@
 //! Starting, watching and ending a server's process.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -11,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::usage::Stat;
 
 const PAUSE: Duration = Duration::from_millis(20);
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
@@ -137,28 +138,11 @@ fn wait_gone(pids: &[u32], within: Duration) -> bool {
 
 /// Ended, or waiting to be reaped by its parent.
 fn is_gone(pid: u32) -> bool {
-    stat(pid).is_none_or(|(state, _)| state == 'Z' || state == 'X')
+    Stat::read(pid).is_none_or(|stat| stat.state == 'Z' || stat.state == 'X')
 }
 
 fn children(pid: u32) -> Result<Vec<u32>> {
-    let mut parents = BTreeMap::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        if let Some((_, parent)) = stat(id) {
-            parents.insert(id, parent);
-        }
-    }
-    Ok(parents.into_iter().filter(|(_, parent)| *parent == pid).map(|(id, _)| id).collect())
-}
-
-/// State and parent of a process.
-fn stat(pid: u32) -> Option<(char, u32)> {
-    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before it is in parentheses and may hold anything, a parenthesis too.
-    let mut fields = line.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    Ok(Stat::all()?.into_iter().filter(|(_, stat)| stat.parent == pid).map(|(pid, _)| pid).collect())
 }
 
 fn tail(log: &Path) -> String {

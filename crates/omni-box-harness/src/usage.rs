@@ -1,4 +1,4 @@
-//! What a server costs: the processor time of the process that listens on a port, and of all its children.
+//! What processes cost, as Linux tells it in `/proc`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,20 +8,15 @@ use std::path::Path;
 const TICKS: f64 = 100.0;
 
 /// Seconds of processor time that a process and its children have used, with those that have ended; `None` where it cannot be told.
-pub(crate) fn seconds_of(pid: u32) -> Option<f64> {
-    let stats: HashMap<u32, Stat> = fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, Stat::read(pid)?)))
-        .collect();
+pub fn seconds_of(pid: u32) -> Option<f64> {
+    let stats = Stat::all().ok()?;
     let root = stats.get(&pid)?;
     let children = stats.values().filter(|stat| stat.parent == pid).map(|stat| stat.own);
     Some((root.own + root.waited_for + children.sum::<u64>()) as f64 / TICKS)
 }
 
 /// The process that listens on a port of this machine.
-pub(crate) fn listener(port: u16) -> Option<u32> {
+pub fn listener(port: u16) -> Option<u32> {
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().find_map(|table| {
         let table = fs::read_to_string(table).ok()?;
         table.lines().skip(1).find_map(|line| {
@@ -30,44 +25,50 @@ pub(crate) fn listener(port: u16) -> Option<u32> {
             listens.then(|| format!("socket:[{}]", fields[9]))
         })
     })?;
-    let has_socket = |pid: &u32| {
+    let has_socket = |pid: u32| {
         let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
         files.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|link| link == Path::new(&inode)))
     };
-    let pids: Vec<u32> = fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(has_socket)
-        .collect();
+    let mut owners = Stat::all().ok()?;
+    owners.retain(|pid, _| has_socket(*pid));
     // children may have inherited it
-    let is_child = |pid: &u32| Stat::read(*pid).is_some_and(|stat| pids.contains(&stat.parent));
-    pids.iter().find(|pid| !is_child(pid)).copied()
+    owners.iter().find(|(_, stat)| !owners.contains_key(&stat.parent)).map(|(pid, _)| *pid)
 }
 
 /// The largest resident memory of a process so far, in MiB.
-pub(crate) fn rss_mib(pid: u32) -> Option<f64> {
+pub fn rss_mib(pid: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
 }
 
-struct Stat {
-    parent: u32,
+/// A line of `/proc/PID/stat`; times are in ticks.
+pub(crate) struct Stat {
+    pub(crate) state: char,
+    pub(crate) parent: u32,
     own: u64,
     waited_for: u64,
 }
 
 impl Stat {
-    fn read(pid: u32) -> Option<Self> {
+    /// `None`: it is gone.
+    pub(crate) fn read(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // the name before it may hold anything
+        // the name before it is in parentheses and may hold anything, a parenthesis too
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
         Some(Self {
-            parent: number(1)? as u32,
+            state: fields.first()?.chars().next()?,
+            parent: u32::try_from(number(1)?).ok()?,
             own: number(11)? + number(12)?,
             waited_for: number(13)? + number(14)?,
         })
+    }
+
+    /// Those of all processes, by their ids.
+    pub(crate) fn all() -> std::io::Result<HashMap<u32, Self>> {
+        let ids =
+            fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Ok(ids.filter_map(|pid| Some((pid, Self::read(pid)?))).collect())
     }
 }
