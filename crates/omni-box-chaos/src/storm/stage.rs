@@ -1,11 +1,10 @@
 //! Servers of a storm's own, behind proxies.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use omni_box_harness::services::local::{KafkaServer, PostgresServer, Proxied, free_port};
+use omni_box_harness::services::local::{KafkaServer, Listener, PostgresServer};
 use omni_box_testkit::TcpProxy;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
@@ -31,13 +30,13 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts the servers.
     pub(super) async fn set(dir: &Path) -> Result<Self> {
-        let listener = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let to_kafka = TcpProxy::start(listener.to_string()).await?;
-        let behind = Proxied { listener, proxy: to_kafka.address() };
+        let mut listener = Listener::new("PLAINTEXT")?;
+        let to_kafka = TcpProxy::start(listener.address().to_string()).await?;
+        listener.advertised = Some(to_kafka.address());
         let (postgres_dir, kafka_dir) = (dir.join("postgres"), dir.join("kafka"));
         let (postgres, kafka) = tokio::try_join!(
             PostgresServer::start(&postgres_dir),
-            KafkaServer::start_behind(&kafka_dir, behind)
+            KafkaServer::start_with(&kafka_dir, &listener)
         )?;
         let options: PgConnectOptions = postgres.url().parse()?;
         let to_postgres = TcpProxy::start(format!("{}:{}", options.get_host(), options.get_port())).await?;

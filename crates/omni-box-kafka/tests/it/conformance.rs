@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use omni_box_conformance::{ConsumerFixture, Outages, PublisherFixture};
 use omni_box_core::{ConsumerGroup, EventId, RawEventConverter};
+use omni_box_harness::services::local::Listener;
 use omni_box_kafka::{KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaPublisherConfig};
 use rdkafka::ClientConfig;
 use rdkafka::client::DefaultClientContext;
@@ -17,7 +18,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::cluster::{self, unique};
 use crate::consume::config;
-use crate::own::{Listener, OwnBroker};
+use crate::own::OwnBroker;
 use crate::proxy::Proxy;
 
 const BROKER: i32 = 1;
@@ -64,9 +65,9 @@ impl Path {
             return path;
         }
         let proxy = Proxy::start();
-        let address = proxy.address();
-        let listener = Listener { protocol: "PLAINTEXT", advertised: Some(&address), settings: "" };
-        let broker = OwnBroker::start(tempfile::tempdir().unwrap(), listener).await;
+        let advertised = Some(proxy.address().parse().unwrap());
+        let listener = Listener { advertised, ..Listener::new("PLAINTEXT").unwrap() };
+        let broker = OwnBroker::start(tempfile::tempdir().unwrap(), &listener).await;
         proxy.lead_to(&broker.listener);
         let path = Arc::new(Self { broker, proxy, turn: Arc::default() });
         *shared = Arc::downgrade(&path);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use omni_box_core::{ErrorKind, EventConsumer, EventPublisher, FailureClass, RawEventConverter};
+use omni_box_harness::services::local::Listener;
 use omni_box_kafka::{KafkaConsumerConfig, KafkaEventPublisher, KafkaPublisherConfig};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaRespErr::{
@@ -15,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::cluster::{SOON, brokers, committed, create_topic, event, publish, read, topic};
 use crate::consume::{fill, next, offsets, start};
-use crate::own::{Listener, OwnBroker};
+use crate::own::OwnBroker;
 
 fn publisher(brokers: &str, properties: &[(&str, &str)]) -> KafkaEventPublisher {
     let config = KafkaPublisherConfig::new(brokers);
@@ -103,7 +104,7 @@ async fn wrong_passwords_and_missing_rights_are_told_apart_and_cost_no_attempt()
     }
     let own = OwnBroker::start(
         tempfile::tempdir().unwrap(),
-        Listener { protocol: "SASL_PLAINTEXT", advertised: None, settings: PASSWORDS },
+        &Listener { settings: PASSWORDS, ..Listener::new("SASL_PLAINTEXT").unwrap() },
     )
     .await;
     let listener = own.listener.as_str();
@@ -146,7 +147,7 @@ async fn a_log_in_that_is_refused_is_waited_out_until_the_broker_knows_the_passw
     }
     let mut own = OwnBroker::start(
         tempfile::tempdir().unwrap(),
-        Listener { protocol: "SASL_PLAINTEXT", advertised: None, settings: PASSWORDS },
+        &Listener { settings: PASSWORDS, ..Listener::new("SASL_PLAINTEXT").unwrap() },
     )
     .await;
     create_topic(&own.server.brokers(), "t", 1, &[]).await;
@@ -233,8 +234,8 @@ async fn what_is_compressed_with_zstd_goes_over_tls_and_comes_back() {
         dir.path().join("broker.p12").display()
     );
     let pem = dir.path().join("broker.pem");
-    let own =
-        OwnBroker::start(dir, Listener { protocol: "SSL", advertised: None, settings: &settings }).await;
+    let listener = Listener { settings: &settings, ..Listener::new("SSL").unwrap() };
+    let own = OwnBroker::start(dir, &listener).await;
     create_topic(&own.server.brokers(), "t", 1, &[]).await;
 
     // a certificate that nobody vouches for

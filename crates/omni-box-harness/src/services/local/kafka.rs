@@ -1,6 +1,6 @@
 //! A Kafka broker of one's own, to stop, kill and start again.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,13 +11,32 @@ use super::process::{Lifetime, Process, free_port, run};
 use super::{END_WITHIN, READY_WITHIN, jars, stop_signal};
 use crate::services::{Origin, Service, default_dir, ready};
 
-/// A listener of a broker behind a proxy.
-#[derive(Clone, Copy, Debug)]
-pub struct Proxied {
-    /// Where the broker listens; the proxy connects to it.
-    pub listener: SocketAddr,
-    /// Where the proxy listens; clients connect to it.
-    pub proxy: SocketAddr,
+/// A listener beside the one that every broker has; Kafka's settings call it `SECOND`.
+#[derive(Clone, Debug)]
+pub struct Listener<'a> {
+    /// The port of 127.0.0.1 on which the broker listens.
+    pub port: u16,
+    /// `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
+    pub protocol: &'a str,
+    /// Where clients are told to come, as to a proxy; `None`: to the port itself.
+    pub advertised: Option<SocketAddr>,
+    /// Further lines of the broker's settings.
+    pub settings: &'a str,
+}
+
+impl<'a> Listener<'a> {
+    /// A listener on a port that is free now.
+    ///
+    /// # Errors
+    /// When there seems to be none.
+    pub fn new(protocol: &'a str) -> Result<Self> {
+        Ok(Self { port: free_port()?, protocol, advertised: None, settings: "" })
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
 }
 
 /// A private broker (KRaft, one node); it ends when this is dropped.
@@ -42,18 +61,18 @@ impl KafkaServer {
         Self::launch(dir, Lifetime::Starter, None, |_, _| Ok(())).await
     }
 
-    /// The same, with a second listener behind a proxy that listens already: its clients are told to come by the proxy.
+    /// The same, with a second listener.
     ///
     /// # Errors
     /// As of [`start`](Self::start).
-    pub async fn start_behind(dir: &Path, proxy: Proxied) -> Result<Self> {
-        Self::launch(dir, Lifetime::Starter, Some(proxy), |_, _| Ok(())).await
+    pub async fn start_with(dir: &Path, listener: &Listener<'_>) -> Result<Self> {
+        Self::launch(dir, Lifetime::Starter, Some(listener), |_, _| Ok(())).await
     }
 
     pub(super) async fn launch(
         dir: &Path,
         lifetime: Lifetime,
-        proxied: Option<Proxied>,
+        second: Option<&Listener<'_>>,
         spawned: impl FnOnce(&str, &Origin) -> Result<()>,
     ) -> Result<Self> {
         let data = dir.join("data");
@@ -71,7 +90,7 @@ impl KafkaServer {
             jars,
             process: None,
         };
-        server.write_properties(proxied)?;
+        server.write_properties(second)?;
         let mut format = server.command("kafka.tools.StorageTool");
         format.args(["format", "--cluster-id", "b21uaS1ib3gtaGFybmVzcw"]);
         format.arg("--config").arg(&server.properties);
@@ -131,19 +150,25 @@ impl KafkaServer {
         Origin::Process { pid: self.pid().unwrap_or_default(), data: self.data.clone(), scratch: None }
     }
 
-    fn write_properties(&self, proxied: Option<Proxied>) -> Result<()> {
+    fn write_properties(&self, second: Option<&Listener<'_>>) -> Result<()> {
         let mut text = format!("log.dirs={}\n", self.data.join("log").display());
         for (key, mut value) in kafka_settings("127.0.0.1", self.port, free_port()?) {
-            if let Some(Proxied { listener, proxy }) = proxied {
+            if let Some(second) = second {
+                let address = second.address();
                 match key {
-                    "listeners" => value.push_str(&format!(",PROXIED://{listener}")),
-                    "advertised.listeners" => value.push_str(&format!(",PROXIED://{proxy}")),
-                    "listener.security.protocol.map" => value.push_str(",PROXIED:PLAINTEXT"),
+                    "listeners" => value.push_str(&format!(",SECOND://{address}")),
+                    "advertised.listeners" => {
+                        value.push_str(&format!(",SECOND://{}", second.advertised.unwrap_or(address)));
+                    }
+                    "listener.security.protocol.map" => {
+                        value.push_str(&format!(",SECOND:{}", second.protocol))
+                    }
                     _ => {}
                 }
             }
             text.push_str(&format!("{key}={value}\n"));
         }
+        text.push_str(second.map_or("", |second| second.settings));
         std::fs::write(&self.properties, text).context("cannot write Kafka's settings")
     }
 

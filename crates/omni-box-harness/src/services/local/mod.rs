@@ -15,10 +15,10 @@ use nix::sys::signal::Signal;
 
 use super::{Origin, Record, Service};
 pub(super) use kafka::kafka_settings;
-pub use kafka::{KafkaServer, Proxied};
+pub use kafka::{KafkaServer, Listener};
 pub use postgres::PostgresServer;
 use process::Lifetime;
-pub use process::free_port;
+pub(super) use process::free_port;
 
 /// How long a server may take from its start to its first answer.
 const READY_WITHIN: Duration = Duration::from_secs(60);

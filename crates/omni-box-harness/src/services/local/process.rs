@@ -105,10 +105,7 @@ pub(super) fn holds(pid: u32, argument: &Path) -> bool {
 ///
 /// Below the range of outgoing connections: while a server is stopped for a test, a client that
 /// keeps connecting could otherwise be given the very port as its own end and block it.
-///
-/// # Errors
-/// When there seems to be none.
-pub fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     for _ in 0..1000 {
         let port = fastrand::u16(20_000..32_000);
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
