@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use omni_box_chaos::storm::{self, Options, PROGRAMS, Plan, Report};
+use omni_box_chaos::storm::{self, Options, Plan, Report};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Does harm to services by chance, and has judged what became of their events.
@@ -35,7 +35,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    let plan = args.plan.map(|path| Plan::read(&path, PROGRAMS)).transpose()?;
+    let plan = args.plan.map(|path| Plan::read(&path)).transpose()?;
     let options = Options {
         seed: args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000)),
         faults: args.faults,

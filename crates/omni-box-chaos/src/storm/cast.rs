@@ -10,7 +10,7 @@ use crate::shop::Shop;
 use crate::world::{Program, World};
 
 /// How many programs there are.
-pub const PROGRAMS: usize = 9;
+pub(super) const PROGRAMS: usize = 9;
 /// How much memory a program may use at most, in MiB.
 const MOST_MIB: f64 = 300.0;
 /// How long programs are watched while they have nothing to do.

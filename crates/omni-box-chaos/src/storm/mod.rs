@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use omni_box_harness::services::default_dir;
 
-pub use cast::PROGRAMS;
 pub use fault::{Fault, Hostility, Server, Table};
 pub use plan::{Plan, Step};
 pub use play::Outcome;
@@ -67,7 +66,7 @@ pub async fn run(options: &Options) -> Result<Report> {
     let is_late = |round: usize| round > 0 && options.at_most.is_some_and(|most| begun.elapsed() > most);
     while left > 0 && !is_late(round) {
         let seed = options.seed.wrapping_add(round as u64);
-        let plan = options.plan.clone().unwrap_or_else(|| Plan::draw(seed, left.min(ROUND), PROGRAMS));
+        let plan = options.plan.clone().unwrap_or_else(|| Plan::draw(seed, left.min(ROUND)));
         let name = format!("storm-{}-{}", options.mode, plan.seed);
         eprintln!(
             "round {round}: seed {}, {} faults, logs in {}",

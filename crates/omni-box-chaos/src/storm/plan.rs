@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::cast::PROGRAMS;
 use super::fault::{Fault, Target};
 
 /// Faults one after the other, one or two at a time.
@@ -42,14 +43,14 @@ impl Step {
 
 impl Plan {
     /// The plan of a seed: always the same.
-    pub fn draw(seed: u64, faults: usize, programs: usize) -> Self {
+    pub fn draw(seed: u64, faults: usize) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut left = faults;
         let mut steps = Vec::new();
         while left > 0 {
-            let mut together = vec![Fault::draw(&mut random, programs)];
+            let mut together = vec![Fault::draw(&mut random, PROGRAMS)];
             if left > 1 && random.u8(..10) < 4 {
-                let second = Fault::draw(&mut random, programs);
+                let second = Fault::draw(&mut random, PROGRAMS);
                 if !second.target().meets(together[0].target()) {
                     together.push(second);
                 }
@@ -65,14 +66,14 @@ impl Plan {
     ///
     /// # Errors
     /// When the file cannot be read, holds no plan, or one that no stage can play.
-    pub fn read(path: &Path, programs: usize) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let plan: Self =
             serde_json::from_str(&text).with_context(|| format!("{} holds no plan", path.display()))?;
         for fault in plan.steps.iter().flat_map(|step| &step.faults) {
             if let Target::Program(number) = fault.target() {
-                ensure!(number < programs, "there are programs 0 to {}, not {number}", programs - 1);
+                ensure!(number < PROGRAMS, "there are programs 0 to {}, not {number}", PROGRAMS - 1);
             }
         }
         for Step { faults, .. } in &plan.steps {
@@ -121,21 +122,19 @@ impl Plan {
 mod tests {
     use super::*;
 
-    const PROGRAMS: usize = 9;
-
     #[test]
     fn a_seed_gives_one_plan_of_as_many_faults() {
         for seed in 0..50 {
-            let plan = Plan::draw(seed, 40, PROGRAMS);
-            assert_eq!(plan, Plan::draw(seed, 40, PROGRAMS));
+            let plan = Plan::draw(seed, 40);
+            assert_eq!(plan, Plan::draw(seed, 40));
             assert_eq!(plan.faults(), 40);
         }
-        assert_ne!(Plan::draw(1, 40, PROGRAMS).steps, Plan::draw(2, 40, PROGRAMS).steps);
+        assert_ne!(Plan::draw(1, 40).steps, Plan::draw(2, 40).steps);
     }
 
     #[test]
     fn a_thousand_faults_hold_each_kind() {
-        let plan = Plan::draw(1, 1_000, PROGRAMS);
+        let plan = Plan::draw(1, 1_000);
         let mut kinds: Vec<String> = Vec::new();
         for fault in plan.steps.iter().flat_map(|step| &step.faults) {
             let kind = fault.to_string().split(' ').next().unwrap_or_default().to_owned();
@@ -150,9 +149,9 @@ mod tests {
     fn a_plan_that_was_saved_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("plan.json");
-        let plan = Plan::draw(3, 200, PROGRAMS);
+        let plan = Plan::draw(3, 200);
         plan.save(&path).unwrap();
-        assert_eq!(Plan::read(&path, PROGRAMS).unwrap(), plan);
+        assert_eq!(Plan::read(&path).unwrap(), plan);
     }
 
     #[test]
@@ -162,7 +161,7 @@ mod tests {
         let refusal = |faults: &[Fault]| {
             let step = Step { faults: faults.to_vec(), lasts_ms: 1, calm_ms: 1 };
             Plan { seed: 0, steps: vec![step] }.save(&path).unwrap();
-            Plan::read(&path, PROGRAMS).unwrap_err().to_string()
+            Plan::read(&path).unwrap_err().to_string()
         };
         assert_eq!(refusal(&[Fault::Kill(9)]), "there are programs 0 to 8, not 9");
         let twice = refusal(&[Fault::LockLane, Fault::Terminate]);

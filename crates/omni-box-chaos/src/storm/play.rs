@@ -10,16 +10,12 @@ use omni_box_harness::topic::{self, Message};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
 use super::cast::{Cast, PROGRAMS};
-use super::fault::{Fault, Hostility};
+use super::fault::{Fault, Hostility, Table};
 use super::plan::{Plan, Step};
 use super::stage::{ROLE, Stage};
 use crate::shop::Shop;
-use crate::world::{Program, World};
+use crate::world::{Program, SETTLES, World};
 
-/// How soon after the last fault everything must have arrived.
-const CAUGHT_UP: Duration = Duration::from_secs(60);
-/// How long a writer may take that writes a few events only.
-const WRITTEN: Duration = Duration::from_secs(60);
 /// How long a fault that needs a lock waits for it; without it nothing is locked.
 const LOCKED: &str = "set lock_timeout = 5000";
 
@@ -81,7 +77,7 @@ impl<'a> Play<'a> {
         let last_fault = Instant::now();
         self.stage.restore().await?;
         self.cast.end_writers().await?;
-        self.catch_up(last_fault + CAUGHT_UP).await?;
+        self.catch_up(last_fault + SETTLES).await?;
         let caught_up = last_fault.elapsed();
         self.cast.check_alive()?;
         self.cast.check_idle().await?;
@@ -129,11 +125,20 @@ impl<'a> Play<'a> {
                 self.stage.network(*server).cut();
             }
             Fault::Slow(server) => self.stage.network(*server).delay(Duration::from_millis(50)),
-            Fault::LockTable(table) => return self.hold(table.lock()).await,
-            Fault::LockLane => {
-                return self.hold("select 1 from outbox_lanes where lane = 3 for update").await;
+            Fault::LockTable(table) => {
+                let world = match table {
+                    Table::Inbox => &self.shop.shipping,
+                    Table::Outbox | Table::Lanes => &self.shop.ordering,
+                };
+                return hold(world, table.lock()).await;
             }
-            Fault::OldSnapshot => return self.hold("select count(*) from outbox_events").await,
+            Fault::LockLane => {
+                let lane = "select 1 from outbox_lanes where lane = 3 for update";
+                return hold(&self.shop.ordering, lane).await;
+            }
+            Fault::OldSnapshot => {
+                return hold(&self.shop.ordering, "select count(*) from outbox_events").await;
+            }
             Fault::Terminate => self.terminate().await?,
             Fault::ReadOnly => {
                 self.on_databases("alter database {} set default_transaction_read_only = on").await?;
@@ -177,7 +182,7 @@ impl<'a> Play<'a> {
                 if let Some(topic) = missing {
                     self.shop.ordering.create_missing(&topic).await?;
                 }
-                writer.finish(WRITTEN).await.context("the short writer does not end")?;
+                writer.finish(SETTLES).await.context("the short writer does not end")?;
             }
             Undo::Nothing => {}
         }
@@ -220,20 +225,6 @@ impl<'a> Play<'a> {
                     .await
             }
             _ => Ok(()),
-        }
-    }
-
-    /// A transaction of the ordering service's database, or of the other where the table is the inbox, that stays open.
-    async fn hold(&self, statement: &'static str) -> Result<Undo> {
-        let of_inbox = statement.contains("inbox_events");
-        let world = if of_inbox { &self.shop.shipping } else { &self.shop.ordering };
-        let mut open = world.database().begin().await?;
-        sqlx::raw_sql("set transaction isolation level repeatable read").execute(&mut *open).await?;
-        sqlx::raw_sql("set local lock_timeout = 5000").execute(&mut *open).await?;
-        match sqlx::raw_sql(statement).execute(&mut *open).await {
-            Ok(_) => Ok(Undo::Transaction(open)),
-            Err(error) if is_lock_timeout(&error) => Ok(Undo::Nothing),
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -327,7 +318,7 @@ impl<'a> Play<'a> {
                 return Ok(());
             }
             self.cast.check_alive()?;
-            ensure!(Instant::now() < deadline, "after {CAUGHT_UP:?} there are left: {}", left.join(", "));
+            ensure!(Instant::now() < deadline, "after {SETTLES:?} there are left: {}", left.join(", "));
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -360,6 +351,18 @@ impl<'a> Play<'a> {
             .filter(|(_, count)| *count > 0)
             .map(|(what, count)| format!("{count} {what}"))
             .collect())
+    }
+}
+
+/// A transaction that stays open; without its lock there is none.
+async fn hold(world: &World, statement: &'static str) -> Result<Undo> {
+    let mut open = world.database().begin().await?;
+    sqlx::raw_sql("set transaction isolation level repeatable read").execute(&mut *open).await?;
+    sqlx::raw_sql(LOCKED).execute(&mut *open).await?;
+    match sqlx::raw_sql(statement).execute(&mut *open).await {
+        Ok(_) => Ok(Undo::Transaction(open)),
+        Err(error) if is_lock_timeout(&error) => Ok(Undo::Nothing),
+        Err(error) => Err(error.into()),
     }
 }
 
