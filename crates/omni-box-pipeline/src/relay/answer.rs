@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use omni_box_core::{Attempt, Event, Failure, OutboxEvent, Retry};
 use tokio::time::Instant;
 
-use crate::batch::EventFailure;
 use crate::outcome::Outcome;
 
 /// How an event ended with the broker.
@@ -19,8 +18,6 @@ pub(crate) struct Answer {
     pub(crate) answered_at: Instant,
     /// `None`: the store does not tell when it read or claimed the event.
     pub(crate) due: Option<DueSince>,
-    /// What is recorded of a failed attempt.
-    pub(crate) failure: Option<EventFailure>,
     /// Why the event's key waits now, if it does.
     pub(crate) held: Option<&'static str>,
 }

@@ -30,7 +30,7 @@ impl Observer {
 
     /// Tells what became of an event that was handed to the broker.
     pub(crate) fn settled(&self, answer: &Answer) {
-        let Answer { event, outcome, sent_at, answered_at, due, failure: _, held } = answer;
+        let Answer { event, outcome, sent_at, answered_at, due, held } = answer;
         let event_type = event.event_type();
         self.0.event_published(event_type, outcome.as_str());
         if *outcome == Outcome::Published {

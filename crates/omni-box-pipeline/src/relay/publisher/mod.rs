@@ -260,7 +260,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
             if let Some(noted) = flight.report(report).map_err(|trouble| trouble.error)? {
                 self.observer.settled(&noted.answer);
                 result.list(noted.answer.outcome).push(noted.answer.event.id());
-                result.failures.extend(noted.answer.failure);
+                result.failures.extend(noted.failure);
                 if noted.needs_purge {
                     return Err(refused());
                 }

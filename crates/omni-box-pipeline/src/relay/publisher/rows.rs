@@ -126,8 +126,8 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
                 };
                 if is_recorded {
                     let (event, due) = (event.clone(), DueSince::claimed(event, claimed_at));
-                    result.failures.extend(noted.clone());
-                    let answer = Answer { event, outcome, sent_at, answered_at, due, failure: noted, held };
+                    result.failures.extend(noted);
+                    let answer = Answer { event, outcome, sent_at, answered_at, due, held };
                     self.observer.settled(&answer);
                     open.retain(|id| *id != report.id);
                     result.list(outcome).push(report.id);

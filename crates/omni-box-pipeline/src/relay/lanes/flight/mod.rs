@@ -69,6 +69,8 @@ struct Block {
 #[derive(Debug)]
 pub(crate) struct Noted {
     pub(crate) answer: Answer,
+    /// What is recorded of a failed attempt.
+    pub(crate) failure: Option<EventFailure>,
     /// The publisher takes nothing more until it is purged, though the fault was this event's.
     pub(crate) needs_purge: bool,
 }
@@ -344,7 +346,7 @@ impl Flight {
         self.outgoing_since.get_or_insert_with(Instant::now);
         let event = entry.event.clone();
         let (lane, seq, was_head, due) = (entry.lane, entry.seq, entry.is_held_head, entry.due);
-        let (mut held, mut noted) = (None, None);
+        let (mut held, mut recorded) = (None, None);
         let is_done = matches!(verdict, ReportVerdict::Done(_));
         let key = match is_done && !was_head && !self.one_per_key {
             true => None,
@@ -372,14 +374,14 @@ impl Flight {
                     );
                 }
                 held = held_reason(&event, &failure, is_put_off);
-                noted = Some(EventFailure::new(report.id, &failure));
+                recorded = Some(EventFailure::new(report.id, &failure));
                 self.record_failure(&event, key, seq, was_head, failure)
             }
             ReportVerdict::Unavailable(_) => unreachable!("returned above"),
         };
         let (answered_at, due) = (Instant::now(), Some(due));
-        let answer = Answer { event, outcome, sent_at, answered_at, due, failure: noted, held };
-        Ok(Some(Noted { answer, needs_purge }))
+        let answer = Answer { event, outcome, sent_at, answered_at, due, held };
+        Ok(Some(Noted { answer, failure: recorded, needs_purge }))
     }
 
     /// Forgets everything that has no outcome yet, after the publisher was purged: the table brings it back. `fetch` is the
@@ -405,7 +407,7 @@ impl Flight {
         }
     }
 
-    /// Forgets what was not handed to the publisher yet: somebody else will send it. Nothing is fetched any more.
+    /// Forgets what was not handed to the publisher yet: another relay will send it. Nothing is fetched any more.
     pub(crate) fn forget_unsent(&mut self) {
         self.ready.clear();
         self.queues.clear();
