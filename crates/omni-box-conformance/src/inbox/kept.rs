@@ -8,7 +8,7 @@ use omni_box_core::{
 };
 use uuid::Uuid;
 
-use super::Inbox;
+use super::{Inbox, quarantine};
 use crate::StoreFixture;
 use crate::specimen::group;
 use crate::table::{DAY, HOUR, size};
@@ -60,24 +60,12 @@ impl<S: InboxRepository> Inbox<S> {
     }
 }
 
+/// A message whose key is text, so that it can be decoded with another value.
 fn kept(offset: i64, value: &'static [u8]) -> QuarantinedMessage {
-    QuarantinedMessage {
-        consumer_group: group(),
-        message: InboundMessage {
-            topic: "orders".into(),
-            partition: 3,
-            offset,
-            key: Some(Bytes::from_static(b"key")),
-            value: Some(Bytes::from_static(value)),
-            headers: vec![
-                ("a".into(), Some(Bytes::from_static(b"\xfe\0"))),
-                ("b".into(), None),
-                ("a".into(), Some(Bytes::new())),
-            ],
-            timestamp: chrono::DateTime::from_timestamp_millis(1_700_000_000_123),
-        },
-        error: "value is not JSON".into(),
-    }
+    let mut kept = quarantine::kept(offset, Some(value));
+    kept.message.key = Some(Bytes::from_static(b"key"));
+    kept.error = "value is not JSON".into();
+    kept
 }
 
 fn other_group() -> ConsumerGroup {

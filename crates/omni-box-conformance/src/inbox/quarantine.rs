@@ -8,7 +8,8 @@ use crate::InboxFixture;
 use crate::specimen::group;
 use crate::transaction::{begin, committed, rollback};
 
-fn kept(offset: i64, value: Option<&'static [u8]>) -> QuarantinedMessage {
+/// A message with bytes of all kinds in it.
+pub(super) fn kept(offset: i64, value: Option<&'static [u8]>) -> QuarantinedMessage {
     QuarantinedMessage {
         consumer_group: group(),
         message: InboundMessage {
