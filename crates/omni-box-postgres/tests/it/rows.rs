@@ -43,7 +43,7 @@ async fn two_claimers_at_once_share_without_waiting() {
     .await;
 }
 
-/// The Python library puts a failed event off by `scheduled_at` alone. It is no event that was scheduled for later: its key waits for it.
+/// The Python library puts a failed event off by `scheduled_at` alone. Unlike one that was scheduled for later, it holds its key back.
 #[tokio::test]
 async fn what_python_has_put_off_holds_its_key() {
     run(async |db: Arc<Database>| {
