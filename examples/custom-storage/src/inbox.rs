@@ -5,27 +5,15 @@ use omni_box_core::{
     ClaimToken, ConsumerGroup, Created, Error, ErrorKind, Event, InboundMessage, InboxEvent, InboxRepository,
     InboxSettlement, PartitionEnd, QuarantinedMessage, Received, Result, TopicPartition,
 };
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, WriteTransaction};
 
+use crate::failure::failed;
 use crate::row::message_identity;
-use crate::store::{RedbStore, failed};
-use crate::table::{Tables, get};
-
-/// Group, topic, partition, offset and fingerprint.
-type Place = (&'static str, &'static str, i32, i64, [u8; 32]);
-/// The rest as JSON.
-const QUARANTINE: TableDefinition<Place, &[u8]> = TableDefinition::new("inbox_quarantine");
-/// Owners of partitions that have not detached, by group, topic and number.
-const PARTITIONS: TableDefinition<(&str, &str, i32), &str> = TableDefinition::new("inbox_partitions");
+use crate::store::RedbStore;
+use crate::table::{PARTITIONS, QUARANTINE, Tables, get};
 
 /// Key, value, headers, timestamp and error.
 type Kept = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>, Option<DateTime<Utc>>, String);
-
-pub(crate) fn create_tables(tx: &WriteTransaction) -> Result<()> {
-    tx.open_table(QUARANTINE).map_err(failed)?;
-    tx.open_table(PARTITIONS).map_err(failed)?;
-    Ok(())
-}
 
 impl InboxRepository for RedbStore {
     async fn receive(&self, conn: &mut WriteTransaction, events: &[InboxEvent]) -> Result<Vec<Received>> {

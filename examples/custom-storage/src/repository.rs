@@ -12,8 +12,9 @@ use omni_box_core::{
 use redb::WriteTransaction;
 use tokio::sync::watch;
 
+use crate::failure::failed;
 use crate::row::Kind;
-use crate::store::{RedbStore, failed};
+use crate::store::RedbStore;
 use crate::table::{Asked, Tables, due};
 
 impl<E: Kind> EventRepository<E> for RedbStore {

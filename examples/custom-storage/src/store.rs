@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use omni_box_core::{Clock, Error, ErrorKind, InboxEvent, OutboxEvent, Result, Store, SystemClock};
+use omni_box_core::{Clock, Error, ErrorKind, Result, Store, SystemClock};
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageError, TableError, WriteTransaction};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::inbox::create_tables;
-use crate::table::Tables;
+use crate::failure::failed;
+use crate::table::create_tables;
 
 /// How long a transaction waits for the one before it.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -46,12 +46,7 @@ impl RedbStore {
         let db = blocking(move || Database::create(path).map_err(failed)).await?;
         let (db, clock, writer) = (Arc::new(db), Arc::new(SystemClock), Arc::default());
         let store = Self { db, clock, writer, commits: watch::Sender::new(()) };
-        let create = |tx: &WriteTransaction, _| {
-            Tables::<OutboxEvent>::open(tx)?;
-            Tables::<InboxEvent>::open(tx)?;
-            create_tables(tx)
-        };
-        store.write(create).await?;
+        store.write(|tx, _| create_tables(tx)).await?;
         Ok(store)
     }
 
@@ -135,20 +130,6 @@ impl Store for RedbStore {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = spawn_blocking(work).await;
     done.map_err(|panic| Error::new(ErrorKind::Internal, "the store's work panicked").with_source(panic))?
-}
-
-/// A failure of redb, in terms of what can be done about it.
-pub(crate) fn failed(error: impl Into<redb::Error>) -> Error {
-    let error = error.into();
-    let kind = match &error {
-        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => ErrorKind::Misconfigured,
-        redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseAlreadyOpen => {
-            ErrorKind::Unavailable
-        }
-        redb::Error::Corrupted(_) | redb::Error::TableTypeMismatch { .. } => ErrorKind::Misconfigured,
-        _ => ErrorKind::Internal,
-    };
-    Error::new(kind, "redb failed").with_source(error)
 }
 
 impl Deref for RedbTx {

@@ -6,17 +6,35 @@ use std::marker::PhantomData;
 use chrono::{DateTime, Utc};
 use omni_box_core::{
     BatchSize, Created, Error, ErrorKind, Event, EventId, EventStatus, FetchFilters, InboxEvent,
-    LifecycleRecord, Result,
+    LifecycleRecord, OutboxEvent, Result,
 };
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
+use crate::failure::failed;
 use crate::row::{Kind, Row};
-use crate::store::failed;
 
 /// Where a row stands.
 type Place = (bool, i64, u64);
 /// Counts what was stored.
 const SEQUENCES: TableDefinition<&str, u64> = TableDefinition::new("sequences");
+
+/// Group, topic, partition, offset and fingerprint.
+type QuarantinePlace = (&'static str, &'static str, i32, i64, [u8; 32]);
+/// The rest as JSON.
+pub(crate) const QUARANTINE: TableDefinition<QuarantinePlace, &[u8]> =
+    TableDefinition::new("inbox_quarantine");
+/// Owners of partitions that have not detached, by group, topic and number.
+pub(crate) const PARTITIONS: TableDefinition<(&str, &str, i32), &str> =
+    TableDefinition::new("inbox_partitions");
+
+/// Makes all tables that are not there.
+pub(crate) fn create_tables(tx: &WriteTransaction) -> Result<()> {
+    Tables::<OutboxEvent>::open(tx)?;
+    Tables::<InboxEvent>::open(tx)?;
+    tx.open_table(QUARANTINE).map_err(failed)?;
+    tx.open_table(PARTITIONS).map_err(failed)?;
+    Ok(())
+}
 
 /// The tables, to be changed.
 pub(crate) struct Tables<'tx, E: Kind> {

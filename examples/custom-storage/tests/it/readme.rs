@@ -1,7 +1,8 @@
 //! The README quotes code that is compiled.
 
 const README: &str = include_str!("../../README.md");
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
+    include_str!("../../src/failure.rs"),
     include_str!("../../src/inbox.rs"),
     include_str!("../../src/lib.rs"),
     include_str!("../../src/repository.rs"),
