@@ -20,8 +20,6 @@ type Module = Vec<String>;
 
 /// Circles that stand today. Builder and runner may stay: a builder makes its runner, which names its builder. The others go; no line is added.
 pub(super) const KNOWN: &[Known] = &[
-    Known { package: "omni-box-conformance", modules: &["model::inbox::case", "model::inbox::transaction"] },
-    Known { package: "omni-box-conformance", modules: &["model::lanes::case", "model::lanes::writer"] },
     Known { package: "omni-box-harness", modules: &["judge::delivery", "judge::order"] },
     Known {
         package: "omni-box-harness",

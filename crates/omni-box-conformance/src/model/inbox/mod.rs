@@ -3,7 +3,6 @@
 mod case;
 mod operation;
 mod table;
-mod transaction;
 
 use std::ops::Range;
 

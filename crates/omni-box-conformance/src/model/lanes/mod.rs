@@ -6,7 +6,6 @@ mod lease;
 mod operation;
 mod relay;
 mod table;
-mod writer;
 
 use std::ops::Range;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! A case: the store, the model, and those who work on it.
 
+mod transaction;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -8,9 +10,9 @@ use omni_box_core::{
     PartitionEnd, Store as _, TopicPartition,
 };
 
+use self::transaction::{Open, Savepoint};
 use super::operation::{Delivery, Operation, Outcome, Variant};
 use super::table::Table;
-use super::transaction::{Open, Savepoint};
 use super::{Inbox, attach, group, owner};
 use crate::InboxFixture;
 use crate::model::call::{self, Checked, Cut, begin, cannot, mismatch, retried};
@@ -18,18 +20,18 @@ use crate::model::clock::{MINUTE, Minute};
 use crate::model::runner::Trace;
 
 pub(super) struct Case<'a, F: InboxFixture> {
-    pub(super) ground: &'a mut Inbox<F>,
-    pub(super) trace: &'a Trace,
+    ground: &'a mut Inbox<F>,
+    trace: &'a Trace,
     /// What has committed.
-    pub(super) table: Table,
-    pub(super) now: Minute,
-    pub(super) open: Vec<Open<F::Store>>,
-    pub(super) transactions: usize,
-    pub(super) reasons: usize,
+    table: Table,
+    now: Minute,
+    open: Vec<Open<F::Store>>,
+    transactions: usize,
+    reasons: usize,
     /// Ids of all messages that were made, whatever became of them.
-    pub(super) drawn: Vec<EventId>,
+    drawn: Vec<EventId>,
     /// The case's own.
-    pub(super) topic: String,
+    topic: String,
     /// Partitions with an owner that has not detached.
     attached: BTreeMap<i32, ClaimToken>,
 }
@@ -90,7 +92,7 @@ impl<'a, F: InboxFixture<Store: InboxRepository>> Case<'a, F> {
     }
 
     /// Commits whatever is open.
-    pub(super) async fn end_open(&mut self) -> Checked {
+    async fn end_open(&mut self) -> Checked {
         while !self.open.is_empty() {
             self.commit(0).await?;
         }
@@ -106,7 +108,7 @@ impl<'a, F: InboxFixture<Store: InboxRepository>> Case<'a, F> {
         (!self.open.is_empty()).then(|| self.open.remove(tx % self.open.len()))
     }
 
-    pub(super) async fn commit(&mut self, tx: usize) -> Checked {
+    async fn commit(&mut self, tx: usize) -> Checked {
         let Some(open) = self.take(tx) else { return Ok(()) };
         self.trace.note(format!("{} commits", open.name));
         call::commit(&self.ground.store, open.tx).await?;

@@ -6,13 +6,13 @@ use omni_box_core::{
     Created, Error, ErrorKind, Event as _, EventStatus, NewOutboxEvent, OutboxEvent, OutboxRepository, Store,
 };
 
-use super::case::Case;
-use super::event;
-use super::operation::{New, Schedule};
-use super::table::{Held, Row};
+use super::Case;
 use crate::StoreFixture;
 use crate::model::call::{self, Checked, Cut, begin, cannot, mismatch};
 use crate::model::clock::{MINUTE, Minute, end, span};
+use crate::model::lanes::event;
+use crate::model::lanes::operation::{New, Schedule};
+use crate::model::lanes::table::{Held, Row};
 
 /// An open transaction.
 pub(super) struct Open<S: Store> {

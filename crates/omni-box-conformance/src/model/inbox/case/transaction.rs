@@ -9,12 +9,12 @@ use omni_box_core::{
     Store,
 };
 
-use super::case::Case;
-use super::group;
-use super::operation::{Delivery, Outcome, Variant};
-use super::table::{Row, Table};
+use super::Case;
 use crate::InboxFixture;
 use crate::model::call::{self, Checked, Cut, begin, cannot, mismatch};
+use crate::model::inbox::group;
+use crate::model::inbox::operation::{Delivery, Outcome, Variant};
+use crate::model::inbox::table::{Row, Table};
 
 /// An open transaction.
 pub(super) struct Open<S: Store> {

@@ -1,5 +1,7 @@
 //! A case: the store, the model, and those who work on it.
 
+mod writer;
+
 use std::collections::BTreeSet;
 
 use omni_box_core::{
@@ -7,11 +9,11 @@ use omni_box_core::{
     OutboxEvent, OutboxRepository, OwnerId,
 };
 
+use self::writer::Open;
 use super::fetch::Room;
 use super::operation::{Operation, Outcome, RELAYS};
 use super::relay::{Lost, Relay, settlement};
 use super::table::{Row, Table};
-use super::writer::Open;
 use super::{AMPLE, Lanes, lanes_of, request};
 use crate::StoreFixture;
 use crate::model::call::{Checked, Cut, begin, cannot, mismatch, retried, rollback};
@@ -22,14 +24,14 @@ use crate::model::runner::Trace;
 const DRAINS: usize = 6;
 
 pub(super) struct Case<'a, F: StoreFixture> {
-    pub(super) ground: &'a mut Lanes<F>,
-    pub(super) trace: &'a Trace,
-    pub(super) table: Table,
-    pub(super) open: Vec<Open<F::Store>>,
+    ground: &'a mut Lanes<F>,
+    trace: &'a Trace,
+    table: Table,
+    open: Vec<Open<F::Store>>,
     /// What was rolled back.
-    pub(super) gone: Vec<Row>,
-    pub(super) events: usize,
-    pub(super) transactions: usize,
+    gone: Vec<Row>,
+    events: usize,
+    transactions: usize,
     relays: Vec<Relay>,
 }
 
@@ -102,7 +104,7 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
     }
 
     /// Waits until nothing that was cut off is still under way.
-    pub(super) async fn quiet(&self) -> Checked {
+    async fn quiet(&self) -> Checked {
         self.ground.fixture.quiet(self.open.len()).await;
         Ok(())
     }
@@ -308,7 +310,7 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
     }
 
     /// Reads everything that is due, and compares it.
-    pub(super) async fn look(&mut self) -> Checked {
+    async fn look(&mut self) -> Checked {
         let reads: Vec<LaneRead> = self.ground.leases.lanes().map(|lane| LaneRead::all(lane, 1000)).collect();
         let lanes = lanes_of(&self.ground.writer);
         let fetch = async || lanes.fetch(&reads, &[], AMPLE).await;
@@ -341,7 +343,7 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
         rollback(store, tx).await
     }
 
-    pub(super) async fn stored(&self, row: &Row) -> Checked<Option<OutboxEvent>> {
+    async fn stored(&self, row: &Row) -> Checked<Option<OutboxEvent>> {
         let store = &self.ground.writer;
         let mut tx = begin(store).await?;
         let stored = store.get_by_id(&mut tx, row.id()).await;
