@@ -2,24 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Message, Verdict, displaced};
-
-/// An event whose transaction committed, as its writer journaled it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Enqueued {
-    /// The event's id, as it is in the message's header.
-    pub id: String,
-    /// The topic it goes to.
-    pub topic: String,
-    /// Its key; without one no order is promised.
-    pub key: Option<String>,
-    /// Its transaction.
-    pub tx: i64,
-    /// A stamp drawn before it was enqueued; in one transaction, the order of enqueueing.
-    pub started: i64,
-    /// A stamp drawn after the commit had returned; `None` if the writer did not live to draw it.
-    pub committed: Option<i64>,
-}
+use super::{Enqueued, Message, Verdict, displaced};
 
 /// What writers did and what the topics show.
 #[derive(Debug, Clone, Default)]

@@ -41,6 +41,23 @@ pub struct Intent {
     pub partition_key: Option<String>,
 }
 
+/// An event whose transaction committed, as its writer journaled it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The event's id, as it is in the message's header.
+    pub id: String,
+    /// The topic it goes to.
+    pub topic: String,
+    /// Its key; without one no order is promised.
+    pub key: Option<String>,
+    /// Its transaction.
+    pub tx: i64,
+    /// A stamp drawn before it was enqueued; in one transaction, the order of enqueueing.
+    pub started: i64,
+    /// A stamp drawn after the commit had returned; `None` if the writer did not live to draw it.
+    pub committed: Option<i64>,
+}
+
 /// Creates the journal's tables where they are missing.
 ///
 /// # Errors

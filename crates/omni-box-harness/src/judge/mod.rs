@@ -20,8 +20,9 @@ mod topic;
 mod verdict;
 
 pub use collect::{InboxExpectation, Judge};
-pub use delivery::{Enqueued, History, judge_delivery};
+pub use delivery::{History, judge_delivery};
 pub use effects::{Effect, InboxHistory, judge_effects};
+pub use journal::Enqueued;
 pub use order::displaced;
 pub use topic::{Message, read_topics};
 pub use verdict::{Finding, Verdict};

@@ -37,7 +37,7 @@ pub(super) async fn start(service: Service, dir: &Path) -> Result<Record> {
     // Dropping it would remove the container: from here on the record owns it.
     std::mem::forget(container);
     if let Err(error) = ready::answers(service, &record.address, READY_WITHIN).await {
-        record.end(dir).await?;
+        super::end(&record, dir).await?;
         return Err(error);
     }
     Ok(record)

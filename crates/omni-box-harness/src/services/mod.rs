@@ -103,7 +103,7 @@ pub async fn up(options: &Options) -> Result<Services> {
                 if found.as_ref().map_or(true, |found| found.started)
                     && let Some(record) = Record::load(&options.dir, service)?
                 {
-                    record.end(&options.dir).await?;
+                    end(&record, &options.dir).await?;
                 }
             }
             match (postgres, kafka) {
@@ -126,7 +126,7 @@ pub async fn down(options: &Options) -> Result<Vec<Record>> {
     let mut ended = Vec::new();
     for service in Service::ALL {
         if let Some(record) = Record::load(&options.dir, service)? {
-            record.end(&options.dir).await?;
+            end(&record, &options.dir).await?;
             ended.push(record);
         }
     }
@@ -184,7 +184,7 @@ async fn find_or_start(service: Service, options: &Options) -> Result<Found> {
             Ok(()) => return Ok(Found { address: record.address, started: false }),
             Err(error) => {
                 eprintln!("{service}: the one started earlier does not answer, starting another: {error:#}");
-                record.end(&options.dir).await?;
+                end(&record, &options.dir).await?;
             }
         }
     }
@@ -201,6 +201,29 @@ async fn find_or_start(service: Service, options: &Options) -> Result<Found> {
     let record = local::start(service, &options.dir).await?;
     eprintln!("{service}: {} at {}", record.origin, record.address);
     Ok(Found { address: record.address, started: true })
+}
+
+/// Ends a server, removes its data, then forgets it.
+async fn end(record: &Record, dir: &Path) -> Result<()> {
+    match &record.origin {
+        Origin::Process { pid, data, scratch } => {
+            local::end(record.service, *pid, data).await?;
+            for folder in scratch.iter().chain([data]) {
+                remove_dir(folder)?;
+            }
+        }
+        Origin::Container { id } => docker::remove(id).await?,
+    }
+    record.forget(dir)
+}
+
+fn remove_dir(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Two calls at once would start two of each: the second waits for the first.

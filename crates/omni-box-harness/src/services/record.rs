@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{docker, local};
 use crate::{DATABASE_URL, KAFKA_BROKERS};
 
 /// One of the two servers.
@@ -109,30 +108,12 @@ impl Record {
         std::fs::rename(&partial, &path).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Ends the server, removes its data, then forgets it.
-    pub(super) async fn end(&self, dir: &Path) -> Result<()> {
-        match &self.origin {
-            Origin::Process { pid, data, scratch } => {
-                local::end(self.service, *pid, data).await?;
-                for folder in scratch.iter().chain([data]) {
-                    remove_dir(folder)?;
-                }
-            }
-            Origin::Container { id } => docker::remove(id).await?,
-        }
+    /// Forgets a server that has ended.
+    pub(super) fn forget(&self, dir: &Path) -> Result<()> {
         std::fs::remove_file(path(dir, self.service)).context("cannot remove the record of an ended server")
     }
 }
 
 fn path(dir: &Path, service: Service) -> PathBuf {
     dir.join(service.name()).with_extension("json")
-}
-
-fn remove_dir(dir: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
-        }
-        _ => Ok(()),
-    }
 }
