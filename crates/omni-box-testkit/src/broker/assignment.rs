@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::MemoryBroker;
-use super::group::{Ownership, Standing};
 use super::state::State;
+use super::state::group::{Ownership, Standing};
 
 /// One time that a member has a partition.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use omni_box_core::{AssignedPartition, ConsumerGroup, Error, ErrorKind, EventCon
 
 use super::MemoryBroker;
 use super::assignment::take;
-use super::group::Member;
+use super::state::group::Member;
 
 /// Messages that a partition delivers ahead of the application.
 const WINDOW: usize = 100;

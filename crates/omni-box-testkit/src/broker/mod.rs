@@ -2,12 +2,10 @@
 
 mod assignment;
 mod consumer;
-mod group;
 mod log;
 mod message;
 mod partitioner;
 mod publisher;
-mod queue;
 mod state;
 mod transaction;
 

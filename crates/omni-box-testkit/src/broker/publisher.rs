@@ -9,7 +9,7 @@ use omni_box_core::{
     SendOrder,
 };
 
-use super::queue::{Queue, Waiting};
+use super::state::queue::{Queue, Waiting};
 use super::{MemoryBroker, NewMessage};
 
 /// Events that may be in flight; `submit` waits for room beyond.

@@ -7,29 +7,29 @@ use omni_box_core::{ConsumerGroup, Error, ErrorKind, InboundMessage, OffsetTrack
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::state::State;
+use super::State;
 
 #[derive(Default)]
-pub(super) struct Group {
-    pub(super) committed: BTreeMap<TopicPartition, i64>,
+pub(in crate::broker) struct Group {
+    pub(in crate::broker) committed: BTreeMap<TopicPartition, i64>,
     /// In the order in which they joined.
-    pub(super) members: BTreeMap<u64, Member>,
-    pub(super) owners: BTreeMap<TopicPartition, Ownership>,
+    pub(in crate::broker) members: BTreeMap<u64, Member>,
+    pub(in crate::broker) owners: BTreeMap<TopicPartition, Ownership>,
     /// Partitions that nobody gets.
-    pub(super) withheld: BTreeSet<TopicPartition>,
+    pub(in crate::broker) withheld: BTreeSet<TopicPartition>,
 }
 
-pub(super) struct Member {
-    pub(super) topics: BTreeSet<String>,
-    pub(super) drain_deadline: Duration,
-    pub(super) is_closing: bool,
+pub(in crate::broker) struct Member {
+    pub(in crate::broker) topics: BTreeSet<String>,
+    pub(in crate::broker) drain_deadline: Duration,
+    pub(in crate::broker) is_closing: bool,
     /// A commit at a hand-over that failed.
-    pub(super) failure: Option<Error>,
+    pub(in crate::broker) failure: Option<Error>,
 }
 
 /// How a partition stands with the member that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(in crate::broker) enum Standing {
     /// The application has not taken it yet.
     Offered,
     Owned,
@@ -40,20 +40,20 @@ pub(super) enum Standing {
 }
 
 /// A partition that a member has.
-pub(super) struct Ownership {
-    pub(super) epoch: u64,
-    pub(super) member: u64,
-    pub(super) standing: watch::Sender<Standing>,
-    pub(super) tracker: OffsetTracker,
+pub(in crate::broker) struct Ownership {
+    pub(in crate::broker) epoch: u64,
+    pub(in crate::broker) member: u64,
+    pub(in crate::broker) standing: watch::Sender<Standing>,
+    pub(in crate::broker) tracker: OffsetTracker,
     /// The offset from which the next message is delivered.
-    pub(super) next: i64,
-    pub(super) feed: Option<mpsc::Sender<InboundMessage>>,
+    pub(in crate::broker) next: i64,
+    pub(in crate::broker) feed: Option<mpsc::Sender<InboundMessage>>,
     /// The application has not dropped the handle.
-    pub(super) is_held: bool,
+    pub(in crate::broker) is_held: bool,
 }
 
 impl Ownership {
-    pub(super) fn standing(&self) -> Standing {
+    pub(in crate::broker) fn standing(&self) -> Standing {
         *self.standing.borrow()
     }
 }
@@ -119,7 +119,7 @@ impl Group {
 
 impl State {
     /// Takes from members what others shall have, and offers what nobody has.
-    pub(super) fn rebalance(&mut self, name: &ConsumerGroup) {
+    pub(in crate::broker) fn rebalance(&mut self, name: &ConsumerGroup) {
         loop {
             let Some(group) = self.groups.get(name) else { return };
             let topics: BTreeSet<_> = group.members.values().flat_map(|member| &member.topics).collect();
@@ -174,7 +174,7 @@ impl State {
     }
 
     /// Ends a member's time with a partition; what it acknowledged is committed.
-    pub(super) fn hand_over(&mut self, name: &ConsumerGroup, id: &TopicPartition) {
+    pub(in crate::broker) fn hand_over(&mut self, name: &ConsumerGroup, id: &TopicPartition) {
         let is_cut = self.is_cut;
         let Some(group) = self.groups.get_mut(name) else { return };
         let Some(owner) = group.owners.remove(id) else { return };
@@ -189,7 +189,7 @@ impl State {
     }
 
     /// Takes a partition from whoever has it, without waiting and without committing anything.
-    pub(super) fn take_away(&mut self, name: &ConsumerGroup, id: &TopicPartition) {
+    pub(in crate::broker) fn take_away(&mut self, name: &ConsumerGroup, id: &TopicPartition) {
         let owner = self.groups.get_mut(name).and_then(|group| group.owners.remove(id));
         if let Some(owner) = owner {
             owner.standing.send_replace(Standing::Lost);
@@ -197,7 +197,7 @@ impl State {
     }
 
     /// Removes a member and all that it has.
-    pub(super) fn leave(&mut self, name: &ConsumerGroup, member: u64) -> Option<Error> {
+    pub(in crate::broker) fn leave(&mut self, name: &ConsumerGroup, member: u64) -> Option<Error> {
         let group = self.groups.get_mut(name)?;
         let left = group.members.remove(&member)?;
         let held: Vec<_> = group

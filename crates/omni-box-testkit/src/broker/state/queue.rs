@@ -4,25 +4,25 @@ use std::collections::VecDeque;
 
 use omni_box_core::{Error, ErrorKind, EventId, FailureClass, Reporter, Result, SendOrder};
 
-use super::NewMessage;
-use super::state::State;
+use super::State;
+use crate::broker::NewMessage;
 
 /// Events that were taken and are not delivered yet.
-pub(super) struct Queue {
-    pub(super) waiting: VecDeque<Waiting>,
+pub(in crate::broker) struct Queue {
+    pub(in crate::broker) waiting: VecDeque<Waiting>,
     send_order: SendOrder,
     /// An event failed for a reason that is not its own: nothing behind it may be sent.
-    pub(super) is_broken: bool,
+    pub(in crate::broker) is_broken: bool,
 }
 
-pub(super) struct Waiting {
-    pub(super) id: EventId,
-    pub(super) message: NewMessage,
-    pub(super) reporter: Reporter,
+pub(in crate::broker) struct Waiting {
+    pub(in crate::broker) id: EventId,
+    pub(in crate::broker) message: NewMessage,
+    pub(in crate::broker) reporter: Reporter,
 }
 
 impl Queue {
-    pub(super) fn new(send_order: SendOrder) -> Self {
+    pub(in crate::broker) fn new(send_order: SendOrder) -> Self {
         Self { waiting: VecDeque::new(), send_order, is_broken: false }
     }
 
@@ -35,7 +35,7 @@ impl Queue {
     }
 
     /// Gives up everything that is not delivered.
-    pub(super) fn give_up(&mut self, why: &'static str) {
+    pub(in crate::broker) fn give_up(&mut self, why: &'static str) {
         for waiting in self.waiting.drain(..) {
             waiting.reporter.report(waiting.id, Err(Error::new(ErrorKind::Unavailable, why)));
         }
@@ -44,7 +44,7 @@ impl Queue {
 
 impl State {
     /// Delivers what waits, unless the broker is away.
-    pub(super) fn deliver(&mut self) {
+    pub(in crate::broker) fn deliver(&mut self) {
         let publishers: Vec<_> = self.queues.keys().copied().collect();
         for publisher in publishers {
             while !self.is_cut

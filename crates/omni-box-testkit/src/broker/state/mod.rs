@@ -1,28 +1,31 @@
 //! What all clones of a broker share.
 
+pub(super) mod group;
+pub(super) mod queue;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use omni_box_core::{Clock, ConsumerGroup, Error, ErrorKind, Result, SystemClock, TopicPartition};
 use tokio::sync::watch;
 
+use self::group::Group;
+use self::queue::Queue;
 use super::NewMessage;
-use super::group::Group;
 use super::log::{Ending, Log};
 use super::partitioner::partition_of;
-use super::queue::Queue;
 
 /// What a record may take, as Kafka's `message.max.bytes` has it.
 const MAX_MESSAGE_BYTES: usize = 1_048_588;
 
-pub(super) struct Shared {
+pub(in crate::broker) struct Shared {
     state: Mutex<State>,
     /// Whoever waits looks again.
-    pub(super) changed: watch::Sender<()>,
+    pub(in crate::broker) changed: watch::Sender<()>,
 }
 
 impl Shared {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(in crate::broker) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -33,18 +36,18 @@ impl Default for Shared {
     }
 }
 
-pub(super) struct State {
+pub(in crate::broker) struct State {
     topics: BTreeMap<String, Vec<Log>>,
-    pub(super) groups: BTreeMap<ConsumerGroup, Group>,
+    pub(in crate::broker) groups: BTreeMap<ConsumerGroup, Group>,
     /// What publishers have in flight.
-    pub(super) queues: BTreeMap<u64, Queue>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(in crate::broker) queues: BTreeMap<u64, Queue>,
+    pub(in crate::broker) clock: Arc<dyn Clock>,
     /// Partitions of a topic that is made because it is used.
-    pub(super) on_first_use: Option<i32>,
-    pub(super) max_message_bytes: usize,
-    pub(super) is_cut: bool,
+    pub(in crate::broker) on_first_use: Option<i32>,
+    pub(in crate::broker) max_message_bytes: usize,
+    pub(in crate::broker) is_cut: bool,
     /// How the next deliveries fail.
-    pub(super) failures: VecDeque<ErrorKind>,
+    pub(in crate::broker) failures: VecDeque<ErrorKind>,
     ids: u64,
     /// Takes turns for messages without a key.
     keyless: usize,
@@ -69,13 +72,13 @@ impl Default for State {
 
 impl State {
     /// A number that nothing else of this broker has.
-    pub(super) fn next_id(&mut self) -> u64 {
+    pub(in crate::broker) fn next_id(&mut self) -> u64 {
         self.ids += 1;
         self.ids
     }
 
     /// Makes a topic, unless it is there.
-    pub(super) fn create_topic(&mut self, name: &str, partitions: i32) {
+    pub(in crate::broker) fn create_topic(&mut self, name: &str, partitions: i32) {
         assert!(partitions > 0, "a topic needs at least one partition, not {partitions}");
         if self.topics.contains_key(name) {
             return;
@@ -87,29 +90,29 @@ impl State {
     }
 
     /// Makes a topic if it is to be made by being used.
-    pub(super) fn use_topic(&mut self, name: &str) {
+    pub(in crate::broker) fn use_topic(&mut self, name: &str) {
         if let Some(partitions) = self.on_first_use {
             self.create_topic(name, partitions);
         }
     }
 
-    pub(super) fn logs(&self, topic: &str) -> Result<&Vec<Log>> {
+    pub(in crate::broker) fn logs(&self, topic: &str) -> Result<&Vec<Log>> {
         self.topics.get(topic).ok_or_else(|| no_topic(topic))
     }
 
-    pub(super) fn log(&self, id: &TopicPartition) -> Result<&Log> {
+    pub(in crate::broker) fn log(&self, id: &TopicPartition) -> Result<&Log> {
         let log = usize::try_from(id.partition).ok().and_then(|at| self.logs(&id.topic).ok()?.get(at));
         log.ok_or_else(|| no_partition(id))
     }
 
-    pub(super) fn log_mut(&mut self, id: &TopicPartition) -> Result<&mut Log> {
+    pub(in crate::broker) fn log_mut(&mut self, id: &TopicPartition) -> Result<&mut Log> {
         let logs = self.topics.get_mut(&id.topic);
         let log = usize::try_from(id.partition).ok().and_then(|at| logs?.get_mut(at));
         log.ok_or_else(|| no_partition(id))
     }
 
     /// Appends a message, and returns its offset.
-    pub(super) fn append(&mut self, message: NewMessage, transaction: Option<u64>) -> Result<i64> {
+    pub(in crate::broker) fn append(&mut self, message: NewMessage, transaction: Option<u64>) -> Result<i64> {
         self.use_topic(&message.topic);
         let partitions = self.logs(&message.topic)?.len();
         let partition = match (message.partition, &message.key) {
@@ -125,12 +128,12 @@ impl State {
         Ok(log.append(message.into_inbound(partition, now), transaction))
     }
 
-    pub(super) fn finish(&mut self, transaction: u64, ending: Ending) {
+    pub(in crate::broker) fn finish(&mut self, transaction: u64, ending: Ending) {
         self.topics.values_mut().flatten().for_each(|log| log.finish(transaction, ending));
     }
 
     /// Every partition of a topic.
-    pub(super) fn partitions_of(&self, topic: &str) -> Vec<TopicPartition> {
+    pub(in crate::broker) fn partitions_of(&self, topic: &str) -> Vec<TopicPartition> {
         let count = self.logs(topic).map_or(0, Vec::len);
         (0..count).map(|at| TopicPartition { topic: topic.to_owned(), partition: as_number(at) }).collect()
     }
