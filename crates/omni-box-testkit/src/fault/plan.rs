@@ -10,7 +10,7 @@ use omni_box_core::{Error, ErrorKind, OutboxEvent, Result};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::{FaultTrigger, Operation};
+use super::Operation;
 
 /// Faults to come, for everything that is wrapped with it. Cloning shares it.
 ///
@@ -89,12 +89,6 @@ impl FaultPlan {
     /// Nothing fails.
     pub fn new() -> Self {
         Self(Arc::new(Shared { state: Mutex::default(), changed: watch::Sender::new(()) }))
-    }
-
-    /// Chooses calls of an operation: the next one, unless said otherwise. Of several faults for one call the first that was planned
-    /// happens.
-    pub fn on(&self, operation: Operation) -> FaultTrigger<'_> {
-        FaultTrigger::new(self, operation)
     }
 
     /// Fails everything with [`Unavailable`](ErrorKind::Unavailable) until [`restore`](Self::restore); of calls under way the answer is lost.

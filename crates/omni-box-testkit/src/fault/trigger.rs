@@ -44,11 +44,15 @@ impl fmt::Debug for FaultTrigger<'_> {
     }
 }
 
-impl<'a> FaultTrigger<'a> {
-    pub(super) fn new(plan: &'a FaultPlan, operation: Operation) -> Self {
-        Self { plan, operation, events: None, skip: 0, times: 1 }
+impl FaultPlan {
+    /// Chooses calls of an operation: the next one, unless said otherwise. Of several faults for one call the first that was planned
+    /// happens.
+    pub fn on(&self, operation: Operation) -> FaultTrigger<'_> {
+        FaultTrigger { plan: self, operation, events: None, skip: 0, times: 1 }
     }
+}
 
+impl FaultTrigger<'_> {
     /// Of [`Operation::Deliver`], those of some events: of a topic, a key, an id. Other operations are about no event, and none of their calls
     /// is chosen.
     pub fn events(mut self, are_meant: impl Fn(&OutboxEvent) -> bool + Send + Sync + 'static) -> Self {

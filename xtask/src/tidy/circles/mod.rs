@@ -21,7 +21,6 @@ type Module = Vec<String>;
 /// Circles that stand today. Builder and runner may stay: a builder makes its runner, which names its builder. The others go; no line is added.
 pub(super) const KNOWN: &[Known] = &[
     Known { package: "omni-box-pipeline", modules: &["inbox::builder", "inbox::runner"] },
-    Known { package: "omni-box-testkit", modules: &["fault::plan", "fault::trigger"] },
     Known {
         package: "omni-box-testkit",
         modules: &[
