@@ -7,18 +7,17 @@ use omni_box_core::store::{DeadLetters, Replayed};
 use omni_box_core::{BatchSize, Event, EventId, EventStatus, FetchFilters, InboxEvent, OutboxEvent, Result};
 
 use super::MemoryStore;
-use super::inbox::InboxRow;
 use super::lock::LONGEST_WAIT;
-use super::outbox::OutboxRow;
 use super::state::State;
-use super::table::{Row, before};
+use super::table::{InboxRow, OutboxRow, Row, before};
+use super::tables::Stored;
 
 fn is_failed<R: Row>(row: &R) -> bool {
     row.life().status == EventStatus::Failed
 }
 
 /// The failed ones among `ids`, each once and in the order of the table. `None`: a transaction works on one of them.
-fn failed_rows<R: Row>(state: &State, ids: &[EventId]) -> Option<Vec<(i64, EventId)>> {
+fn failed_rows<R: Stored>(state: &State, ids: &[EventId]) -> Option<Vec<(i64, EventId)>> {
     let table = R::table(&state.tables);
     let mut chosen: Vec<(i64, EventId)> = ids
         .iter()
@@ -34,7 +33,7 @@ fn failed_rows<R: Row>(state: &State, ids: &[EventId]) -> Option<Vec<(i64, Event
 }
 
 impl MemoryStore {
-    fn failed<R: Row>(
+    fn failed<R: Stored>(
         &self,
         filters: &FetchFilters,
         after: Option<&R::Event>,
@@ -55,7 +54,7 @@ impl MemoryStore {
         Ok(failed)
     }
 
-    async fn requeue_failed<R: Row>(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
+    async fn requeue_failed<R: Stored>(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
         let attempt = |state: &mut State| {
             let chosen = failed_rows::<R>(state, ids)?;
             let now = self.shared.now();
@@ -73,7 +72,7 @@ impl MemoryStore {
         Ok(requeued)
     }
 
-    async fn replay_failed<R: Row>(&self, ids: &[EventId]) -> Result<Vec<Replayed>> {
+    async fn replay_failed<R: Stored>(&self, ids: &[EventId]) -> Result<Vec<Replayed>> {
         let attempt = |state: &mut State| {
             let chosen = failed_rows::<R>(state, ids)?;
             let now = self.shared.now();
@@ -96,7 +95,7 @@ impl MemoryStore {
         Ok(replayed)
     }
 
-    fn purge_failed<R: Row>(&self, older_than: Duration, limit: BatchSize) -> u64 {
+    fn purge_failed<R: Stored>(&self, older_than: Duration, limit: BatchSize) -> u64 {
         let cutoff = before(self.shared.now(), older_than);
         self.delete(limit.get().into(), |row: &R| is_failed(row) && row.life().updated_at < cutoff)
     }

@@ -5,20 +5,21 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use omni_box_core::{ClaimToken, Created, Error, ErrorKind, Event, EventId, Failure, Result};
 
-use super::lock::{LONGEST_WAIT, LockKey};
+use super::key::LockKey;
+use super::lock::LONGEST_WAIT;
 use super::state::State;
-use super::table::Row;
+use super::tables::Stored;
 use super::{MemoryConn, MemoryStore};
 
 impl MemoryConn {
-    pub(super) async fn create<R: Row>(&mut self, events: &[R::Event]) -> Result<Vec<Created<R::Event>>> {
+    pub(super) async fn create<R: Stored>(&mut self, events: &[R::Event]) -> Result<Vec<Created<R::Event>>> {
         self.check()?;
         let result = self.try_create::<R>(events).await;
         self.finish(result)
     }
 
     /// All waiting comes first, so that a call that is cancelled has written nothing.
-    async fn try_create<R: Row>(&mut self, events: &[R::Event]) -> Result<Vec<Created<R::Event>>> {
+    async fn try_create<R: Stored>(&mut self, events: &[R::Event]) -> Result<Vec<Created<R::Event>>> {
         for event in events {
             if let Some(identity) = R::identity_of(event) {
                 self.find_or_lock::<R>(&identity).await?;
@@ -36,12 +37,12 @@ impl MemoryConn {
             .collect()
     }
 
-    pub(super) fn existing<R: Row>(&self, event: &R::Event) -> Option<&R> {
+    pub(super) fn existing<R: Stored>(&self, event: &R::Event) -> Option<&R> {
         R::table(&self.view).by_identity(&R::identity_of(event)?)
     }
 
     /// Inserts an event whose identity and id are locked, and not there.
-    pub(super) fn store<R: Row>(&mut self, event: &R::Event) -> Result<R> {
+    pub(super) fn store<R: Stored>(&mut self, event: &R::Event) -> Result<R> {
         let mut state = self.shared.state();
         let seq = state.next_seq();
         let is_taken = R::table(&state.tables).by_id(event.id()).is_some()
@@ -57,7 +58,7 @@ impl MemoryConn {
         Ok(row)
     }
 
-    pub(super) fn event<R: Row>(&self, id: EventId) -> Result<Option<R::Event>> {
+    pub(super) fn event<R: Stored>(&self, id: EventId) -> Result<Option<R::Event>> {
         self.check()?;
         Ok(R::table(&self.view).by_id(id).map(R::event))
     }
@@ -66,7 +67,7 @@ impl MemoryConn {
 impl MemoryStore {
     /// Changes those rows that `applies` lets through, in a transaction of its own, and returns which those were. Waits for open
     /// transactions that work on them.
-    pub(super) async fn change<R: Row>(
+    pub(super) async fn change<R: Stored>(
         &self,
         ids: &[EventId],
         applies: impl Fn(&R) -> bool + Send,
@@ -93,12 +94,12 @@ impl MemoryStore {
         self.shared.wait_for(LONGEST_WAIT, attempt).await
     }
 
-    pub(super) async fn claim_one<R: Row>(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
+    pub(super) async fn claim_one<R: Stored>(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
         let is_free = |row: &R| row.is_pending() && (row.life().lock.is_none() || row.is_claimed_by(token));
         Ok(!self.change(&[id], is_free, |row, now| row.claim(token, now)).await?.is_empty())
     }
 
-    pub(super) async fn complete_claimed<R: Row>(
+    pub(super) async fn complete_claimed<R: Stored>(
         &self,
         ids: &[EventId],
         token: &ClaimToken,
@@ -106,7 +107,7 @@ impl MemoryStore {
         self.change(ids, |row: &R| row.is_claimed_by(token), R::complete).await
     }
 
-    pub(super) async fn fail_claimed<R: Row>(
+    pub(super) async fn fail_claimed<R: Stored>(
         &self,
         id: EventId,
         token: &ClaimToken,

@@ -9,9 +9,8 @@ use omni_box_core::store::{Count, GroupSample, Inspection, OutboxSample, Sample}
 use omni_box_core::{DeliveryMode, EventStatus, Result};
 
 use super::MemoryStore;
-use super::outbox::OutboxRow;
 use super::state::State;
-use super::table::Row;
+use super::table::{OutboxRow, Row};
 
 #[async_trait]
 impl Inspection for MemoryStore {

@@ -2,28 +2,11 @@
 
 use std::time::Duration;
 
-use omni_box_core::{Error, ErrorKind, EventId, Result};
+use omni_box_core::{Error, ErrorKind, Result};
 use tokio::time::{Instant, timeout_at};
 
+use super::key::{LockKey, TxId};
 use super::state::{Shared, State};
-use super::table::Identity;
-
-/// Identifies an open transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TxId(pub(super) u64);
-
-/// What one transaction at a time may write.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum LockKey {
-    /// An event that is being created.
-    Id(EventId),
-    /// What makes an event unique. The lock of an inbox event's row as well.
-    Identity(Identity),
-    /// A message in quarantine: its group, topic, partition and offset.
-    Quarantined(String, String, i32, i64),
-    /// A row of an application: its table and its key.
-    Record(String, String),
-}
 
 /// Longest wait for another transaction. Two that wait for each other end by it.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);

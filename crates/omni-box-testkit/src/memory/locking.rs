@@ -9,16 +9,15 @@ use omni_box_core::{
 };
 
 use super::MemoryStore;
-use super::inbox::InboxRow;
-use super::outbox::OutboxRow;
-use super::table::{Row, before};
+use super::table::{InboxRow, OutboxRow, Row, before};
+use super::tables::Stored;
 
 impl MemoryStore {
-    async fn refresh_claims<R: Row>(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
+    async fn refresh_claims<R: Stored>(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
         self.change(ids, |row: &R| row.is_claimed_by(token), |row, now| row.claim(token, now)).await
     }
 
-    async fn release_claims<R: Row>(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
+    async fn release_claims<R: Stored>(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
         self.change(ids, |row: &R| row.is_claimed_by(token), R::unclaim).await?;
         Ok(())
     }

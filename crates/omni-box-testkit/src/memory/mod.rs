@@ -4,6 +4,8 @@ mod dead_letter;
 mod events;
 mod inbox;
 mod inspection;
+mod key;
+mod lane;
 mod lanes;
 mod lock;
 mod locking;
@@ -15,6 +17,7 @@ mod savepoint;
 mod settlement;
 mod state;
 mod table;
+mod tables;
 mod transaction;
 
 use std::fmt;
@@ -26,8 +29,9 @@ use omni_box_core::{DeliveryMode, InboxEvent, OutboxEvent, QuarantinedMessage, R
 use serde::de::DeserializeOwned;
 
 use self::lock::LONGEST_WAIT;
-use self::state::{Shared, Tables};
+use self::state::Shared;
 use self::table::Row;
+use self::tables::Tables;
 pub use self::transaction::{MemoryConn, MemoryTx};
 use crate::TestClock;
 

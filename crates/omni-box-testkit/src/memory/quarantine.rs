@@ -7,9 +7,9 @@ use omni_box_core::store::{Quarantine, QuarantineEntry};
 use omni_box_core::{BatchSize, ConsumerGroup, QuarantinedMessage, Result};
 use uuid::Uuid;
 
-use super::lock::LockKey;
-use super::state::{Kept, QuarantineKey, Tables};
+use super::key::LockKey;
 use super::table::before;
+use super::tables::{Kept, QuarantineKey, Tables};
 use super::{MemoryConn, MemoryStore};
 
 fn place_of(kept: &QuarantinedMessage) -> QuarantineKey {

@@ -7,22 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::MemoryConn;
-use super::lock::LockKey;
-use super::state::{State, Tables};
-
-/// A row of the application.
-#[derive(Debug, Clone)]
-pub(super) struct Record {
-    json: Arc<str>,
-    /// The commit that wrote it; of an uncommitted one, nothing.
-    version: u64,
-}
-
-impl Record {
-    pub(super) fn committed(&self, version: u64) -> Self {
-        Self { json: Arc::clone(&self.json), version }
-    }
-}
+use super::key::LockKey;
+use super::state::State;
+use super::tables::{Record, Tables};
 
 impl MemoryConn {
     /// Inserts a row. Tables need not be made.

@@ -6,12 +6,11 @@ use async_trait::async_trait;
 use omni_box_core::{BatchSize, EventId, EventStatus, InboxEvent, OutboxEvent, Result, RetentionPolicies};
 
 use super::MemoryStore;
-use super::inbox::InboxRow;
-use super::outbox::OutboxRow;
-use super::table::{Row, before};
+use super::table::{InboxRow, OutboxRow, before};
+use super::tables::Stored;
 
 impl MemoryStore {
-    async fn release_stale<R: Row>(&self, older_than: Duration) -> Result<u64> {
+    async fn release_stale<R: Stored>(&self, older_than: Duration) -> Result<u64> {
         let cutoff = before(self.shared.now(), older_than);
         let is_stale =
             |row: &R| row.is_pending() && row.life().lock.as_ref().is_some_and(|lock| lock.at < cutoff);
@@ -20,7 +19,7 @@ impl MemoryStore {
         Ok(self.change(&ids, is_stale, R::unclaim).await?.len() as u64)
     }
 
-    fn cleanup<R: Row>(&self, retention: Duration, batch: BatchSize, max_iterations: u32) -> u64 {
+    fn cleanup<R: Stored>(&self, retention: Duration, batch: BatchSize, max_iterations: u32) -> u64 {
         let cutoff = before(self.shared.now(), retention);
         let most = u64::from(batch.get()) * u64::from(max_iterations);
         self.delete(most, |row: &R| {
@@ -30,7 +29,7 @@ impl MemoryStore {
     }
 
     /// Deletes the first `most` rows that `is_old` lets through. What an open transaction looks at is skipped.
-    pub(super) fn delete<R: Row>(&self, most: u64, is_old: impl Fn(&R) -> bool) -> u64 {
+    pub(super) fn delete<R: Stored>(&self, most: u64, is_old: impl Fn(&R) -> bool) -> u64 {
         let mut state = self.shared.state();
         let is_free = |row: &&R| !state.is_locked(row.row_lock().as_ref());
         let old = R::table(&state.tables).rows().filter(|row| is_old(*row)).filter(is_free);

@@ -3,16 +3,8 @@
 use async_trait::async_trait;
 use omni_box_core::{Error, ErrorKind, Result, Savepoints};
 
-use super::state::Tables;
-use super::transaction::Writes;
+use super::transaction::Savepoint;
 use super::{MemoryConn, MemoryStore};
-
-/// Where a transaction stood when its savepoint was set.
-pub(super) struct Savepoint {
-    view: Tables,
-    writes: Writes,
-    locks: usize,
-}
 
 impl MemoryConn {
     fn set_savepoint(&mut self) {

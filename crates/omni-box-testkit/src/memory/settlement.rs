@@ -5,9 +5,8 @@ use std::collections::{BTreeSet, HashSet};
 use chrono::{DateTime, Utc};
 use omni_box_core::{EventId, KeyRef, LaneHold, LaneId, LaneSettlement};
 
-use super::outbox::OutboxRow;
 use super::state::State;
-use super::table::{Row, Table};
+use super::table::{OutboxRow, Row, Table};
 
 /// Followers that one call releases at most.
 const RELEASE_SLICE: usize = 10_000;

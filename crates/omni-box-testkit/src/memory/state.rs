@@ -4,16 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use omni_box_core::{ClaimToken, Clock, DeliveryMode, OwnerId, QuarantinedMessage, Wake};
+use omni_box_core::{ClaimToken, Clock, DeliveryMode, OwnerId, Wake};
 use tokio::sync::watch;
-use uuid::Uuid;
 
-use super::inbox::InboxRow;
-use super::lanes::Lane;
-use super::lock::{LockKey, TxId};
-use super::outbox::OutboxRow;
-use super::record::Record;
-use super::table::{Map, Table};
+use super::key::{LockKey, TxId};
+use super::lane::Lane;
+use super::tables::Tables;
 use crate::TestClock;
 
 /// What the clones share.
@@ -41,30 +37,6 @@ pub(super) struct State {
     commits: u64,
     transactions: u64,
     seq: i64,
-}
-
-/// A message in quarantine: its group, topic, partition, offset and fingerprint.
-pub(super) type QuarantineKey = (String, String, i32, i64, [u8; 32]);
-
-/// A message in quarantine, as it is stored.
-#[derive(Debug, Clone)]
-pub(super) struct Kept {
-    pub(super) id: Uuid,
-    /// Its place in the order in which they came.
-    pub(super) seq: i64,
-    pub(super) at: DateTime<Utc>,
-    pub(super) message: QuarantinedMessage,
-}
-
-/// What transactions work on. A copy costs nothing and is a snapshot.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tables {
-    pub(super) outbox: Table<OutboxRow>,
-    pub(super) inbox: Table<InboxRow>,
-    /// By group, topic, partition, offset and fingerprint.
-    pub(super) quarantine: Map<QuarantineKey, Kept>,
-    /// Rows of the application, by table and key.
-    pub(super) records: Map<(String, String), Record>,
 }
 
 impl Shared {

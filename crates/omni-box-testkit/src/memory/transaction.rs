@@ -1,17 +1,16 @@
 //! Transactions: a snapshot, what was written on it, and the locks that go with it.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::{Error, ErrorKind, EventId, Result};
+use omni_box_core::{Error, ErrorKind, Result};
 
-use super::lock::{LONGEST_WAIT, LockKey, TxId};
-use super::savepoint::Savepoint;
-use super::state::{QuarantineKey, Shared, State, Tables};
-use super::table::{Identity, Row};
+use super::key::{Identity, LockKey, TxId};
+use super::lock::LONGEST_WAIT;
+use super::state::{Shared, State};
+use super::tables::{Stored, Tables, Writes};
 
 /// An open transaction of a [`MemoryStore`](super::MemoryStore), usable wherever a `&mut MemoryConn` is. Dropping it rolls back.
 pub struct MemoryTx {
@@ -45,13 +44,11 @@ pub struct MemoryConn {
     pub(super) longest_wait: Duration,
 }
 
-/// Which rows a transaction has written.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Writes {
-    pub(super) outbox: BTreeSet<EventId>,
-    pub(super) inbox: BTreeSet<EventId>,
-    pub(super) quarantine: BTreeSet<QuarantineKey>,
-    pub(super) records: BTreeSet<(String, String)>,
+/// Where a transaction stood when its savepoint was set.
+pub(super) struct Savepoint {
+    pub(super) view: Tables,
+    pub(super) writes: Writes,
+    pub(super) locks: usize,
 }
 
 impl MemoryTx {
@@ -137,7 +134,7 @@ impl MemoryConn {
     }
 
     /// Locks the row of an identity, or its place, and sees it from then on as it is now.
-    pub(super) async fn lock_identity<R: Row>(&mut self, identity: &Identity) -> Result<()> {
+    pub(super) async fn lock_identity<R: Stored>(&mut self, identity: &Identity) -> Result<()> {
         if self.lock(LockKey::Identity(identity.clone())).await? {
             self.refresh::<R>(identity);
         }
@@ -145,7 +142,7 @@ impl MemoryConn {
     }
 
     /// The same, unless the row is there already: then it is only seen as it is now.
-    pub(super) async fn find_or_lock<R: Row>(&mut self, identity: &Identity) -> Result<()> {
+    pub(super) async fn find_or_lock<R: Stored>(&mut self, identity: &Identity) -> Result<()> {
         let (tx, key) = (self.tx, LockKey::Identity(identity.clone()));
         let attempt = |state: &mut State| {
             if R::table(&state.tables).by_identity(identity).is_some() && state.locks.get(&key) != Some(&tx) {
@@ -163,7 +160,7 @@ impl MemoryConn {
         Ok(())
     }
 
-    fn refresh<R: Row>(&mut self, identity: &Identity) {
+    fn refresh<R: Stored>(&mut self, identity: &Identity) {
         let state = self.shared.state();
         R::table_mut(&mut self.view).refresh(identity, R::table(&state.tables));
     }

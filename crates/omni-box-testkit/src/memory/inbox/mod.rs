@@ -1,6 +1,5 @@
 //! The inbox table, its quarantine, and what is known of partitions.
 
-mod row;
 mod statement;
 
 use omni_box_core::store::{DeadLetters, Quarantine};
@@ -10,8 +9,8 @@ use omni_box_core::{
     QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, TopicPartition,
 };
 
-pub(super) use self::row::InboxRow;
-use super::table::{Identity, Row};
+use super::key::Identity;
+use super::table::{InboxRow, Row};
 use super::{MemoryConn, MemoryStore};
 
 impl InboxRepository for MemoryStore {

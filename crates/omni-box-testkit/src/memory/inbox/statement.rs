@@ -2,10 +2,9 @@
 
 use omni_box_core::{Event, InboxEvent, InboxSettlement, Received, Result};
 
-use super::InboxRow;
 use crate::memory::MemoryConn;
-use crate::memory::lock::LockKey;
-use crate::memory::table::Row;
+use crate::memory::key::LockKey;
+use crate::memory::table::{InboxRow, Row};
 
 impl MemoryConn {
     /// All waiting comes first, in an order that all transactions keep, so that two of them do not wait for each other.

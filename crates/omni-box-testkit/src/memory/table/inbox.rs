@@ -1,6 +1,6 @@
 //! A row of the inbox table, and which rows are due.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,10 +9,8 @@ use omni_box_core::{
     LifecycleRecord, Received, SourcePosition, TopicPartition,
 };
 
-use crate::memory::lock::LockKey;
-use crate::memory::state::Tables;
-use crate::memory::table::{Identity, Row, Table};
-use crate::memory::transaction::Writes;
+use super::{Row, Table};
+use crate::memory::key::{Identity, LockKey};
 
 /// A row of the inbox table.
 #[derive(Debug, Clone)]
@@ -26,11 +24,11 @@ pub(in crate::memory) struct InboxRow {
 type KeyOf<'a> = (&'a str, &'a str, i32, Option<&'a str>, Option<&'a [u8]>);
 
 impl InboxRow {
-    pub(super) fn message(&self) -> Identity {
+    pub(in crate::memory) fn message(&self) -> Identity {
         Identity::Message(self.record.message_id.clone(), self.record.consumer_group.clone())
     }
 
-    pub(super) fn offset(&self) -> Option<i64> {
+    pub(in crate::memory) fn offset(&self) -> Option<i64> {
         Some(self.record.position.as_ref()?.offset)
     }
 
@@ -42,7 +40,7 @@ impl InboxRow {
         Some((group, &position.topic, position.partition, partition_key.as_deref(), raw_key.as_deref()))
     }
 
-    pub(super) fn is_of(&self, group: &ConsumerGroup, partition: &TopicPartition) -> bool {
+    pub(in crate::memory) fn is_of(&self, group: &ConsumerGroup, partition: &TopicPartition) -> bool {
         let is_there = |position: &SourcePosition| {
             position.topic == partition.topic && position.partition == partition.partition
         };
@@ -53,18 +51,18 @@ impl InboxRow {
         self.life.scheduled_at.unwrap_or(self.life.created_at)
     }
 
-    pub(super) fn is_sent_again_by(&self, event: &InboxEvent) -> bool {
+    pub(in crate::memory) fn is_sent_again_by(&self, event: &InboxEvent) -> bool {
         self.event().is_sent_again_by(event)
     }
 
     /// Makes it pending again, at the place of the message that was sent again.
-    pub(super) fn reopen(&mut self, event: &InboxEvent, now: DateTime<Utc>) {
+    pub(in crate::memory) fn reopen(&mut self, event: &InboxEvent, now: DateTime<Utc>) {
         self.record.position = event.position().cloned();
         self.life.reopen(now);
     }
 
     /// What it says of a message that is received again.
-    pub(super) fn judge(&self, event: &InboxEvent, now: DateTime<Utc>) -> Received {
+    pub(in crate::memory) fn judge(&self, event: &InboxEvent, now: DateTime<Utc>) -> Received {
         let wait = (self.scheduled_at() - now).to_std().unwrap_or(Duration::ZERO);
         Received::of(self.event(), event, wait)
     }
@@ -127,18 +125,6 @@ impl Row for InboxRow {
         record.content.causation_id = Some(self.record.id.to_string());
         let life = LifecycleRecord { scheduled_at: None, ..self.life.clone() };
         InboxEvent::restore(record, life.into())
-    }
-
-    fn table(tables: &Tables) -> &Table<Self> {
-        &tables.inbox
-    }
-
-    fn table_mut(tables: &mut Tables) -> &mut Table<Self> {
-        &mut tables.inbox
-    }
-
-    fn written(writes: &mut Writes) -> &mut BTreeSet<EventId> {
-        &mut writes.inbox
     }
 }
 

@@ -1,6 +1,6 @@
 //! A row of the outbox table, and which rows are due.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use omni_box_core::{
@@ -8,11 +8,9 @@ use omni_box_core::{
     Retry,
 };
 
-use crate::memory::lanes::Lane;
-use crate::memory::lock::LockKey;
-use crate::memory::state::Tables;
-use crate::memory::table::{Identity, Row, Table};
-use crate::memory::transaction::Writes;
+use super::{Row, Table};
+use crate::memory::key::{Identity, LockKey};
+use crate::memory::lane::Lane;
 
 /// A row of the outbox table.
 #[derive(Debug, Clone)]
@@ -143,18 +141,6 @@ impl Row for OutboxRow {
         record.content.idempotency_key = None;
         let life = LifecycleRecord { scheduled_at: None, ..self.life.clone() };
         OutboxEvent::restore(record, life.into())
-    }
-
-    fn table(tables: &Tables) -> &Table<Self> {
-        &tables.outbox
-    }
-
-    fn table_mut(tables: &mut Tables) -> &mut Table<Self> {
-        &mut tables.outbox
-    }
-
-    fn written(writes: &mut Writes) -> &mut BTreeSet<EventId> {
-        &mut writes.outbox
     }
 }
 

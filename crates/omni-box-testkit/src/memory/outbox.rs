@@ -1,7 +1,5 @@
 //! The outbox table.
 
-mod row;
-
 use chrono::{DateTime, Utc};
 use omni_box_core::store::DeadLetters;
 use omni_box_core::{
@@ -10,10 +8,9 @@ use omni_box_core::{
     Result, RetentionPolicies, Wakeup,
 };
 
-pub(super) use self::row::OutboxRow;
-use super::lanes::Lane;
+use super::lane::Lane;
 use super::state::State;
-use super::table::Row;
+use super::table::{OutboxRow, Row};
 use super::{MemoryConn, MemoryStore};
 
 impl EventRepository<OutboxEvent> for MemoryStore {

@@ -1,26 +1,18 @@
 //! Tables of events: rows in the order of their sequence, found by id and by what makes them unique.
 
-use std::collections::BTreeSet;
+mod inbox;
+mod outbox;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use omni_box_core::{ClaimToken, ConsumerGroup, Event, EventId, EventStatus, Failure, LifecycleRecord};
+use omni_box_core::{ClaimToken, Event, EventId, EventStatus, Failure, LifecycleRecord};
 use rpds::RedBlackTreeMapSync;
 
-use super::lock::LockKey;
-use super::state::Tables;
-use super::transaction::Writes;
+pub(super) use self::inbox::InboxRow;
+pub(super) use self::outbox::OutboxRow;
+use super::key::{Identity, LockKey};
 
 /// A map whose copy costs nothing, so that a snapshot does not.
 pub(super) type Map<K, V> = RedBlackTreeMapSync<K, V>;
-
-/// What a row shares with no other of its table, beside its id.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Identity {
-    /// Of an outbox event that has one.
-    IdempotencyKey(String),
-    /// Of an inbox event.
-    Message(String, ConsumerGroup),
-}
 
 /// A row of one of the two tables.
 pub(super) trait Row: Clone + Send + Sync + 'static {
@@ -56,12 +48,6 @@ pub(super) trait Row: Clone + Send + Sync + 'static {
 
     /// Its event anew, with this id.
     fn renewed(&self, id: EventId) -> Self::Event;
-
-    fn table(tables: &Tables) -> &Table<Self>;
-    fn table_mut(tables: &mut Tables) -> &mut Table<Self>;
-
-    /// Those of its table that a transaction has written.
-    fn written(writes: &mut Writes) -> &mut BTreeSet<EventId>;
 
     fn is_pending(&self) -> bool {
         self.life().status == EventStatus::Pending
