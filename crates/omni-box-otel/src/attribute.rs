@@ -11,6 +11,9 @@ pub(crate) const MESSAGE_ID: &str = "messaging.message.id";
 pub(crate) const CONVERSATION: &str = "messaging.message.conversation_id";
 pub(crate) const ERROR_TYPE: &str = "error.type";
 
+/// Of a resource, by the conventions; of a span where one process is several services.
+pub(crate) const SERVICE: &str = "service.name";
+
 pub(crate) const EVENT_TYPE: &str = "omni_box.event_type";
 pub(crate) const ATTEMPT: &str = "omni_box.attempt";
 pub(crate) const OUTCOME: &str = "omni_box.outcome";

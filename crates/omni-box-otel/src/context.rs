@@ -2,19 +2,24 @@
 
 use std::sync::Once;
 
+use omni_box_core::event::Creation;
 use omni_box_core::{Propagation, TraceContext, set_propagation};
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use crate::attribute;
+
 static UNPAIRED: Once = Once::new();
 
 /// Lets each event of this process keep the trace of the code that enqueues it; returns whether it did, and not another propagation
 /// before.
 ///
-/// The context is that of the current `tracing` span, else OpenTelemetry's own current one. An event with a `traceparent` of its own is
-/// left alone.
+/// - The trace is that of the current `tracing` span, else OpenTelemetry's own current one; outside of a trace nothing is kept.
+/// - Of a sampled trace, a span `create <topic>` is written for the event, a child of the current one: the event keeps its context. Its level
+///   is INFO and its target `omni_box_otel`. Where no layer records it, the event keeps the current context.
+/// - An event with a `traceparent` of its own is left alone, and has no span.
 pub fn install() -> bool {
     set_propagation(Current)
 }
@@ -22,12 +27,12 @@ pub fn install() -> bool {
 struct Current;
 
 impl Propagation for Current {
-    fn inject(&self) -> Option<TraceContext> {
+    fn inject(&self, creation: &Creation<'_>) -> Option<TraceContext> {
         let span = Span::current();
         let of_span = span.context().span().span_context().clone();
-        let current = match of_span.is_valid() {
-            true => of_span,
-            false => Context::current().span().span_context().clone(),
+        let (current, is_of_span) = match of_span.is_valid() {
+            true => (of_span, true),
+            false => (Context::current().span().span_context().clone(), false),
         };
         if !current.is_valid() {
             if !span.is_none() && !span.is_disabled() {
@@ -40,8 +45,33 @@ impl Propagation for Current {
             }
             return None;
         }
-        current.is_sampled().then(|| written(&current))?
+        if !current.is_sampled() {
+            return None;
+        }
+        let created = create(creation, (!is_of_span).then(|| current.clone()));
+        written(&created.filter(SpanContext::is_sampled).unwrap_or(current))
     }
+}
+
+/// Writes the span of an event's creation, a child of the current `tracing` span, or of another one; `None` where no layer records it.
+fn create(creation: &Creation<'_>, parent: Option<SpanContext>) -> Option<SpanContext> {
+    let name = format!("create {}", creation.topic);
+    let span = tracing::info_span!("create", otel.name = name, otel.kind = "producer");
+    if let Some(parent) = parent {
+        // refused by a span that no layer records, which has no context either
+        let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+    }
+    span.set_attribute(attribute::SYSTEM, "kafka");
+    span.set_attribute(attribute::OPERATION_NAME, "create");
+    span.set_attribute(attribute::OPERATION_TYPE, "create");
+    span.set_attribute(attribute::DESTINATION, creation.topic.to_owned());
+    span.set_attribute(attribute::MESSAGE_ID, creation.id.to_string());
+    span.set_attribute(attribute::EVENT_TYPE, creation.event_type.to_owned());
+    if let Some(id) = creation.correlation_id {
+        span.set_attribute(attribute::CONVERSATION, id.to_owned());
+    }
+    let context = span.context().span().span_context().clone();
+    context.is_valid().then_some(context)
 }
 
 fn written(context: &SpanContext) -> Option<TraceContext> {

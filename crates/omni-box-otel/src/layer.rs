@@ -36,6 +36,7 @@ pub enum ContextMode {
 pub struct TraceLayer {
     mode: ContextMode,
     system: String,
+    service: Option<String>,
 }
 
 impl Default for TraceLayer {
@@ -47,7 +48,7 @@ impl Default for TraceLayer {
 impl TraceLayer {
     /// Continues traces, of messages from Kafka.
     pub fn new() -> Self {
-        Self { mode: ContextMode::default(), system: "kafka".to_owned() }
+        Self { mode: ContextMode::default(), system: "kafka".to_owned(), service: None }
     }
 
     /// How spans belong to the traces of their messages.
@@ -59,6 +60,11 @@ impl TraceLayer {
     /// Another broker than Kafka, as `messaging.system` names it.
     pub fn system(mut self, name: impl Into<String>) -> Self {
         self.system = name.into();
+        self
+    }
+
+    pub(crate) fn service(mut self, name: impl Into<String>) -> Self {
+        self.service = Some(name.into());
         self
     }
 
@@ -79,6 +85,9 @@ impl TraceLayer {
         span.set_attribute(attribute::MESSAGE_ID, event.message_id().to_owned());
         span.set_attribute(attribute::EVENT_TYPE, event.event_type().to_owned());
         span.set_attribute(attribute::ATTEMPT, i64::from(event.lifecycle().attempts_made()) + 1);
+        if let Some(service) = &self.service {
+            span.set_attribute(attribute::SERVICE, service.clone());
+        }
         if let Some(position) = event.position() {
             span.set_attribute(attribute::PARTITION, position.partition.to_string());
             span.set_attribute(attribute::OFFSET, position.offset);

@@ -1,11 +1,12 @@
 //! Traces of omni-box by OpenTelemetry: one trace from the code that enqueues an event to the code that handles it.
 //!
 //! - [`install`], once in a process: each event keeps the trace of the code that enqueues it, as the headers `traceparent` and `tracestate`
-//!   of [W3C](https://www.w3.org/TR/trace-context/). The relay sends them unchanged.
+//!   of [W3C](https://www.w3.org/TR/trace-context/), and leaves a span `create <topic>`. The relay sends the context unchanged.
 //! - [`TraceLayer`] around the handlers of a router: a span `process <topic>` continues the trace of the message, or links to it. What a
 //!   handler enqueues belongs to that span.
 //! - [`TracedPublisher`] around a relay's publisher: a span `wait <topic>` for the time that an event spent in the outbox, and `send <topic>`
 //!   until the broker's answer.
+//! - [`OpenTelemetryStep`] is both of these, as a step of a pipeline.
 //! - Only sampled traces are kept and continued: whether one is recorded is decided where it begins, and holds days later. A context that
 //!   is malformed counts as none.
 //!
@@ -38,7 +39,9 @@ mod attribute;
 mod context;
 mod layer;
 mod publisher;
+mod step;
 
 pub use context::install;
 pub use layer::{ContextMode, TraceLayer};
 pub use publisher::TracedPublisher;
+pub use step::OpenTelemetryStep;

@@ -41,18 +41,24 @@ pub struct TracedPublisher<P, T> {
     publisher: P,
     tracer: T,
     system: String,
+    service: Option<String>,
 }
 
 impl<P: EventPublisher, T: Tracer<Span: Send> + Send + Sync + 'static> TracedPublisher<P, T> {
     /// Publishes by another publisher, to Kafka, and writes spans by a tracer.
     pub fn new(publisher: P, tracer: T) -> Self {
-        Self { publisher, tracer, system: "kafka".to_owned() }
+        Self { publisher, tracer, system: "kafka".to_owned(), service: None }
     }
 
     /// Another broker than Kafka, as `messaging.system` names it.
     #[must_use]
     pub fn system(mut self, name: impl Into<String>) -> Self {
         self.system = name.into();
+        self
+    }
+
+    pub(crate) fn service(mut self, name: impl Into<String>) -> Self {
+        self.service = Some(name.into());
         self
     }
 
@@ -74,13 +80,15 @@ impl<P: EventPublisher, T: Tracer<Span: Send> + Send + Sync + 'static> TracedPub
 
     fn span(&self, operation: &str, event: &OutboxEvent) -> SpanBuilder {
         let name: Cow<'static, str> = format!("{operation} {}", event.topic()).into();
-        SpanBuilder::from_name(name).with_attributes(vec![
+        let mut attributes = vec![
             KeyValue::new(attribute::SYSTEM, self.system.clone()),
             KeyValue::new(attribute::DESTINATION, event.topic().to_owned()),
             KeyValue::new(attribute::MESSAGE_ID, event.id().to_string()),
             KeyValue::new(attribute::EVENT_TYPE, event.event_type().to_owned()),
             KeyValue::new(attribute::ATTEMPT, i64::from(event.lifecycle().attempts_made()) + 1),
-        ])
+        ];
+        attributes.extend(self.service.iter().map(|name| KeyValue::new(attribute::SERVICE, name.clone())));
+        SpanBuilder::from_name(name).with_attributes(attributes)
     }
 }
 

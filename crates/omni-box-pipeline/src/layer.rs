@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use omni_box_core::{HandlerError, HandlerOutcome, InboxContext, IntoHandlerResult, Store};
+use omni_box_core::{HandlerError, HandlerOutcome, InboxContext, InboxHandler, IntoHandlerResult, Store};
 
 /// What can be called with a message, behind a pointer.
 pub(crate) trait Call<S: Store, D = ()>: Send + Sync {
@@ -79,6 +79,36 @@ impl<'a, S: Store> Next<'a, S> {
             None => self.handler.call(cx, &()).await,
             Some((layer, inner)) => layer.handle(cx, Self::new(inner, self.handler)).await,
         }
+    }
+}
+
+/// A handler with layers around it.
+pub(crate) struct Layered<S: Store> {
+    /// The outermost one first.
+    pub(crate) layers: Vec<Arc<dyn HandlerLayer<S>>>,
+    pub(crate) handler: Arc<dyn InboxHandler<S>>,
+}
+
+#[async_trait]
+impl<S: Store> InboxHandler<S> for Layered<S> {
+    async fn handle(&self, cx: InboxContext<'_, S>) -> Result<HandlerOutcome, HandlerError> {
+        Next::new(&self.layers, &Innermost(&*self.handler)).run(cx).await
+    }
+
+    fn validate(&self) -> omni_box_core::Result<()> {
+        self.handler.validate()
+    }
+}
+
+struct Innermost<'a, S: Store>(&'a dyn InboxHandler<S>);
+
+impl<S: Store> Call<S> for Innermost<'_, S> {
+    fn call<'a>(
+        &'a self,
+        cx: InboxContext<'a, S>,
+        (): &'a (),
+    ) -> BoxFuture<'a, Result<HandlerOutcome, HandlerError>> {
+        self.0.handle(cx)
     }
 }
 

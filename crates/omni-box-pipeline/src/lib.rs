@@ -75,7 +75,7 @@ pub use layer::{HandlerLayer, Next};
 pub use maintenance::OmniBoxMaintenanceService;
 pub use outcome::Outcome;
 pub use processor::{
-    Before, CommitStrategy, EventProcessorBuilder, FetchStrategy, InboxProcessorBuilder, InboxStep,
+    Around, Before, CommitStrategy, EventProcessorBuilder, FetchStrategy, InboxProcessorBuilder, InboxStep,
     Innermost, OutboxProcessorBuilder, OutboxStep,
 };
 pub use relay::{

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    Error, ErrorKind, EventRepository, InboxEvent, InboxMetrics, InboxRepository, OutboxEvent, OutboxMetrics,
-    OutboxRepository, Result, RetryPolicy,
+    Error, ErrorKind, EventPublisher, EventRepository, InboxEvent, InboxMetrics, InboxRepository,
+    OutboxEvent, OutboxMetrics, OutboxRepository, Result, RetryPolicy,
 };
 
+use crate::layer::{HandlerLayer, Layered};
 use crate::relay::OutboxPublisher;
 use crate::settings::misconfigured;
 use crate::step::ProcessingStep;
@@ -79,7 +80,7 @@ impl EventProcessorBuilder {
     ) -> InboxProcessorBuilder<S> {
         let has_locking = EventRepository::<InboxEvent>::locking(&store).is_some();
         let worker = InboxWorker::builder(store).consumer_group(consumer_group);
-        InboxProcessorBuilder { worker, has_locking, handlers: Vec::new(), fetch: None }
+        InboxProcessorBuilder { worker, has_locking, layers: Vec::new(), handlers: Vec::new(), fetch: None }
     }
 
     /// A pipeline for events of an outbox.
@@ -88,6 +89,7 @@ impl EventProcessorBuilder {
             store,
             steps: Vec::new(),
             publishers: Vec::new(),
+            around: Vec::new(),
             metrics: None,
             lease_ttl: None,
             retry: None,
@@ -95,14 +97,16 @@ impl EventProcessorBuilder {
     }
 }
 
-/// What can be added to a pipeline for stored messages: a [`ProcessingStep`], or a [`HandlerExecutionStep`]. The marker is inferred.
+/// What can be added to a pipeline for stored messages: a [`ProcessingStep`], a [`HandlerLayer`] or a [`HandlerExecutionStep`]. The marker
+/// is inferred.
 pub trait InboxStep<S: InboxRepository, M> {
     /// Adds itself.
     #[doc(hidden)]
     fn add_to(self, builder: InboxProcessorBuilder<S>) -> InboxProcessorBuilder<S>;
 }
 
-/// What can be added to a pipeline for an outbox: a [`ProcessingStep`], or a [`PublisherExecutionStep`]. The marker is inferred.
+/// What can be added to a pipeline for an outbox: a [`ProcessingStep`], a [`PublisherExecutionStep`], or what puts a publisher around that of
+/// the pipeline by [`OutboxProcessorBuilder::around_publisher`]. The marker is inferred.
 pub trait OutboxStep<S: OutboxRepository, M> {
     /// Adds itself.
     #[doc(hidden)]
@@ -113,6 +117,10 @@ pub trait OutboxStep<S: OutboxRepository, M> {
 #[derive(Debug)]
 pub enum Before {}
 
+/// Tells what is around the innermost step, for the compiler.
+#[derive(Debug)]
+pub enum Around {}
+
 /// Tells the innermost step, for the compiler.
 #[derive(Debug)]
 pub enum Innermost {}
@@ -120,6 +128,13 @@ pub enum Innermost {}
 impl<S: InboxRepository, P: ProcessingStep<InboxEvent>> InboxStep<S, Before> for P {
     fn add_to(self, mut builder: InboxProcessorBuilder<S>) -> InboxProcessorBuilder<S> {
         builder.worker = builder.worker.step(self);
+        builder
+    }
+}
+
+impl<S: InboxRepository, L: HandlerLayer<S>> InboxStep<S, Around> for L {
+    fn add_to(self, mut builder: InboxProcessorBuilder<S>) -> InboxProcessorBuilder<S> {
+        builder.layers.push(Arc::new(self));
         builder
     }
 }
@@ -146,17 +161,24 @@ impl<S: OutboxRepository> OutboxStep<S, Innermost> for PublisherExecutionStep {
 }
 
 /// Builds an [`InboxWorker`] from steps; made by [`EventProcessorBuilder::inbox`].
-#[derive(Debug)]
 #[must_use = "call build"]
 pub struct InboxProcessorBuilder<S: InboxRepository> {
     worker: InboxWorkerBuilder<S>,
     has_locking: bool,
+    layers: Vec<Arc<dyn HandlerLayer<S>>>,
     handlers: Vec<HandlerExecutionStep<S>>,
     fetch: Option<FetchStrategy>,
 }
 
+impl<S: InboxRepository> fmt::Debug for InboxProcessorBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboxProcessorBuilder").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
 impl<S: InboxRepository> InboxProcessorBuilder<S> {
-    /// Adds a step, behind those that were added before. The [`HandlerExecutionStep`] is the innermost one, wherever it was added.
+    /// Adds a step, behind those that were added before. The [`HandlerExecutionStep`] is the innermost one, wherever it was added, and a
+    /// [`HandlerLayer`] is around it, inside the layers that were added before.
     pub fn add_step<M>(self, step: impl InboxStep<S, M>) -> Self {
         step.add_to(self)
     }
@@ -221,7 +243,10 @@ impl<S: InboxRepository> InboxProcessorBuilder<S> {
     /// for a strategy that the store cannot serve; else as [`InboxWorkerBuilder::build`].
     pub fn build(self) -> Result<InboxWorker<S>> {
         let HandlerExecutionStep { handler, timeout } = only("HandlerExecutionStep", self.handlers)?;
-        let mut worker = self.worker.handler(handler);
+        let mut worker = match self.layers.is_empty() {
+            true => self.worker.handler(handler),
+            false => self.worker.handler(Layered { layers: self.layers, handler }),
+        };
         if let Some(timeout) = timeout {
             worker = worker.process_timeout(timeout);
         }
@@ -236,12 +261,16 @@ impl<S: InboxRepository> InboxProcessorBuilder<S> {
     }
 }
 
+/// Puts a publisher around another one.
+type Wrap = Box<dyn FnOnce(Box<dyn EventPublisher>) -> Box<dyn EventPublisher> + Send>;
+
 /// Builds an [`OutboxPublisher`] from steps; made by [`EventProcessorBuilder::outbox`].
 #[must_use = "call build"]
 pub struct OutboxProcessorBuilder<S> {
     store: S,
     steps: Vec<Arc<dyn ProcessingStep<OutboxEvent>>>,
     publishers: Vec<PublisherExecutionStep>,
+    around: Vec<Wrap>,
     metrics: Option<Arc<dyn OutboxMetrics>>,
     lease_ttl: Option<Duration>,
     retry: Option<RetryPolicy>,
@@ -258,6 +287,15 @@ impl<S: OutboxRepository> OutboxProcessorBuilder<S> {
     /// Adds a step, behind those that were added before. The [`PublisherExecutionStep`] is the innermost one, wherever it was added.
     pub fn add_step<M>(self, step: impl OutboxStep<S, M>) -> Self {
         step.add_to(self)
+    }
+
+    /// Puts a publisher around that of the [`PublisherExecutionStep`], inside those that were put around it before.
+    pub fn around_publisher(
+        mut self,
+        wrap: impl FnOnce(Box<dyn EventPublisher>) -> Box<dyn EventPublisher> + Send + 'static,
+    ) -> Self {
+        self.around.push(Box::new(wrap));
+        self
     }
 
     /// Sets [`OutboxPublisherBuilder::lease_ttl`](crate::OutboxPublisherBuilder::lease_ttl).
@@ -285,6 +323,8 @@ impl<S: OutboxRepository> OutboxProcessorBuilder<S> {
     /// [`OutboxPublisherBuilder::build`](crate::OutboxPublisherBuilder::build).
     pub fn build(self) -> Result<OutboxPublisher<S>> {
         let PublisherExecutionStep { publisher, timeout } = only("PublisherExecutionStep", self.publishers)?;
+        let innermost: Box<dyn EventPublisher> = Box::new(publisher);
+        let publisher = self.around.into_iter().rev().fold(innermost, |publisher, wrap| wrap(publisher));
         let mut builder = OutboxPublisher::builder(self.store, publisher).steps(self.steps);
         if let Some(timeout) = timeout {
             builder = builder.publish_timeout(timeout);

@@ -134,7 +134,7 @@ pub mod prometheus {
 #[cfg(feature = "opentelemetry")]
 pub mod otel {
     //! Traces by OpenTelemetry.
-    pub use omni_box_otel::{ContextMode, TraceLayer, TracedPublisher, install};
+    pub use omni_box_otel::{ContextMode, OpenTelemetryStep, TraceLayer, TracedPublisher, install};
 }
 
 #[cfg(feature = "settings")]

@@ -29,7 +29,7 @@ pub(crate) async fn tell<S: Shop>(
     order.send().await?.error_for_status()?;
 
     let names: Vec<String> =
-        ["wait", "send", "process"].map(|operation| format!("{operation} {topic}")).into();
+        ["create", "wait", "send", "process"].map(|operation| format!("{operation} {topic}")).into();
     let names: Vec<&str> =
         ["POST /orders"].into_iter().chain(names.iter().map(String::as_str)).chain(["ship"]).collect();
     let seen = async {

@@ -22,7 +22,7 @@ pub use lifecycle::{EventStatus, Lifecycle, LifecycleRecord, Lock};
 pub use outbox::{NewOutboxEvent, OutboxEvent, OutboxRecord};
 pub use payload::Payload;
 pub use schema::{EventSchema, SchemaRegistry, SchemaRegistryBuilder, Upcast};
-pub use trace::{Propagation, TraceContext, set_propagation, trace_of};
+pub use trace::{Creation, Propagation, TraceContext, set_propagation, trace_of};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -324,7 +324,6 @@ impl NewOutboxEvent {
         let mut content = self.content?;
         content.drop_unfit_ids(limits);
         let trace = self.cause.and_then(|cause| cause.apply(&mut content, limits));
-        keep_trace(&mut content, trace, limits);
         content.check(limits)?;
         let topic = self.topic.ok_or_else(|| {
             Error::invalid(format!(
@@ -339,6 +338,7 @@ impl NewOutboxEvent {
         if let Some(at) = self.scheduled_at {
             check_schedule(at, now, limits)?;
         }
+        keep_trace(&mut content, (self.id, &topic), trace, limits);
         let record = OutboxRecord {
             id: self.id,
             content,

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::{EventContent, Headers};
 use crate::error::{Error, Result};
+use crate::id::EventId;
 use crate::limits::{EventLimits, fits};
 
 const TRACEPARENT: &str = "traceparent";
@@ -81,12 +82,8 @@ impl TraceContext {
         self.flags() & 1 == 1
     }
 
-    /// Keeps it with an event, which needs no `traceparent` of its own, as far as the limits have room.
+    /// Keeps it with an event that has room for it.
     fn keep(self, content: &mut EventContent, limits: &EventLimits) {
-        let fit = fits(TRACEPARENT, limits.header_key) && fits(&self.traceparent, limits.header_value);
-        if !fit || content.headers.len() >= limits.headers {
-            return;
-        }
         if content.trace_id.is_none() && fits(self.trace_id(), limits.trace_id) {
             content.trace_id = Some(self.trace_id().to_owned());
         }
@@ -123,19 +120,34 @@ fn is_traceparent(text: &str) -> bool {
     parts && dashes == [b'-'; 3] && ends && !text.chars().any(char::is_control)
 }
 
+/// What is known of an event when its context is asked for.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Creation<'a> {
+    /// The event's id.
+    pub id: EventId,
+    /// Its type.
+    pub event_type: &'a str,
+    /// Where it is to be published.
+    pub topic: &'a str,
+    /// The business conversation that it belongs to.
+    pub correlation_id: Option<&'a str>,
+}
+
 /// Finds the trace of the code that runs now, and that of a message.
 ///
 /// [`set_propagation`] installs one in a process. Each event that is then built without a `traceparent` of its own keeps that of the code
 /// that builds it, and the trace's id as its `trace_id` if it has none. `omni-box-otel` has one for OpenTelemetry.
 ///
 /// ```
+/// use omni_box_core::event::Creation;
 /// use omni_box_core::{Event, Headers, NewOutboxEvent, OmniBoxDomainService, Propagation, TraceContext, set_propagation, trace_of};
 ///
 /// /// Reads what producers with Zipkin's single header send.
 /// struct Zipkin;
 ///
 /// impl Propagation for Zipkin {
-///     fn inject(&self) -> Option<TraceContext> {
+///     fn inject(&self, _creation: &Creation<'_>) -> Option<TraceContext> {
 ///         // the tracer's current span
 ///         TraceContext::new("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None).ok()
 ///     }
@@ -156,10 +168,12 @@ fn is_traceparent(text: &str) -> bool {
 /// # Ok::<(), omni_box_core::Error>(())
 /// ```
 pub trait Propagation: Send + Sync + 'static {
-    /// The context of the code that calls, `None` outside of a trace. One that is not sampled is not kept.
+    /// The context that an event keeps which the calling code creates: that of the code, or of a span for the creation. `None` outside of
+    /// a trace. One that is not sampled is not kept.
     ///
+    /// - Is called for an event that is valid and has room for a context, and no context of its own.
     /// - Never panics, and does not wait.
-    fn inject(&self) -> Option<TraceContext>;
+    fn inject(&self, creation: &Creation<'_>) -> Option<TraceContext>;
 
     /// The context that a message came with; that of [`TraceContext::of`] unless another form is read too.
     ///
@@ -185,13 +199,25 @@ pub fn trace_of(headers: &Headers) -> Option<TraceContext> {
 }
 
 /// Keeps the trace of the code that runs now with an event, else that of the event's cause; one that is not recorded is left out. An event
-/// that names its own is left alone.
-pub(super) fn keep_trace(content: &mut EventContent, cause: Option<TraceContext>, limits: &EventLimits) {
-    if content.headers.get(TRACEPARENT).is_some() {
+/// that names its own is left alone, as is one that has no room.
+pub(super) fn keep_trace(
+    content: &mut EventContent,
+    (id, topic): (EventId, &str),
+    cause: Option<TraceContext>,
+    limits: &EventLimits,
+) {
+    let has_room = content.headers.len() < limits.headers
+        && TRACEPARENT.len() <= limits.header_key
+        && LENGTH <= limits.header_value;
+    if !has_room || content.headers.get(TRACEPARENT).is_some() {
         return;
     }
-    let current = PROPAGATION.get().and_then(|propagation| propagation.inject());
-    if let Some(context) = current.or(cause).filter(TraceContext::is_sampled) {
+    let (event_type, correlation_id) = (content.event_type.as_str(), content.correlation_id.as_deref());
+    let creation = Creation { id, event_type, topic, correlation_id };
+    let current = PROPAGATION.get().and_then(|propagation| propagation.inject(&creation));
+    let context = current.or(cause).filter(TraceContext::is_sampled);
+    // a later version of the form may be longer
+    if let Some(context) = context.filter(|context| fits(&context.traceparent, limits.header_value)) {
         context.keep(content, limits);
     }
 }

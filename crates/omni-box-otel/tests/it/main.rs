@@ -7,15 +7,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use omni_box_core::{
-    ConsumerGroup, EnvelopeEventConverter, ErrorKind, Event, EventPublisher, HandlerError, InboundMessage,
-    InboxContext, NewOutboxEvent, OutboxEvent, OutboxExt, Reporter, Store,
+    BatchSize, ConsumerGroup, EnvelopeEventConverter, ErrorKind, Event, EventPublisher, FetchFilters,
+    HandlerError, InboundMessage, InboxContext, NewOutboxEvent, OutboxEvent, OutboxExt, Reporter, Store,
+    WorkerId,
 };
-use omni_box_otel::{ContextMode, TraceLayer, TracedPublisher};
-use omni_box_pipeline::{EventRouter, InboxConsumerRunner, OutboxRelay, Workers};
+use omni_box_otel::{ContextMode, OpenTelemetryStep, TraceLayer, TracedPublisher};
+use omni_box_pipeline::{
+    EventProcessorBuilder, EventRouter, HandlerExecutionStep, InboxConsumerRunner, OutboxRelay,
+    PublisherExecutionStep, Workers, on,
+};
 use omni_box_testkit::{MemoryBroker, MemoryStore, NewMessage};
-use opentelemetry::Value;
-use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider};
+use opentelemetry::trace::{
+    FutureExt as _, Span as _, SpanId, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider,
+};
+use opentelemetry::{Context, Value};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::Layer;
@@ -132,31 +139,45 @@ async fn one_trace_leads_from_the_code_that_enqueues_to_what_the_handler_enqueue
     shop.enqueue(order().correlation_id("c-1")).instrument(tracing::info_span!("place order")).await;
     shop.run(TraceLayer::new(), 1).await;
 
-    let (placed, process, shipped) =
-        (traces.one("place order"), traces.one("process orders"), traces.one("ship"));
+    let (placed, created) = (traces.one("place order"), traces.one("create orders"));
+    let (process, shipped, followed) =
+        (traces.one("process orders"), traces.one("ship"), traces.one("create shipments"));
     let trace = placed.span_context.trace_id();
     assert_eq!(placed.parent_span_id, SpanId::INVALID);
-    assert_eq!(
-        (process.span_context.trace_id(), process.parent_span_id),
-        (trace, placed.span_context.span_id())
-    );
-    assert!(process.parent_span_is_remote);
-    assert_eq!(process.links.links[0].span_context.span_id(), placed.span_context.span_id());
-    assert_eq!(
-        (shipped.span_context.trace_id(), shipped.parent_span_id),
-        (trace, process.span_context.span_id())
-    );
+    for (span, parent) in
+        [(&created, &placed), (&process, &created), (&shipped, &process), (&followed, &shipped)]
+    {
+        assert_eq!(
+            (span.span_context.trace_id(), span.parent_span_id),
+            (trace, parent.span_context.span_id()),
+            "{}",
+            span.name
+        );
+    }
+    assert!(process.parent_span_is_remote && !created.parent_span_is_remote);
+    assert_eq!(process.links.links[0].span_context.span_id(), created.span_context.span_id());
     let sent = |topic: &str, span: &SpanData| {
         let record = &shop.broker.records(topic)[0];
         assert_eq!(traceparent(record), format!("00-{trace}-{}-01", span.span_context.span_id()));
         assert_eq!(record.header("trace_id"), Some(trace.to_string().as_str()));
     };
-    sent("orders", &placed);
-    sent("shipments", &shipped);
+    sent("orders", &created);
+    sent("shipments", &followed);
 
-    assert_eq!(process.span_kind, SpanKind::Consumer);
+    assert_eq!((&created.span_kind, &process.span_kind), (&SpanKind::Producer, &SpanKind::Consumer));
     assert_eq!(process.status, Status::Unset);
     let id = shop.broker.records("orders")[0].header("event_id").unwrap().to_owned();
+    for (name, value) in [
+        ("messaging.system", Value::from("kafka")),
+        ("messaging.operation.name", "create".into()),
+        ("messaging.operation.type", "create".into()),
+        ("messaging.destination.name", "orders".into()),
+        ("messaging.message.id", id.clone().into()),
+        ("messaging.message.conversation_id", "c-1".into()),
+        ("omni_box.event_type", "order.placed".into()),
+    ] {
+        assert_eq!(attribute(&created, name), Some(value), "{name}");
+    }
     for (name, value) in [
         ("messaging.system", Value::from("kafka")),
         ("messaging.operation.name", "process".into()),
@@ -195,9 +216,10 @@ async fn the_time_in_the_outbox_and_the_way_to_the_broker_are_spans_of_the_same_
     let workers = Workers::new().relay(relay).run_until(sent);
     tokio::time::timeout(SOON, workers).await.expect("all is sent").unwrap();
 
-    let (placed, wait) = (traces.one("place order"), traces.one("wait orders"));
-    assert_eq!(wait.span_context.trace_id(), placed.span_context.trace_id());
-    assert_eq!(wait.parent_span_id, placed.span_context.span_id());
+    // the other two have a context of their own, and no current one
+    let (origin, wait) = (traces.one("create orders"), traces.one("wait orders"));
+    assert_eq!(wait.span_context.trace_id(), origin.span_context.trace_id());
+    assert_eq!(wait.parent_span_id, origin.span_context.span_id());
     assert_eq!(wait.start_time, SystemTime::from(created.lifecycle().created_at()));
     assert!(
         wait.start_time >= before && wait.end_time >= wait.start_time && wait.end_time <= SystemTime::now()
@@ -206,9 +228,9 @@ async fn the_time_in_the_outbox_and_the_way_to_the_broker_are_spans_of_the_same_
     assert_eq!(attribute(&wait, "omni_box.attempt"), Some(1.into()));
 
     let send = traces.one("send orders");
-    assert_eq!(send.span_context.trace_id(), placed.span_context.trace_id());
-    assert_eq!(send.parent_span_id, placed.span_context.span_id());
-    assert_eq!(send.links.links[0].span_context.span_id(), placed.span_context.span_id());
+    assert_eq!(send.span_context.trace_id(), origin.span_context.trace_id());
+    assert_eq!(send.parent_span_id, origin.span_context.span_id());
+    assert_eq!(send.links.links[0].span_context.span_id(), origin.span_context.span_id());
     assert_eq!(
         (send.start_time, &send.status, &send.span_kind),
         (wait.end_time, &Status::Unset, &SpanKind::Client)
@@ -242,7 +264,7 @@ async fn a_linked_handler_begins_a_trace_of_its_own() {
     shop.run(TraceLayer::new().mode(ContextMode::Link).system("memory"), 1).await;
 
     let (placed, process, shipped) =
-        (traces.one("place order"), traces.one("process orders"), traces.one("ship"));
+        (traces.one("create orders"), traces.one("process orders"), traces.one("ship"));
     assert_ne!(process.span_context.trace_id(), placed.span_context.trace_id());
     assert_eq!(process.parent_span_id, SpanId::INVALID);
     assert_eq!(process.links.links[0].span_context.trace_id(), placed.span_context.trace_id());
@@ -309,7 +331,7 @@ async fn a_handler_that_fails_is_an_error_without_its_text() {
         .build()
         .unwrap();
     let done = async {
-        while traces.spans().len() < 2 {
+        while !traces.spans().iter().any(|span| span.name == "process orders") {
             tokio::task::yield_now().await;
         }
     };
@@ -334,6 +356,84 @@ async fn a_subscriber_without_the_layer_is_told_of_once() {
         shop.enqueue(order()).instrument(tracing::info_span!("place order")).await;
     }
     assert_eq!(warnings.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_event_with_a_context_of_its_own_is_left_alone() {
+    let traces = Traces::start(Sampler::AlwaysOn);
+    let shop = Shop::new();
+    let foreign = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let enqueued = shop.enqueue(order().header("traceparent", foreign));
+    let event = enqueued.instrument(tracing::info_span!("place order")).await;
+    assert_eq!(event.content().headers.get("traceparent"), Some(foreign));
+    assert_eq!(event.content().trace_id, None);
+    assert_eq!(traces.spans().len(), 1, "only that of the code: {:?}", traces.spans());
+}
+
+#[tokio::test]
+async fn an_event_that_is_refused_leaves_no_span() {
+    let traces = Traces::start(Sampler::AlwaysOn);
+    let shop = Shop::new();
+    let span = tracing::info_span!("place order");
+    let placing = async {
+        let mut tx = shop.store.begin().await.unwrap();
+        let nameless = NewOutboxEvent::new("order.placed", "", &serde_json::json!({"id": 7}));
+        shop.store.enqueue(&mut tx, nameless).await.unwrap_err();
+        shop.store.rollback(tx).await.unwrap();
+    };
+    placing.instrument(span).await;
+    assert_eq!(traces.spans().len(), 1, "{:?}", traces.spans());
+}
+
+/// A program may trace by OpenTelemetry alone, without spans of `tracing`.
+#[tokio::test]
+async fn a_current_context_of_opentelemetry_itself_counts() {
+    let traces = Traces::start(Sampler::AlwaysOn);
+    let shop = Shop::new();
+    let tracer = traces.provider.tracer("shop");
+    let outer = tracer.start("place order");
+    let span = outer.span_context().span_id();
+    shop.enqueue(order()).with_context(Context::current_with_span(outer)).await;
+    assert_eq!(traces.one("create orders").parent_span_id, span);
+}
+
+#[tokio::test]
+async fn a_step_traces_both_kinds_of_pipelines() {
+    let traces = Traces::start(Sampler::AlwaysOn);
+    opentelemetry::global::set_tracer_provider(traces.provider.clone());
+    let shop = Shop::new();
+    shop.enqueue(order()).instrument(tracing::info_span!("place order")).await;
+    let publisher = EventProcessorBuilder::outbox(shop.store.clone())
+        .add_step(OpenTelemetryStep::new("warehouse"))
+        .add_step(PublisherExecutionStep::new(shop.broker.publisher(EnvelopeEventConverter)))
+        .build()
+        .unwrap();
+    let (worker, batch, stop) =
+        (WorkerId::new("w").unwrap(), BatchSize::new(10).unwrap(), CancellationToken::new());
+    let sent = publisher.publish_batch(&worker, batch, &FetchFilters::new(), &stop).await.unwrap();
+    assert_eq!(sent.processed_event_ids.len(), 1);
+
+    let group = ConsumerGroup::new("shipping").unwrap();
+    let consumer = shop.broker.consumer(&group, ["orders"]);
+    let mut runner = InboxConsumerRunner::builder(consumer, shop.store.clone()).build().unwrap();
+    runner.process_one(tokio::time::Instant::now() + SOON).await.unwrap().unwrap();
+    runner.stop().await.unwrap();
+    let processor = EventProcessorBuilder::inbox(shop.store.clone(), group)
+        .add_step(OpenTelemetryStep::new("warehouse"))
+        .add_step(HandlerExecutionStep::new(on("order.placed", ship)))
+        .build()
+        .unwrap();
+    assert_eq!(processor.process_batch(batch).await.unwrap().processed_event_ids.len(), 1);
+
+    let created = traces.one("create orders").span_context;
+    for name in ["wait orders", "send orders", "process orders"] {
+        let span = traces.one(name);
+        assert_eq!(span.parent_span_id, created.span_id(), "{name}");
+        assert_eq!(attribute(&span, "service.name"), Some("warehouse".into()), "{name}");
+    }
+    assert_eq!(traces.one("send orders").instrumentation_scope.name(), "warehouse");
+    let process = traces.one("process orders").span_context.span_id();
+    assert_eq!(traces.one("ship").parent_span_id, process, "the handler's spans nest");
 }
 
 #[test]
