@@ -18,6 +18,7 @@
 //! chooses suites by capability.
 
 pub mod bare;
+pub mod breaker;
 pub mod bulk;
 mod capability;
 pub mod consumer;

@@ -17,6 +17,7 @@ where
     let lanes = if store.lanes().is_some() { lanes::count(&fixture).await } else { 0 };
     assert_tested(
         &[
+            ("breakers", store.breakers().is_some()),
             ("bulk", store.bulk().is_some()),
             ("dead_letters", store.dead_letters().is_some()),
             ("inspection", store.inspection().is_some()),

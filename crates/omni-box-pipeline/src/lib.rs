@@ -86,7 +86,7 @@ pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, U
 pub use step::{BatchContext, ProcessingContext, ProcessingStep, SettledEvent, StepResult};
 pub use steps::{
     CircuitBreakerStep, DlqStep, DlqStorage, HandlerExecutionStep, MetricsStep, PublisherExecutionStep,
-    SiblingDeduplicationStep,
+    SharedBreaker, SiblingDeduplicationStep,
 };
 pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed};
 pub use worker::{

@@ -186,6 +186,16 @@ create table {{omni_box_control}} (
 );
 insert into {{omni_box_control}} (schema_version) values (1);
 
+-- Circuit breakers that processes share: open until then, and whose trial it is after that.
+create table {{omni_box_breakers}} (
+    name varchar(255) not null,
+    failures integer not null default 0,
+    open_until timestamptz,
+    trial uuid,
+    trial_until timestamptz,
+    constraint {{omni_box_breakers_pkey}} primary key (name)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
 -- Enqueues an event for triggers and programs in other languages, with the checks and the wake-up of the library: the id of the new event, or of
 -- the one that has its idempotency key. It exists when the caller's transaction commits.
 create function {{enqueue}}(

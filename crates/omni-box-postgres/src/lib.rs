@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod breaker;
 mod config;
 mod connection;
 mod context;

@@ -16,6 +16,8 @@ omni_box_sql::queries! {
     adopt_inbox = "adopt/inbox.sql",
     adopt_outbox = "adopt/outbox.sql",
     adopt_unique_indexes = "adopt/unique_indexes.sql",
+    breaker_admit = "breaker/admit.sql",
+    breaker_report = "breaker/report.sql",
     control_free_lanes = "control/free_lanes.sql",
     control_lock_mode = "control/lock_mode.sql",
     control_mode = "control/mode.sql",

@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::store::Inspection;
+use omni_box_core::store::{Breakers, Inspection};
 use omni_box_core::{Error, ErrorKind, Result, Store, Wake};
 use omni_box_sql::{Orphans, micros};
 use sqlx::postgres::types::PgInterval;
@@ -178,6 +178,10 @@ impl Store for PgStore {
     }
 
     fn inspection(&self) -> Option<&dyn Inspection> {
+        Some(self)
+    }
+
+    fn breakers(&self) -> Option<&dyn Breakers> {
         Some(self)
     }
 }

@@ -58,6 +58,8 @@ pub const KEYS: &[Key] = &[
         "The table of messages kept as raw bytes."),
     Key::new(DATABASE, "omni_box_control_table", Text, "omni_box_control",
         "The table that describes the installation."),
+    Key::new(DATABASE, "omni_box_breakers_table", Text, "omni_box_breakers",
+        "The table of circuit breakers that processes share."),
     Key::new(DATABASE, "omni_box_migrations_table", Text, "omni_box_migrations",
         "The table of the migrations that were applied."),
     Key::unset(KAFKA, "brokers", List,

@@ -1,8 +1,8 @@
-//! Samples, as statements tell them.
+//! Samples and the states of circuit breakers, as statements tell them.
 
 use std::time::Duration;
 
-use omni_box_core::store::{Count, GroupSample, Sample};
+use omni_box_core::store::{BreakerState, Count, GroupSample, Sample};
 
 use crate::Columns;
 
@@ -41,6 +41,14 @@ pub fn sampled_group<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<GroupSample
     group.failed = Count::of(number(row.integer()?));
     group.quarantined = Count::of(number(row.integer()?));
     Ok(group)
+}
+
+/// The state of a circuit breaker: failures in a row, whether it is open, microseconds for which it stays so.
+pub fn breaker_state(failures: i64, is_open: bool, rest: i64) -> BreakerState {
+    match is_open {
+        true => BreakerState::Open { rest: age(rest) },
+        false => BreakerState::Closed { failures: u32::try_from(failures).unwrap_or(0) },
+    }
 }
 
 fn capped(count: Count, is_capped: bool) -> Count {

@@ -65,7 +65,7 @@ pub use dialect::Dialect;
 pub use error::{KeptError, cause, kind, no_savepoint, no_transaction};
 pub use event::StoredEvent;
 pub use extended::{known_message, lane_event};
-pub use inspection::{sampled_group, sampled_outbox};
+pub use inspection::{breaker_state, sampled_group, sampled_outbox};
 pub use migration::{Migration, MigrationSql, Migrations};
 pub use orphans::{Orphans, RELEASE_SLICE, release_slices};
 pub use parameter::{Outcome, fair_share, micros, moment, renewed, stored};

@@ -22,12 +22,14 @@ pub enum Table {
     Quarantine,
     /// `omni_box_control`: one row that describes the installation.
     Control,
+    /// `omni_box_breakers`: circuit breakers that processes share.
+    Breakers,
     /// `omni_box_migrations`: which migrations were applied.
     Migrations,
 }
 
 /// In the order of their declaration: a table's number is its place.
-const TABLES: [Table; 8] = [
+const TABLES: [Table; 9] = [
     Table::OutboxEvents,
     Table::InboxEvents,
     Table::OutboxLanes,
@@ -35,6 +37,7 @@ const TABLES: [Table; 8] = [
     Table::InboxPartitions,
     Table::Quarantine,
     Table::Control,
+    Table::Breakers,
     Table::Migrations,
 ];
 
@@ -52,6 +55,7 @@ impl Table {
             Self::InboxPartitions => "inbox_partitions",
             Self::Quarantine => "inbox_quarantine",
             Self::Control => "omni_box_control",
+            Self::Breakers => "omni_box_breakers",
             Self::Migrations => "omni_box_migrations",
         }
     }

@@ -189,3 +189,12 @@ create table {{omni_box_control}} (
     constraint {{omni_box_control_mode_check}} check (delivery_mode in ('lanes', 'rows', 'fenced'))
 ) strict;
 insert into {{omni_box_control}} (schema_version) values (1);
+
+-- Circuit breakers that processes share: open until then, and whose trial it is after that.
+create table {{omni_box_breakers}} (
+    name text not null primary key,
+    failures integer not null default 0,
+    open_until integer,
+    trial text,
+    trial_until integer
+) strict, without rowid;

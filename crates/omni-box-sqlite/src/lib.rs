@@ -44,6 +44,7 @@
 //! After `disk full` and errors of input and output SQLite may end a transaction on its own; a statement behind it would then commit by
 //! itself. `create`, `receive`, `settle` and `quarantine` look, and refuse; your own statements should stop at the first error.
 
+mod breaker;
 mod config;
 mod context;
 mod dead_letter;

@@ -16,6 +16,9 @@ omni_box_sql::queries! {
         renewed = "events/renewed.sql",
         requeue = "outbox/requeue.sql" | "inbox/requeue.sql",
     }
+    breaker_admit = "breaker/admit.sql",
+    breaker_read = "breaker/read.sql",
+    breaker_report = "breaker/report.sql",
     control_free_lanes = "control/free_lanes.sql",
     control_mode = "control/mode.sql",
     control_no_rows_indexes = "control/no_rows_indexes.sql",

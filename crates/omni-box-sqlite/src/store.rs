@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use omni_box_core::store::Inspection;
+use omni_box_core::store::{Breakers, Inspection};
 use omni_box_core::{Error, ErrorKind, Result, Store, Wake};
 use omni_box_sql::Orphans;
 use sqlx::pool::PoolConnection;
@@ -186,6 +186,10 @@ impl Store for SqliteStore {
     }
 
     fn inspection(&self) -> Option<&dyn Inspection> {
+        Some(self)
+    }
+
+    fn breakers(&self) -> Option<&dyn Breakers> {
         Some(self)
     }
 }

@@ -200,7 +200,7 @@ pub mod pipeline {
         BatchContext, CircuitBreakerStep, CommitStrategy, DlqStep, DlqStorage, EventProcessorBuilder,
         FetchStrategy, HandlerExecutionStep, InboxProcessorBuilder, InboxStep, MetricsStep,
         OutboxProcessorBuilder, OutboxStep, Outcome, ProcessingContext, ProcessingStep, ProcessorOptions,
-        PublisherExecutionStep, SettledEvent, SiblingDeduplicationStep, StepResult,
+        PublisherExecutionStep, SettledEvent, SharedBreaker, SiblingDeduplicationStep, StepResult,
         create_dispatching_processor_with, create_inbox_processor_with,
     };
 }

@@ -30,6 +30,7 @@ where
     let store = &table.store;
     assert_tested(
         &[
+            ("breakers", store.breakers().is_some()),
             ("bulk", store.bulk().is_some()),
             ("dead_letters", store.dead_letters().is_some()),
             ("inspection", store.inspection().is_some()),

@@ -33,6 +33,7 @@ mod tests {
     /// The modules of cases, by their name in the lists.
     const SUITES: &[(&str, &str)] = &[
         ("bare", include_str!("../bare.rs")),
+        ("breaker", include_str!("../breaker.rs")),
         ("bulk", include_str!("../bulk.rs")),
         ("consumer", include_str!("../consumer/mod.rs")),
         ("consumer::handover", include_str!("../consumer/handover.rs")),

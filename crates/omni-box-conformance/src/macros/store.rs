@@ -113,6 +113,18 @@ macro_rules! retention_conformance {
     };
 }
 
+/// The cases of [`Breakers`](omni_box_core::store::Breakers): `breakers_conformance!(MyFixture)`.
+#[macro_export]
+macro_rules! breakers_conformance {
+    ($fixture:ty $(,)?) => {
+        $crate::__conformance_cases! { StoreFixture, $fixture, [], in (breaker):
+            failures_of_all_open_a_breaker
+            one_of_all_has_the_trial
+            an_open_breaker_hears_its_trial_alone
+        }
+    };
+}
+
 /// The cases for stores whose connections exist outside a transaction, for one kind of event:
 /// `bare_connection_conformance!(MyFixture, OutboxEvent)`. The fixture is a [`BareConnections`](crate::BareConnections); for
 /// `InboxEvent` an [`InboxFixture`](crate::InboxFixture) too.
@@ -285,7 +297,7 @@ macro_rules! __partitions_conformance {
 }
 
 /// A store of outbox events as tests:
-/// `outbox_conformance!(MyFixture, capabilities: [bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup])`.
+/// `outbox_conformance!(MyFixture, capabilities: [breakers, bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup])`.
 ///
 /// Expands into a module `outbox` with a test for each case of what every store does, and into modules within it for the capabilities
 /// listed. One more test fails where the list differs from what the store offers. `MyFixture` is a
@@ -319,7 +331,7 @@ macro_rules! outbox_conformance {
     };
 }
 
-/// A store of inbox events as tests: `inbox_conformance!(MyFixture, capabilities: [bulk, dead_letters, inspection, locking, partitions, quarantine, retention, savepoints])`.
+/// A store of inbox events as tests: `inbox_conformance!(MyFixture, capabilities: [breakers, bulk, dead_letters, inspection, locking, partitions, quarantine, retention, savepoints])`.
 ///
 /// As [`outbox_conformance!`](crate::outbox_conformance), in a module `inbox`. `MyFixture` is an
 /// [`InboxFixture`](crate::InboxFixture). The capability `partitions` is that of a store whose `attach` tells how the owner
@@ -386,6 +398,9 @@ macro_rules! inbox_conformance {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __capability_conformance {
+    (breakers, $fixture:ty, $event:ident) => {
+        $crate::__capability_module! { breakers: $crate::breakers_conformance! { $fixture } }
+    };
     (bulk, $fixture:ty, $event:ident) => {
         $crate::__capability_module! { bulk: $crate::bulk_conformance! { $fixture, $event } }
     };

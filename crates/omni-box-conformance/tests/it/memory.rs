@@ -37,10 +37,10 @@ impl InboxFixture for Memory {
 mod memory_store {
     use super::Memory;
 
-    omni_box_conformance::outbox_conformance!(Memory, capabilities: [bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup]);
+    omni_box_conformance::outbox_conformance!(Memory, capabilities: [breakers, bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup]);
     omni_box_conformance::inbox_conformance!(
         Memory,
-        capabilities: [bulk, dead_letters, inspection, locking, partitions, quarantine, retention, savepoints]
+        capabilities: [breakers, bulk, dead_letters, inspection, locking, partitions, quarantine, retention, savepoints]
     );
     omni_box_conformance::model_conformance!(Memory);
 }
@@ -77,9 +77,9 @@ impl InboxFixture for Wrapped {
 mod nothing_planned {
     use super::Wrapped;
 
-    omni_box_conformance::outbox_conformance!(Wrapped, capabilities: [bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup]);
+    omni_box_conformance::outbox_conformance!(Wrapped, capabilities: [breakers, bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup]);
     omni_box_conformance::inbox_conformance!(
         Wrapped,
-        capabilities: [bulk, dead_letters, inspection, locking, partitions, quarantine, retention, savepoints]
+        capabilities: [breakers, bulk, dead_letters, inspection, locking, partitions, quarantine, retention, savepoints]
     );
 }

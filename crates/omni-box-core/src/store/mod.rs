@@ -3,6 +3,7 @@
 //! A store lends its connection and owns its transactions: a method takes `conn` exactly when it must be atomic with what the
 //! caller writes.
 
+mod breaker;
 mod capability;
 mod dead_letter;
 mod enqueue;
@@ -21,6 +22,7 @@ use std::future::Future;
 use std::ops::DerefMut;
 use std::time::Duration;
 
+pub use breaker::{BreakerReport, BreakerState, Breakers};
 pub use capability::{BulkOperations, DistributedLocking, RetentionPolicies, Savepoints};
 pub use dead_letter::{DeadLetters, Replayed};
 pub use enqueue::IntoOutboxEvent;
@@ -109,6 +111,11 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Looks at the tables for metrics and health checks.
     fn inspection(&self) -> Option<&dyn Inspection> {
+        None
+    }
+
+    /// States of circuit breakers that processes share.
+    fn breakers(&self) -> Option<&dyn Breakers> {
         None
     }
 }

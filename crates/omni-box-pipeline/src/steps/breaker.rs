@@ -18,7 +18,7 @@ const TRIAL: Duration = Duration::from_millis(100);
 ///
 /// - Failures that cost an attempt count, as do events that were given up; what was put off does not.
 /// - Outages of the database and the broker need no breaker: the engine waits them out by itself, and charges nothing.
-/// - Its state is that of this process, and of all workers that share the step. Other replicas have their own.
+/// - Its state is that of this process, and of all workers that share the step. Replicas share a [`SharedBreaker`](crate::SharedBreaker).
 ///
 /// Algorithm: the circuit breaker of Michael Nygard, Release It! (2007), with one trial at a time.
 ///

@@ -4,10 +4,12 @@ mod breaker;
 mod dead_letter;
 mod innermost;
 mod metrics;
+mod shared_breaker;
 mod siblings;
 
 pub use breaker::CircuitBreakerStep;
 pub use dead_letter::{DlqStep, DlqStorage};
 pub use innermost::{HandlerExecutionStep, PublisherExecutionStep};
 pub use metrics::MetricsStep;
+pub use shared_breaker::SharedBreaker;
 pub use siblings::SiblingDeduplicationStep;

@@ -13,7 +13,7 @@ use crate::sequence::Waiting;
 use crate::{PgStore, PgTx, Table};
 
 /// Tables that the Python library made have `jsonb` for `json`.
-static EXPECTED: [ExpectedTable; 8] = [
+static EXPECTED: [ExpectedTable; 9] = [
     ExpectedTable {
         table: Table::OutboxEvents,
         columns: "id uuid, event_type varchar, aggregate_type varchar, aggregate_id uuid, topic varchar, \
@@ -70,6 +70,11 @@ static EXPECTED: [ExpectedTable; 8] = [
     ExpectedTable {
         table: Table::Control,
         columns: "singleton bool, installation uuid, schema_version int4, lanes int2, delivery_mode text",
+        indexes: &["_pkey"],
+    },
+    ExpectedTable {
+        table: Table::Breakers,
+        columns: "name varchar, failures int4, open_until timestamptz, trial uuid, trial_until timestamptz",
         indexes: &["_pkey"],
     },
     ExpectedTable {

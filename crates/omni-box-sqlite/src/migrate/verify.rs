@@ -11,7 +11,7 @@ use crate::error::failed;
 use crate::migrations::MIGRATIONS;
 use crate::{SqliteStore, SqliteTx, Table};
 
-const EXPECTED: [ExpectedTable; 8] = [
+const EXPECTED: [ExpectedTable; 9] = [
     ExpectedTable {
         table: Table::OutboxEvents,
         columns: "id text, event_type text, aggregate_type text, aggregate_id text, topic text, \
@@ -71,6 +71,11 @@ const EXPECTED: [ExpectedTable; 8] = [
         table: Table::Control,
         columns: "installation text, delivery_mode text, singleton integer, schema_version integer, \
                   lanes integer, clock_offset_ms integer",
+        indexes: &[],
+    },
+    ExpectedTable {
+        table: Table::Breakers,
+        columns: "name text, trial text, failures integer, open_until integer, trial_until integer",
         indexes: &[],
     },
     ExpectedTable {

@@ -149,11 +149,11 @@ mod default_names {
 
     omni_box_conformance::outbox_conformance!(
         DefaultNames,
-        capabilities: [bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup]
+        capabilities: [breakers, bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup]
     );
     omni_box_conformance::inbox_conformance!(
         DefaultNames,
-        capabilities: [bulk, dead_letters, inspection, locking, partitions, quarantine, retention, savepoints]
+        capabilities: [breakers, bulk, dead_letters, inspection, locking, partitions, quarantine, retention, savepoints]
     );
     omni_box_conformance::model_conformance!(DefaultNames);
 
@@ -175,10 +175,10 @@ mod odd_names {
 
     omni_box_conformance::outbox_conformance!(
         OddNames,
-        capabilities: [bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup]
+        capabilities: [breakers, bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup]
     );
     omni_box_conformance::inbox_conformance!(
         OddNames,
-        capabilities: [bulk, dead_letters, inspection, locking, partitions, quarantine, retention, savepoints]
+        capabilities: [breakers, bulk, dead_letters, inspection, locking, partitions, quarantine, retention, savepoints]
     );
 }

@@ -49,6 +49,7 @@ async fn installations_with_odd_names_stand_side_by_side() {
         Table::InboxPartitions,
         Table::Quarantine,
         Table::Control,
+        Table::Breakers,
         Table::Migrations,
     ];
     let odd = tables.into_iter().fold(SqliteConfig::builder(), |config, table| {

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::store::{DeadLetters, Inspection, Quarantine, QuarantineEntry, Replayed, Sample};
+use omni_box_core::store::{
+    BreakerReport, BreakerState, Breakers, DeadLetters, Inspection, Quarantine, QuarantineEntry, Replayed,
+    Sample,
+};
 use omni_box_core::{
     Activity, BatchSize, BulkOperations, ClaimToken, ConsumerGroup, DistributedLocking, Error, ErrorKind,
     Event, EventId, EventRepository, FetchFilters, InboxRepository, LaneFetch, LaneRead, LaneSettlement,
@@ -24,6 +27,19 @@ impl<E: Event, S: EventRepository<E>> BulkOperations<E> for Faulty<S> {
     async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
         let bulk = offered(self.inner.bulk())?;
         self.plan.run(Operation::CompleteMany, bulk.complete_many(ids, token)).await
+    }
+}
+
+#[async_trait]
+impl<S: Store> Breakers for Faulty<S> {
+    async fn admit(&self, name: &str, asker: OwnerId, trial: Duration) -> Result<BreakerState> {
+        let admit = offered(self.inner.breakers())?.admit(name, asker, trial);
+        self.plan.run(Operation::AdmitByBreaker, admit).await
+    }
+
+    async fn report(&self, name: &str, report: &BreakerReport) -> Result<BreakerState> {
+        let report = offered(self.inner.breakers())?.report(name, report);
+        self.plan.run(Operation::ReportToBreaker, report).await
     }
 }
 

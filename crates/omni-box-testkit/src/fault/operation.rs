@@ -32,6 +32,10 @@ pub enum Operation {
     RefreshClaims,
     /// `DistributedLocking::release`.
     ReleaseClaims,
+    /// `Breakers::admit`.
+    AdmitByBreaker,
+    /// `Breakers::report`.
+    ReportToBreaker,
     /// `Inspection::sample`.
     Sample,
     /// `RetentionPolicies::release_stale_locks`.

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use omni_box_core::store::{DeadLetters, Inspection, Quarantine};
+use omni_box_core::store::{Breakers, DeadLetters, Inspection, Quarantine};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DeliveryMode, DistributedLocking,
     ErrorKind, Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository,
@@ -72,6 +72,10 @@ impl<S: Store> Store for Faulty<S> {
 
     fn inspection(&self) -> Option<&dyn Inspection> {
         self.inner.inspection().is_some().then_some(self)
+    }
+
+    fn breakers(&self) -> Option<&dyn Breakers> {
+        self.inner.breakers().is_some().then_some(self)
     }
 }
 

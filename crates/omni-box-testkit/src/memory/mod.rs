@@ -1,5 +1,6 @@
 //! A store in memory, with transactions like a database's.
 
+mod breaker;
 mod dead_letter;
 mod events;
 mod inbox;
@@ -24,7 +25,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::store::Inspection;
+use omni_box_core::store::{Breakers, Inspection};
 use omni_box_core::{DeliveryMode, InboxEvent, OutboxEvent, QuarantinedMessage, Result, Store};
 use serde::de::DeserializeOwned;
 
@@ -198,6 +199,10 @@ impl Store for MemoryStore {
     }
 
     fn inspection(&self) -> Option<&dyn Inspection> {
+        Some(self)
+    }
+
+    fn breakers(&self) -> Option<&dyn Breakers> {
         Some(self)
     }
 

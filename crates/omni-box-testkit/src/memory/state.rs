@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use omni_box_core::{ClaimToken, Clock, DeliveryMode, OwnerId, Wake};
 use tokio::sync::watch;
 
+use super::breaker::Breaker;
 use super::key::{LockKey, TxId};
 use super::lane::Lane;
 use super::tables::Tables;
@@ -33,6 +34,7 @@ pub(super) struct State {
     pub(super) relays: BTreeMap<OwnerId, DateTime<Utc>>,
     /// Owners of a group's partitions that have not detached.
     pub(super) partitions: BTreeMap<(String, String, i32), ClaimToken>,
+    pub(super) breakers: HashMap<String, Breaker>,
     pub(super) mode: DeliveryMode,
     commits: u64,
     transactions: u64,
@@ -47,6 +49,7 @@ impl Shared {
             lanes: Lane::all(),
             relays: BTreeMap::new(),
             partitions: BTreeMap::new(),
+            breakers: HashMap::new(),
             mode,
             commits: 0,
             transactions: 0,

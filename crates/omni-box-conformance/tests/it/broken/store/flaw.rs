@@ -198,6 +198,15 @@ flaws! { Fixture:
     EveryEndIsClean => inbox::partition::a_partition_remembers_how_its_owner_ended;
     ALateDetachCounts => inbox::partition::a_partition_remembers_how_its_owner_ended;
 
+    // circuit breakers
+    /// Each report begins a row of failures.
+    ABreakerForgetsFailures => breaker::failures_of_all_open_a_breaker;
+    AllBreakersAreOne => breaker::failures_of_all_open_a_breaker;
+    AllHaveTheTrial => breaker::one_of_all_has_the_trial;
+    /// The trial of a process that has ended is never another one's.
+    ATrialNeverEnds => breaker::one_of_all_has_the_trial;
+    AnySuccessClosesABreaker => breaker::an_open_breaker_hears_its_trial_alone;
+
     // samples
     ASampleForgetsWhatIsDue => inspection::outbox::what_is_due_is_counted_and_has_an_age;
     /// What is scheduled for later, or waits, has an age.

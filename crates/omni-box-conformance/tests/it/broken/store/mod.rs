@@ -1,5 +1,6 @@
 //! Broken stores: the store in memory, but for one thing.
 
+mod breaker;
 mod capability;
 mod flaw;
 mod inbox;
@@ -18,7 +19,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use omni_box_conformance::{InboxFixture, StoreFixture};
-use omni_box_core::store::Inspection;
+use omni_box_core::store::{Breakers, Inspection};
 use omni_box_core::{
     ClaimToken, DeliveryMode, EventId, EventRepository, EventStatus, LaneId, Lease, LeaseRequest,
     LifecycleRecord, OwnerId, QuarantinedMessage, Result, Store,
@@ -189,6 +190,10 @@ impl<S: Store> Store for Broken<S> {
     }
 
     fn inspection(&self) -> Option<&dyn Inspection> {
+        Some(self)
+    }
+
+    fn breakers(&self) -> Option<&dyn Breakers> {
         Some(self)
     }
 
