@@ -21,6 +21,18 @@ impl<S: EventRepository<E>, E: Specimen> Table<S, E> {
         ids(&self.failed(&FetchFilters::new(), None, 100).await)
     }
 
+    async fn uncopied(&self, after: Option<&E>, limit: u32) -> Vec<E> {
+        let everything = FetchFilters::new();
+        retried("list what has no copy", async || {
+            self.dead_letters().list_uncopied(&everything, after, size(limit)).await
+        })
+        .await
+    }
+
+    async fn mark_copied(&self, events: &[E]) {
+        retried("note copies", async || self.dead_letters().mark_copied(events).await).await;
+    }
+
     async fn requeue(&self, ids: &[EventId]) -> Vec<EventId> {
         let mut requeued = retried("requeue events", async || self.dead_letters().requeue(ids).await).await;
         requeued.sort();
@@ -192,4 +204,40 @@ where
     for event in [&events[4], &events[5], &events[6]] {
         assert!(table.get(event.id()).await.is_some(), "what is not failed is never deleted");
     }
+}
+
+/// `list_uncopied`, `mark_copied`: a failure has no copy until that is noted; another failure of the same event has none.
+pub async fn a_failure_is_copied_once<F, E>(fixture: F)
+where
+    F: StoreFixture<Store: EventRepository<E>>,
+    E: Specimen,
+{
+    let table = Table::<_, E>::first(&fixture).await;
+    let events = E::many(4);
+    table.create(&events).await;
+    for event in &events[..3] {
+        table.fail(event, Attempt::Counted, Retry::Never).await;
+        fixture.advance(HOUR).await;
+    }
+    let seen = table.uncopied(None, 2).await;
+    assert_eq!(ids(&seen), ids(&events[..2]), "the first that failed first, and a page has its limit");
+    let rest = table.uncopied(seen.last(), 10).await;
+    assert_eq!(ids(&rest), [events[2].id()], "the next page begins behind the last one of the page before");
+    table.mark_copied(&seen[..1]).await;
+    let expected = [events[1].id(), events[2].id()];
+    assert_eq!(ids(&table.uncopied(None, 10).await), expected, "what has a copy is not listed");
+    let failed = ids(&events[..3]);
+    assert_eq!(table.all_failed().await, failed, "it is a dead letter as before, at its place");
+    table.requeue(&failed[..2]).await;
+    table.mark_copied(&seen[1..]).await;
+    for event in &events[..2] {
+        table.fail(event, Attempt::Counted, Retry::Never).await;
+        fixture.advance(HOUR).await;
+    }
+    let expected = [events[2].id(), events[0].id(), events[1].id()];
+    let seen = table.uncopied(None, 10).await;
+    assert_eq!(ids(&seen), expected, "what is given up again has no copy of that");
+    table.mark_copied(&seen).await;
+    table.mark_copied(&seen).await;
+    assert!(table.uncopied(None, 10).await.is_empty(), "each has one now");
 }

@@ -49,6 +49,7 @@
 
 mod batch;
 mod claims;
+mod copies;
 mod deadline;
 mod gate;
 mod inbox;
@@ -83,10 +84,10 @@ pub use relay::{
     RelaySnapshot, RelayStatus,
 };
 pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on};
-pub use step::{BatchContext, ProcessingContext, ProcessingStep, SettledEvent, StepResult};
+pub use step::{BatchContext, DlqStorage, ProcessingContext, ProcessingStep, SettledEvent, StepResult};
 pub use steps::{
-    CircuitBreakerStep, DlqStep, DlqStorage, HandlerExecutionStep, MetricsStep, PublisherExecutionStep,
-    SharedBreaker, SiblingDeduplicationStep,
+    CircuitBreakerStep, DlqStep, HandlerExecutionStep, MetricsStep, PublisherExecutionStep, SharedBreaker,
+    SiblingDeduplicationStep,
 };
 pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed};
 pub use worker::{

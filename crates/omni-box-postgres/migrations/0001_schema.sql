@@ -43,6 +43,8 @@ create table {{outbox_events}} (
     hold_until timestamptz,
     -- waited, and is due again: a reader that has passed its place finds it by this
     released boolean not null default false,
+    -- the `updated_at` of the failure that a storage outside has a copy of
+    copied_at timestamptz,
     constraint {{outbox_events_pkey}} primary key (id),
     constraint {{outbox_events_status_check}} check (status in ('pending', 'completed', 'failed'))
 ) with (
@@ -74,6 +76,9 @@ create index {{outbox_events_followers}} on {{outbox_events}} (lane, topic, part
 create index {{outbox_events_completed}} on {{outbox_events}} (completed_at) where status = 'completed';
 -- what was given up: found and counted by operators and samples
 create index {{outbox_events_failed}} on {{outbox_events}} (updated_at) where status = 'failed';
+-- what was given up and has no copy outside
+create index {{outbox_events_uncopied}} on {{outbox_events}} (updated_at, id)
+    where status = 'failed' and copied_at is distinct from updated_at;
 
 create table {{inbox_events}} (
     id uuid not null default gen_random_uuid(),
@@ -106,6 +111,8 @@ create table {{inbox_events}} (
     digest bytea,
     -- the message's key, where it is no text or too long for partition_key
     raw_key bytea,
+    -- the `updated_at` of the failure that a storage outside has a copy of
+    copied_at timestamptz,
     constraint {{inbox_events_pkey}} primary key (id),
     constraint {{inbox_events_message}} unique (message_id, consumer_group),
     constraint {{inbox_events_status_check}} check (status in ('pending', 'completed', 'failed'))
@@ -123,6 +130,9 @@ create index {{inbox_events_pending}} on {{inbox_events}} (consumer_group, sourc
 create index {{inbox_events_completed}} on {{inbox_events}} (completed_at) where status = 'completed';
 -- what was given up: found and counted by operators and samples
 create index {{inbox_events_failed}} on {{inbox_events}} (consumer_group, updated_at) where status = 'failed';
+-- what was given up and has no copy outside
+create index {{inbox_events_uncopied}} on {{inbox_events}} (updated_at, id)
+    where status = 'failed' and copied_at is distinct from updated_at;
 
 -- Sixteen rows, updated at every heartbeat: room in the page keeps those updates heap-only, and the table small.
 create table {{outbox_lanes}} (

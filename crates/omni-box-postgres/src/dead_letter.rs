@@ -34,6 +34,19 @@ impl PgStore {
 }
 
 impl PgStore {
+    async fn mark_copied_by<E: Event>(&self, query: &Query, events: &[E]) -> Result<()> {
+        let mut session = self.session().await?;
+        sqlx::query(query.sql())
+            .bind(events.iter().map(|event| event.id().as_uuid()).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.lifecycle().updated_at()).collect::<Vec<_>>())
+            .execute(&mut *session)
+            .await
+            .map_err(self.failed("note what has a copy"))?;
+        session.finish().await
+    }
+}
+
+impl PgStore {
     async fn renew_by(&self, query: &Query, ids: &[EventId]) -> Result<Vec<Replayed>> {
         let renewed = renewed(ids);
         let mut session = self.session().await?;
@@ -49,10 +62,10 @@ impl PgStore {
     }
 }
 
-#[async_trait]
-impl DeadLetters<OutboxEvent> for PgStore {
-    async fn list(
+impl PgStore {
+    async fn outbox_failures(
         &self,
+        query: &Query,
         filters: &FetchFilters,
         after: Option<&OutboxEvent>,
         limit: BatchSize,
@@ -60,7 +73,7 @@ impl DeadLetters<OutboxEvent> for PgStore {
         OutboxEvent::check_filters(filters)?;
         let (at, id) = place(after);
         let mut session = self.session().await?;
-        let rows = sqlx::query(self.queries.outbox_events.failed.sql())
+        let rows = sqlx::query(query.sql())
             .bind(i64::from(limit.get()))
             .bind(at)
             .bind(id)
@@ -72,6 +85,31 @@ impl DeadLetters<OutboxEvent> for PgStore {
             .map_err(self.failed("list failed events"))?;
         session.finish().await?;
         outbox_events(&rows)
+    }
+}
+
+#[async_trait]
+impl DeadLetters<OutboxEvent> for PgStore {
+    async fn list(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&OutboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<OutboxEvent>> {
+        self.outbox_failures(&self.queries.outbox_events.failed, filters, after, limit).await
+    }
+
+    async fn list_uncopied(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&OutboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<OutboxEvent>> {
+        self.outbox_failures(&self.queries.outbox_events.uncopied, filters, after, limit).await
+    }
+
+    async fn mark_copied(&self, events: &[OutboxEvent]) -> Result<()> {
+        self.mark_copied_by(&self.queries.outbox_events.mark_copied, events).await
     }
 
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
@@ -87,10 +125,10 @@ impl DeadLetters<OutboxEvent> for PgStore {
     }
 }
 
-#[async_trait]
-impl DeadLetters<InboxEvent> for PgStore {
-    async fn list(
+impl PgStore {
+    async fn inbox_failures(
         &self,
+        query: &Query,
         filters: &FetchFilters,
         after: Option<&InboxEvent>,
         limit: BatchSize,
@@ -98,7 +136,7 @@ impl DeadLetters<InboxEvent> for PgStore {
         InboxEvent::check_filters(filters)?;
         let (at, id) = place(after);
         let mut session = self.session().await?;
-        let rows = sqlx::query(self.queries.inbox_events.failed.sql())
+        let rows = sqlx::query(query.sql())
             .bind(i64::from(limit.get()))
             .bind(at)
             .bind(id)
@@ -109,6 +147,31 @@ impl DeadLetters<InboxEvent> for PgStore {
             .map_err(self.failed("list failed messages"))?;
         session.finish().await?;
         inbox_events(&rows)
+    }
+}
+
+#[async_trait]
+impl DeadLetters<InboxEvent> for PgStore {
+    async fn list(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&InboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<InboxEvent>> {
+        self.inbox_failures(&self.queries.inbox_events.failed, filters, after, limit).await
+    }
+
+    async fn list_uncopied(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&InboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<InboxEvent>> {
+        self.inbox_failures(&self.queries.inbox_events.uncopied, filters, after, limit).await
+    }
+
+    async fn mark_copied(&self, events: &[InboxEvent]) -> Result<()> {
+        self.mark_copied_by(&self.queries.inbox_events.mark_copied, events).await
     }
 
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {

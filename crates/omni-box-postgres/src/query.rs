@@ -5,6 +5,7 @@ omni_box_sql::queries! {
         claim_one = "events/claim_one.sql",
         get = "events/get.sql",
         failed = "outbox/failed.sql" | "inbox/failed.sql",
+        mark_copied = "events/mark_copied.sql",
         purge = "events/purge.sql",
         purge_failed = "events/purge_failed.sql",
         refresh = "events/refresh.sql",
@@ -12,6 +13,7 @@ omni_box_sql::queries! {
         release_stale = "events/release_stale.sql",
         renew = "outbox/renew.sql" | "inbox/renew.sql",
         requeue = "outbox/requeue.sql" | "inbox/requeue.sql",
+        uncopied = "outbox/uncopied.sql" | "inbox/uncopied.sql",
     }
     adopt_inbox = "adopt/inbox.sql",
     adopt_outbox = "adopt/outbox.sql",

@@ -54,6 +54,8 @@ create table {{outbox_events}} (
     head integer not null default 0,
     -- when a head is tried again; null: when an operator says so
     hold_until integer,
+    -- the `updated_at` of the failure that a storage outside has a copy of
+    copied_at integer,
     constraint {{outbox_events_id_check}} check ({{is_uuid:id}}),
     constraint {{outbox_events_aggregate_id_check}} check (aggregate_id is null or {{is_uuid:aggregate_id}}),
     constraint {{outbox_events_payload_check}} check (json_valid(payload)),
@@ -81,6 +83,9 @@ create index {{outbox_events_followers}} on {{outbox_events}} (lane, topic, part
 create index {{outbox_events_completed}} on {{outbox_events}} (completed_at) where status = 'completed';
 -- what was given up: found and counted by operators and samples
 create index {{outbox_events_failed}} on {{outbox_events}} (updated_at) where status = 'failed';
+-- what was given up and has no copy outside
+create index {{outbox_events_uncopied}} on {{outbox_events}} (updated_at, id)
+    where status = 'failed' and copied_at is not updated_at;
 
 create table {{inbox_events}} (
     id text not null default {{uuid}},
@@ -113,6 +118,8 @@ create table {{inbox_events}} (
     digest blob,
     -- the message's key, where it is no text or too long for partition_key
     raw_key blob,
+    -- the `updated_at` of the failure that a storage outside has a copy of
+    copied_at integer,
     constraint {{inbox_events_id_check}} check ({{is_uuid:id}}),
     constraint {{inbox_events_payload_check}} check (json_valid(payload)),
     constraint {{inbox_events_status_check}} check (status in ('pending', 'completed', 'failed'))
@@ -127,6 +134,9 @@ create index {{inbox_events_pending}} on {{inbox_events}} (consumer_group, sourc
 create index {{inbox_events_completed}} on {{inbox_events}} (completed_at) where status = 'completed';
 -- what was given up: found and counted by operators and samples
 create index {{inbox_events_failed}} on {{inbox_events}} (consumer_group, updated_at) where status = 'failed';
+-- what was given up and has no copy outside
+create index {{inbox_events_uncopied}} on {{inbox_events}} (updated_at, id)
+    where status = 'failed' and copied_at is not updated_at;
 
 create table {{outbox_lanes}} (
     lane integer not null primary key,

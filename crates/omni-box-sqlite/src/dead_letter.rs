@@ -39,6 +39,21 @@ impl SqliteStore {
 }
 
 impl SqliteStore {
+    async fn mark_copied_by<E: Event>(&self, query: &Query, events: &[E]) -> Result<()> {
+        let failures = events
+            .iter()
+            .map(|event| json!([event.id().to_string(), event.lifecycle().updated_at().timestamp_micros()]));
+        let mut tx = self.begin().await?;
+        sqlx::query(query.sql())
+            .bind(array(failures))
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("note what has a copy"))?;
+        tx.commit().await
+    }
+}
+
+impl SqliteStore {
     async fn renew_by(&self, queries: &EventQueries, events: &[EventId]) -> Result<Vec<Replayed>> {
         let renewed = renewed(events);
         let pairs = array(renewed.iter().map(|pair| json!([pair.failed.to_string(), pair.by.to_string()])));
@@ -62,10 +77,10 @@ impl SqliteStore {
     }
 }
 
-#[async_trait]
-impl DeadLetters<OutboxEvent> for SqliteStore {
-    async fn list(
+impl SqliteStore {
+    async fn outbox_failures(
         &self,
+        query: &Query,
         filters: &FetchFilters,
         after: Option<&OutboxEvent>,
         limit: BatchSize,
@@ -74,7 +89,7 @@ impl DeadLetters<OutboxEvent> for SqliteStore {
         let (at, id) = place(after);
         let [topics, aggregate_types, aggregate_ids] = outbox::filter_arrays(filters);
         let mut reader = self.reader().await?;
-        let rows = sqlx::query(self.queries.outbox_events.failed.sql())
+        let rows = sqlx::query(query.sql())
             .bind(i64::from(limit.get()))
             .bind(at)
             .bind(id)
@@ -85,6 +100,31 @@ impl DeadLetters<OutboxEvent> for SqliteStore {
             .await
             .map_err(failed("list failed events"))?;
         outbox_events(&rows)
+    }
+}
+
+#[async_trait]
+impl DeadLetters<OutboxEvent> for SqliteStore {
+    async fn list(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&OutboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<OutboxEvent>> {
+        self.outbox_failures(&self.queries.outbox_events.failed, filters, after, limit).await
+    }
+
+    async fn list_uncopied(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&OutboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<OutboxEvent>> {
+        self.outbox_failures(&self.queries.outbox_events.uncopied, filters, after, limit).await
+    }
+
+    async fn mark_copied(&self, events: &[OutboxEvent]) -> Result<()> {
+        self.mark_copied_by(&self.queries.outbox_events.mark_copied, events).await
     }
 
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
@@ -100,10 +140,10 @@ impl DeadLetters<OutboxEvent> for SqliteStore {
     }
 }
 
-#[async_trait]
-impl DeadLetters<InboxEvent> for SqliteStore {
-    async fn list(
+impl SqliteStore {
+    async fn inbox_failures(
         &self,
+        query: &Query,
         filters: &FetchFilters,
         after: Option<&InboxEvent>,
         limit: BatchSize,
@@ -111,7 +151,7 @@ impl DeadLetters<InboxEvent> for SqliteStore {
         InboxEvent::check_filters(filters)?;
         let (at, id) = place(after);
         let mut reader = self.reader().await?;
-        let rows = sqlx::query(self.queries.inbox_events.failed.sql())
+        let rows = sqlx::query(query.sql())
             .bind(i64::from(limit.get()))
             .bind(at)
             .bind(id)
@@ -121,6 +161,31 @@ impl DeadLetters<InboxEvent> for SqliteStore {
             .await
             .map_err(failed("list failed messages"))?;
         inbox_events(&rows)
+    }
+}
+
+#[async_trait]
+impl DeadLetters<InboxEvent> for SqliteStore {
+    async fn list(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&InboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<InboxEvent>> {
+        self.inbox_failures(&self.queries.inbox_events.failed, filters, after, limit).await
+    }
+
+    async fn list_uncopied(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&InboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<InboxEvent>> {
+        self.inbox_failures(&self.queries.inbox_events.uncopied, filters, after, limit).await
+    }
+
+    async fn mark_copied(&self, events: &[InboxEvent]) -> Result<()> {
+        self.mark_copied_by(&self.queries.inbox_events.mark_copied, events).await
     }
 
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {

@@ -7,6 +7,7 @@ omni_box_sql::queries! {
         claim_one = "events/claim_one.sql",
         get = "events/get.sql",
         failed = "outbox/failed.sql" | "inbox/failed.sql",
+        mark_copied = "events/mark_copied.sql",
         purge = "events/purge.sql",
         purge_failed = "events/purge_failed.sql",
         refresh = "events/refresh.sql",
@@ -15,6 +16,7 @@ omni_box_sql::queries! {
         renew = "outbox/renew.sql" | "inbox/renew.sql",
         renewed = "events/renewed.sql",
         requeue = "outbox/requeue.sql" | "inbox/requeue.sql",
+        uncopied = "outbox/uncopied.sql" | "inbox/uncopied.sql",
     }
     breaker_admit = "breaker/admit.sql",
     breaker_read = "breaker/read.sql",

@@ -209,6 +209,7 @@ macro_rules! dead_letters_conformance {
             what_is_requeued_is_tried_again
             what_is_replayed_is_another_event
             old_failed_events_are_deleted_in_bounds
+            a_failure_is_copied_once
         }
     };
 }

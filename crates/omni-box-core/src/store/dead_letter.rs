@@ -58,6 +58,30 @@ pub trait DeadLetters<E>: Send + Sync {
     /// When the database fails; nothing is replayed then.
     async fn replay_as_new(&self, ids: &[EventId]) -> Result<Vec<Replayed>>;
 
+    /// Returns failed events whose failure has no copy in a storage outside, in the order in which they failed, behind `after`: an event of
+    /// the page before.
+    ///
+    /// - Only what passes the filters.
+    /// - Found by an index of what has no copy: what has one costs nothing.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    async fn list_uncopied(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&E>,
+        limit: BatchSize,
+    ) -> Result<Vec<E>>;
+
+    /// Notes that failed events have a copy in a storage outside.
+    ///
+    /// - It is their failure that has one: an event that is requeued and given up again has none.
+    /// - `events` are as [`list_uncopied`](Self::list_uncopied) returned them. What has changed since is left as it is.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is noted then.
+    async fn mark_copied(&self, events: &[E]) -> Result<()>;
+
     /// Deletes failed events that were given up longer than `older_than` ago, at most `limit` of them; returns how many.
     ///
     /// What a row was known by goes with it: see [`cleanup_old_events`](super::RetentionPolicies::cleanup_old_events).

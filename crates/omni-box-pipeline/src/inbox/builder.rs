@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    DefaultMessageDecoder, EventConsumer, InboxEvent, InboxHandler, InboxMetrics, InboxRepository,
-    MessageDecoder, NoMetrics, OutboxRepository, Result, RetryPolicy,
+    DefaultMessageDecoder, EventConsumer, FetchFilters, InboxEvent, InboxHandler, InboxMetrics,
+    InboxRepository, MessageDecoder, NoMetrics, OutboxRepository, Result, RetryPolicy,
 };
 use tokio::sync::Semaphore;
 
 use super::config::InboxConfig;
 use super::runner::InboxConsumerRunner;
 use super::shared::Shared;
+use crate::copies::Copies;
 use crate::gate::Gate;
 use crate::settings::outage_retry;
 use crate::step::{ProcessingStep, Steps};
@@ -233,6 +234,8 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
                  its message fails; give the pool more connections than concurrency_limit"
             );
         }
+        let filters = FetchFilters::new().consumer_group(checked.group.clone());
+        let copies = Copies::new(&self.steps, &self.store, filters, &checked.worker)?.map(Arc::new);
         let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY);
         let context = Context {
             database: Database::new(self.store, config.process_timeout, Gate::new("database", outage_retry)),
@@ -253,6 +256,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         };
         let shared = Shared {
             context: Arc::new(context),
+            copies,
             decoder: self.decoder,
             drain_deadline: checked.drain_deadline,
             stuck_after: config.stuck_after,

@@ -15,6 +15,7 @@ use super::builder::InboxConsumerRunnerBuilder;
 use super::outcome::InboxConsumeResult;
 use super::partition::Partition;
 use super::shared::Shared;
+use crate::copies::Copies;
 use crate::deadline::abandon;
 use crate::watchdog::{BEAT, Watchdog, Watched};
 
@@ -157,6 +158,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     pub async fn run_forever(&mut self, cancel: &CancellationToken) -> Result<()> {
         self.start().await?;
         self.state = State::Running;
+        let _copying = Copies::spawn(self.shared.copies.as_ref(), cancel);
         let draining = CancellationToken::new();
         let mut workers = JoinSet::new();
         for partition in self.partitions.drain(..) {
@@ -208,6 +210,9 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     /// next call, unless the commit was under way: then it may turn out to be a [`Duplicate`](crate::Outcome::Duplicate).
     pub async fn process_one(&mut self, deadline: Instant) -> Result<Option<InboxConsumeResult>> {
         self.start().await?;
+        if let Some(copies) = &self.shared.copies {
+            copies.now_and_then().await;
+        }
         // one at most: nothing else is begun before it is told
         if let Some(at) = self.partitions.iter().position(Partition::has_result) {
             self.untold = self.one(at).await;

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::{InboxRepository, MessageDecoder};
+use omni_box_core::{InboxEvent, InboxRepository, MessageDecoder};
 use tokio::sync::Semaphore;
 
+use crate::copies::Copies;
 use crate::transact::Context;
 
 /// Parts of one runner that each partition's worker uses.
 pub(super) struct Shared<S: InboxRepository> {
     pub(super) context: Arc<Context<S>>,
+    pub(super) copies: Option<Arc<Copies<S, InboxEvent>>>,
     pub(super) decoder: Arc<dyn MessageDecoder>,
     pub(super) drain_deadline: Duration,
     pub(super) stuck_after: Duration,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    DeliveryMode, EventPublisher, NoMetrics, OutboxEvent, OutboxMetrics, OutboxRepository, Result,
-    RetryPolicy,
+    DeliveryMode, EventPublisher, FetchFilters, NoMetrics, OutboxEvent, OutboxMetrics, OutboxRepository,
+    Result, RetryPolicy,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,7 @@ use super::settings::Settings;
 use super::shared::Publisher;
 use super::status::RelayStatus;
 use super::verdict::RejectionPolicy;
+use crate::copies::Copies;
 use crate::gate::Gate;
 use crate::step::ProcessingStep;
 
@@ -41,6 +42,7 @@ use crate::step::ProcessingStep;
 /// ```
 pub struct OutboxRelay<S> {
     store: S,
+    copies: Option<Arc<Copies<S, OutboxEvent>>>,
     publisher: Publisher,
     settings: Settings,
     observer: Observer,
@@ -115,7 +117,8 @@ impl<S: OutboxRepository> OutboxRelay<S> {
     /// When the future is dropped, leases expire by themselves and what was in flight may be published twice; cancel
     /// `shutdown` instead.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let Self { store, publisher, settings, observer, status } = self;
+        let Self { store, copies, publisher, settings, observer, status } = self;
+        let _copying = Copies::spawn(copies.as_ref(), &shutdown);
         let _running = status.running(&observer);
         let mut database = Gate::new("database", settings.outage_retry);
         match delivery_mode(&store, &settings, &mut database, &status, &shutdown).await? {
@@ -211,10 +214,13 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
     ///
     /// # Errors
     /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming the two settings that disagree, or the one that is out of range (no
-    /// duration may be longer than a year).
+    /// duration may be longer than a year). [`Unsupported`](omni_box_core::ErrorKind::Unsupported) for a [`DlqStep`](crate::DlqStep) where the store
+    /// lists no failed events.
     pub fn build(self) -> Result<OutboxRelay<S>> {
         let settings = self.config.check()?;
+        let copies = Copies::new(&self.steps, &self.store, FetchFilters::new(), &settings.worker_id)?;
         Ok(OutboxRelay {
+            copies: copies.map(Arc::new),
             store: self.store,
             publisher: self.publisher.stepped(self.steps, &settings),
             settings,

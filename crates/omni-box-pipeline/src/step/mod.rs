@@ -3,6 +3,7 @@
 mod chain;
 mod context;
 mod mark;
+mod storage;
 
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ pub(crate) use chain::{Ruling, Steps};
 pub(crate) use context::Kept;
 pub use context::{BatchContext, ProcessingContext};
 pub(crate) use mark::Mark;
+pub use storage::DlqStorage;
+pub(crate) use storage::Feed;
 
 use crate::outcome::Outcome;
 
@@ -83,6 +86,12 @@ pub trait ProcessingStep<E: Event>: Send + Sync + 'static {
     /// What became of a batch: the events of it that have an outcome, in order. A panic is logged.
     async fn on_batch_end(&self, settled: &[SettledEvent<'_, E>], cx: &BatchContext<'_>) {
         let _ = (settled, cx);
+    }
+
+    /// The storage of a [`DlqStep`](crate::DlqStep).
+    #[doc(hidden)]
+    fn feed(&self) -> Option<Feed<E>> {
+        None
     }
 }
 

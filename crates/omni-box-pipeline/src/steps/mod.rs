@@ -8,7 +8,7 @@ mod shared_breaker;
 mod siblings;
 
 pub use breaker::CircuitBreakerStep;
-pub use dead_letter::{DlqStep, DlqStorage};
+pub use dead_letter::DlqStep;
 pub use innermost::{HandlerExecutionStep, PublisherExecutionStep};
 pub use metrics::MetricsStep;
 pub use shared_breaker::SharedBreaker;

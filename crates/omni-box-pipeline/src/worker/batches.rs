@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::BatchProcessingResult;
 use crate::claims::{Claims, Stale};
+use crate::copies::Copies;
 use crate::polling::Polling;
 use crate::transact::{Context, Item};
 use crate::work::Messages;
@@ -27,6 +28,7 @@ const STORED_ROWS: &str = "stored rows";
 pub(super) struct Shared<S: InboxRepository> {
     pub(super) context: Arc<Context<S>>,
     pub(super) filters: FetchFilters,
+    pub(super) copies: Option<Arc<Copies<S, InboxEvent>>>,
     pub(super) lease_ttl: Duration,
     pub(super) shortest_poll: Duration,
     pub(super) longest_poll: Duration,

@@ -13,6 +13,7 @@ use super::batches::Shared;
 use super::config::InboxWorkerConfig;
 use super::runner::InboxWorker;
 use crate::claims::Stale;
+use crate::copies::Copies;
 use crate::gate::Gate;
 use crate::settings::{misconfigured, outage_retry};
 use crate::step::{ProcessingStep, Steps};
@@ -180,17 +181,21 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
     /// # Errors
     /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming the setting, its value and what is allowed: no group or handler, a
     /// value out of range, a `process_timeout` that does not fit into the lease or the drain deadline.
+    /// [`Unsupported`](omni_box_core::ErrorKind::Unsupported) for a [`DlqStep`](crate::DlqStep) where the store lists no failed events.
     pub fn build(self) -> Result<InboxWorker<S>> {
         let config = self.config;
         let checked = config.check()?;
         let handler =
             self.handler.ok_or_else(|| misconfigured("a worker needs a handler: call `handler`"))?;
         handler.validate()?;
+        let filters = FetchFilters::new().consumer_group(checked.group.clone());
+        let filters = self.sources.into_iter().fold(filters, FetchFilters::source);
+        let copies = Copies::new(&self.steps, &self.store, filters.clone(), &checked.worker)?.map(Arc::new);
         let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY);
         let context = Context {
             database: Database::new(self.store, config.process_timeout, Gate::new("database", outage_retry)),
             handler: Some(handler),
-            group: checked.group.clone(),
+            group: checked.group,
             worker: checked.worker,
             strategy: AckStrategy::ExactlyOnceInbox,
             policy: CommitOffsetPolicy::OnPersist,
@@ -204,10 +209,10 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
             letters: self.letters.transpose()?,
             steps: Steps::new(self.steps),
         };
-        let filters = FetchFilters::new().consumer_group(checked.group);
         let shared = Shared {
             context: Arc::new(context),
-            filters: self.sources.into_iter().fold(filters, FetchFilters::source),
+            filters,
+            copies,
             lease_ttl: config.lease_ttl,
             shortest_poll: config.shortest_poll,
             longest_poll: config.longest_poll,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use omni_box_core::{InboxEvent, InboxMetrics, InboxRepository};
 
 use super::builder::InboxWorkerBuilder;
-use crate::step::ProcessingStep;
-use crate::steps::{CircuitBreakerStep, DlqStep, DlqStorage};
+use crate::step::{DlqStorage, ProcessingStep};
+use crate::steps::{CircuitBreakerStep, DlqStep};
 
 /// Steps and metrics for [`create_inbox_processor_with`](crate::create_inbox_processor_with) and
 /// [`create_dispatching_processor_with`](crate::create_dispatching_processor_with).

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batches::{Batches, Shared};
 use crate::batch::BatchProcessingResult;
+use crate::copies::Copies;
 use crate::deadline::abandon;
 use crate::watchdog::{Watchdog, Watched};
 
@@ -103,6 +104,9 @@ impl<S: InboxRepository> InboxWorker<S> {
     /// # Cancel safety
     /// The transaction that runs is rolled back when the future is dropped. What it had claimed is given back by the next call.
     pub async fn process_batch(&self, batch_size: BatchSize) -> Result<BatchProcessingResult> {
+        if let Some(copies) = &self.shared.copies {
+            copies.now_and_then().await;
+        }
         self.single.lock().await.next(batch_size, &self.abort).await
     }
 
@@ -132,6 +136,7 @@ impl<S: InboxRepository> InboxWorker<S> {
             leave: None,
         })?;
         let stop = shutdown.child_token();
+        let _copying = Copies::spawn(self.shared.copies.as_ref(), &stop);
         let mut running = JoinSet::new();
         for _ in 0..self.concurrency_limit {
             let batches = Batches::new(self.shared.clone(), self.abort.clone());

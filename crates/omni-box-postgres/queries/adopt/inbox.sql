@@ -18,6 +18,7 @@ alter table {{inbox_events}}
     add column produced_at timestamptz,
     add column digest bytea,
     add column raw_key bytea,
+    add column copied_at timestamptz,
     add constraint {{inbox_events_status_check}} check (status in ('pending', 'completed', 'failed'));
 alter table {{inbox_events}} set (
     autovacuum_vacuum_scale_factor = 0.01,

@@ -22,6 +22,7 @@ alter table {{outbox_events}}
     add column head boolean not null default false,
     add column hold_until timestamptz,
     add column released boolean not null default false,
+    add column copied_at timestamptz,
     add constraint {{outbox_events_status_check}} check (status in ('pending', 'completed', 'failed'));
 alter table {{outbox_events}} set (
     autovacuum_vacuum_scale_factor = 0.01,

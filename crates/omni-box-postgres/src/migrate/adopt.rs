@@ -25,7 +25,7 @@ struct Adoptable {
 
 const OUTBOX: Adoptable = Adoptable {
     table: Table::OutboxEvents,
-    added: &["seq", "lane", "deferred", "held", "head", "hold_until", "released"],
+    added: &["seq", "lane", "deferred", "held", "head", "hold_until", "released", "copied_at"],
     unique: &[
         ("id", None, "_pkey"),
         ("idempotency_key", Some("(idempotency_key IS NOT NULL)"), "_idempotency"),
@@ -42,6 +42,7 @@ const INBOX: Adoptable = Adoptable {
         "produced_at",
         "digest",
         "raw_key",
+        "copied_at",
     ],
     unique: &[("id", None, "_pkey"), ("message_id,consumer_group", None, "_message")],
 };

@@ -21,7 +21,8 @@ static EXPECTED: [ExpectedTable; 9] = [
                   causation_id varchar, idempotency_key varchar, schema_version varchar, status varchar, attempts_made int4, \
                   max_attempts int4, last_error varchar, scheduled_at timestamptz, completed_at timestamptz, \
                   locked_at timestamptz, locked_by varchar, created_at timestamptz, updated_at timestamptz, seq int8, \
-                  lane int2, deferred bool, held bool, head bool, hold_until timestamptz, released bool",
+                  lane int2, deferred bool, held bool, head bool, hold_until timestamptz, released bool, \
+                  copied_at timestamptz",
         indexes: &[
             "_pkey",
             "_idempotency",
@@ -33,6 +34,7 @@ static EXPECTED: [ExpectedTable; 9] = [
             "_followers",
             "_completed",
             "_failed",
+            "_uncopied",
         ],
     },
     ExpectedTable {
@@ -43,8 +45,8 @@ static EXPECTED: [ExpectedTable; 9] = [
                   last_error varchar, scheduled_at timestamptz, completed_at timestamptz, locked_at timestamptz, \
                   locked_by varchar, created_at timestamptz, updated_at timestamptz, partition_key varchar, \
                   source_topic varchar, source_partition int4, source_offset int8, produced_at timestamptz, digest bytea, \
-                  raw_key bytea",
-        indexes: &["_pkey", "_message", "_pending", "_completed", "_failed"],
+                  raw_key bytea, copied_at timestamptz",
+        indexes: &["_pkey", "_message", "_pending", "_completed", "_failed", "_uncopied"],
     },
     ExpectedTable {
         table: Table::OutboxLanes,

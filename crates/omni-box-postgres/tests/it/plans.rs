@@ -47,6 +47,9 @@ static PURGE_INBOX: Hot = hot!("events/purge.sql", "interval, bigint", render_fo
 static PURGE_OUTBOX: Hot = hot!("events/purge.sql", "interval, bigint", render_for::<OutboxEvent>);
 static QUARANTINE_LIST: Hot = hot!("quarantine/list.sql", "text, timestamptz, uuid, bigint");
 static QUARANTINE_PURGE: Hot = hot!("quarantine/purge.sql", "text, interval, bigint");
+static UNCOPIED_OUTBOX: Hot =
+    hot!("outbox/uncopied.sql", "bigint, timestamptz, uuid, text[], text[], uuid[]");
+static UNCOPIED_INBOX: Hot = hot!("inbox/uncopied.sql", "bigint, timestamptz, uuid, text[], text[]");
 static RELEASE_KEYS: Hot =
     hot!("lanes/release_keys.sql", "smallint[], text[], text[], smallint[], bigint, bigint");
 static RELEASE_ORPHANS: Hot = hot!("lanes/release_orphans.sql", "uuid, smallint[], bigint[], bigint");
@@ -395,6 +398,35 @@ async fn the_quarantine_goes_by_index() {
                 }
             }
             db.execute("analyze inbox_quarantine").await;
+        }
+    })
+    .await;
+}
+
+/// What has a copy outside is not met by the search for what has none, however much was given up.
+#[tokio::test]
+async fn the_search_for_what_has_no_copy_goes_by_index() {
+    run(async |db: Arc<Database>| {
+        fill_failed(&db).await;
+        db.execute(
+            "update outbox_events set copied_at = updated_at; update inbox_events set copied_at = updated_at;
+             update outbox_events set copied_at = null where seq % 1000 = 0;
+             update inbox_events set copied_at = null where message_id like 'f%000'",
+        )
+        .await;
+        let mut conn = db.pool.acquire().await.unwrap();
+        for state in ["never analysed", "analysed"] {
+            for mode in ["force_generic_plan", "force_custom_plan"] {
+                for (table, hot, arguments) in [
+                    ("outbox_events", &UNCOPIED_OUTBOX, "50, null, null, '{}', '{}', '{}'"),
+                    ("inbox_events", &UNCOPIED_INBOX, "50, null, null, '{}', '{g0}'"),
+                ] {
+                    let plan = hot.plan(&mut conn, arguments, mode).await;
+                    let by_index = plan.contains(&format!("{table}_uncopied"));
+                    assert!(by_index && !plan.contains("Seq Scan"), "{state}, {mode}, {}\n{plan}", hot.file);
+                }
+            }
+            db.execute("vacuum analyze outbox_events, inbox_events").await;
         }
     })
     .await;

@@ -20,7 +20,7 @@ const EXPECTED: [ExpectedTable; 9] = [
                   locked_by text, seq integer, attempts_made integer, max_attempts integer, \
                   scheduled_at integer, completed_at integer, locked_at integer, created_at integer, \
                   updated_at integer, lane integer, deferred integer, held integer, head integer, \
-                  hold_until integer",
+                  hold_until integer, copied_at integer",
         indexes: &[
             "_id",
             "_idempotency",
@@ -31,6 +31,7 @@ const EXPECTED: [ExpectedTable; 9] = [
             "_followers",
             "_completed",
             "_failed",
+            "_uncopied",
         ],
     },
     ExpectedTable {
@@ -41,8 +42,8 @@ const EXPECTED: [ExpectedTable; 9] = [
                   source_topic text, attempts_made integer, max_attempts integer, scheduled_at integer, \
                   completed_at integer, locked_at integer, created_at integer, updated_at integer, \
                   source_partition integer, source_offset integer, produced_at integer, digest blob, \
-                  raw_key blob",
-        indexes: &["_id", "_message", "_pending", "_completed", "_failed"],
+                  copied_at integer, raw_key blob",
+        indexes: &["_id", "_message", "_pending", "_completed", "_failed", "_uncopied"],
     },
     ExpectedTable {
         table: Table::OutboxLanes,

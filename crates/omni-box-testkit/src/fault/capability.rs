@@ -82,6 +82,21 @@ impl<E: Event, S: EventRepository<E>> DeadLetters<E> for Faulty<S> {
         self.plan.run(Operation::ListFailed, letters.list(filters, after, limit)).await
     }
 
+    async fn list_uncopied(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&E>,
+        limit: BatchSize,
+    ) -> Result<Vec<E>> {
+        let list = offered(self.inner.dead_letters())?.list_uncopied(filters, after, limit);
+        self.plan.run(Operation::ListUncopied, list).await
+    }
+
+    async fn mark_copied(&self, events: &[E]) -> Result<()> {
+        let letters = offered(self.inner.dead_letters())?;
+        self.plan.run(Operation::MarkCopied, letters.mark_copied(events)).await
+    }
+
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
         let letters = offered(self.inner.dead_letters())?;
         self.plan.run(Operation::Requeue, letters.requeue(ids)).await

@@ -44,6 +44,10 @@ pub enum Operation {
     CleanUp,
     /// `DeadLetters::list`.
     ListFailed,
+    /// `DeadLetters::list_uncopied`.
+    ListUncopied,
+    /// `DeadLetters::mark_copied`.
+    MarkCopied,
     /// `DeadLetters::requeue`.
     Requeue,
     /// `DeadLetters::replay_as_new`.

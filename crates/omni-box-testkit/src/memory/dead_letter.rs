@@ -38,6 +38,7 @@ impl MemoryStore {
         filters: &FetchFilters,
         after: Option<&R::Event>,
         limit: BatchSize,
+        is_listed: impl Fn(&R) -> bool,
     ) -> Result<Vec<R::Event>> {
         R::Event::check_filters(filters)?;
         let place = |event: &R::Event| (event.lifecycle().updated_at(), event.id());
@@ -45,13 +46,29 @@ impl MemoryStore {
         let tables = self.committed();
         let mut failed: Vec<R::Event> = R::table(&tables)
             .rows()
-            .filter(|row| is_failed(*row))
+            .filter(|row| is_failed(*row) && is_listed(row))
             .map(R::event)
             .filter(|event| event.passes(filters) && after.is_none_or(|after| place(event) > after))
             .collect();
         failed.sort_by_key(place);
         failed.truncate(limit.get() as usize);
         Ok(failed)
+    }
+
+    fn uncopied<R: Stored>(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&R::Event>,
+        limit: BatchSize,
+    ) -> Result<Vec<R::Event>> {
+        let copied = self.shared.state().copied.clone();
+        let has_none = |row: &R| copied.get(&row.id()) != Some(&row.life().updated_at);
+        self.failed::<R>(filters, after, limit, has_none)
+    }
+
+    fn note_copied<E: Event>(&self, events: &[E]) {
+        let copies = events.iter().map(|event| (event.id(), event.lifecycle().updated_at()));
+        self.shared.state().copied.extend(copies);
     }
 
     async fn requeue_failed<R: Stored>(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
@@ -109,7 +126,21 @@ impl DeadLetters<OutboxEvent> for MemoryStore {
         after: Option<&OutboxEvent>,
         limit: BatchSize,
     ) -> Result<Vec<OutboxEvent>> {
-        self.failed::<OutboxRow>(filters, after, limit)
+        self.failed::<OutboxRow>(filters, after, limit, |_| true)
+    }
+
+    async fn list_uncopied(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&OutboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<OutboxEvent>> {
+        self.uncopied::<OutboxRow>(filters, after, limit)
+    }
+
+    async fn mark_copied(&self, events: &[OutboxEvent]) -> Result<()> {
+        self.note_copied(events);
+        Ok(())
     }
 
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
@@ -133,7 +164,21 @@ impl DeadLetters<InboxEvent> for MemoryStore {
         after: Option<&InboxEvent>,
         limit: BatchSize,
     ) -> Result<Vec<InboxEvent>> {
-        self.failed::<InboxRow>(filters, after, limit)
+        self.failed::<InboxRow>(filters, after, limit, |_| true)
+    }
+
+    async fn list_uncopied(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&InboxEvent>,
+        limit: BatchSize,
+    ) -> Result<Vec<InboxEvent>> {
+        self.uncopied::<InboxRow>(filters, after, limit)
+    }
+
+    async fn mark_copied(&self, events: &[InboxEvent]) -> Result<()> {
+        self.note_copied(events);
+        Ok(())
     }
 
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {

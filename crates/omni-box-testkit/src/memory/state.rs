@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use omni_box_core::{ClaimToken, Clock, DeliveryMode, OwnerId, Wake};
+use omni_box_core::{ClaimToken, Clock, DeliveryMode, EventId, OwnerId, Wake};
 use tokio::sync::watch;
 
 use super::breaker::Breaker;
@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) relays: BTreeMap<OwnerId, DateTime<Utc>>,
     /// Owners of a group's partitions that have not detached.
     pub(super) partitions: BTreeMap<(String, String, i32), ClaimToken>,
+    /// Failures that have a copy outside.
+    pub(super) copied: HashMap<EventId, DateTime<Utc>>,
     pub(super) breakers: HashMap<String, Breaker>,
     pub(super) mode: DeliveryMode,
     commits: u64,
@@ -49,6 +51,7 @@ impl Shared {
             lanes: Lane::all(),
             relays: BTreeMap::new(),
             partitions: BTreeMap::new(),
+            copied: HashMap::new(),
             breakers: HashMap::new(),
             mode,
             commits: 0,

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    EventPublisher, NoMetrics, OutboxEvent, OutboxMetrics, OutboxRepository, Result, RetryPolicy,
+    EventPublisher, FetchFilters, NoMetrics, OutboxEvent, OutboxMetrics, OutboxRepository, Result,
+    RetryPolicy,
 };
 
 use super::OutboxPublisher;
+use crate::copies::Copies;
 use crate::relay::config::RelayConfig;
 use crate::relay::observer::Observer;
 use crate::relay::shared::Publisher;
@@ -116,6 +118,7 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
         }
         let concurrency_limit = self.concurrency_limit.unwrap_or(usize::MAX);
         check_number("concurrency_limit", concurrency_limit, 1..=usize::MAX)?;
+        let copies = Copies::new(&self.steps, &self.store, FetchFilters::new(), &settings.worker_id)?;
         let publisher = OutboxPublisher::new(
             self.store,
             self.publisher.stepped(self.steps, &settings),
@@ -123,6 +126,6 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
             Observer::new(self.metrics),
             RelayStatus::default(),
         );
-        Ok(OutboxPublisher { publish_timeout, concurrency_limit, ..publisher })
+        Ok(OutboxPublisher { copies, publish_timeout, concurrency_limit, ..publisher })
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use omni_box_core::{
     BatchSize, DeliveryMode, Error, ErrorKind, Event, EventId, EventPublisher, FetchFilters, LaneFetch,
-    LaneId, LaneRead, LeaseRequest, OutboxRepository, OwnerId, Reporter, Result, SendOrder, WorkerId,
+    LaneId, LaneRead, LeaseRequest, OutboxEvent, OutboxRepository, OwnerId, Reporter, Result, SendOrder,
+    WorkerId,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -27,6 +28,7 @@ use super::suspects::Suspects;
 use super::verdict::RejectionPolicy;
 use crate::batch::BatchProcessingResult;
 use crate::claims::Stale;
+use crate::copies::Copies;
 use crate::deadline::within;
 
 pub use builder::OutboxPublisherBuilder;
@@ -62,6 +64,8 @@ pub use builder::OutboxPublisherBuilder;
 /// ```
 pub struct OutboxPublisher<S> {
     pub(super) store: S,
+    /// What [`publish_batch`](Self::publish_batch) copies; a relay does it beside.
+    copies: Option<Copies<S, OutboxEvent>>,
     pub(super) publisher: Publisher,
     pub(super) settings: Settings,
     observer: Observer,
@@ -106,6 +110,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
     ) -> Self {
         Self {
             store,
+            copies: None,
             publisher,
             observer,
             status,
@@ -137,6 +142,9 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         filters: &FetchFilters,
         shutdown: &CancellationToken,
     ) -> Result<BatchProcessingResult> {
+        if let Some(copies) = &self.copies {
+            copies.now_and_then().await;
+        }
         let stop = Stop { sending: shutdown, waiting: shutdown };
         let (result, unavailable) = self.publish(worker_id, batch_size, filters, stop).await?;
         if let Some(error) = unavailable {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod breaker;
+mod copies;
 mod letters;
 mod processor;
 mod ready;

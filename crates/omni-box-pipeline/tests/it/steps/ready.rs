@@ -4,9 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Attempt, ClaimToken, DefaultMessageDecoder, Error, ErrorKind, Event, EventContent, EventRepository,
-    EventStatus, Failure, FetchFilters, InboxContext, InboxEvent, InboxExt, MessageDecoder, NewInboxEvent,
-    OmniBoxDomainService, OwnerId, Payload, Retry, Store, WorkerId, decoder_fn,
+    DefaultMessageDecoder, Error, ErrorKind, Event, EventStatus, InboxContext, InboxEvent, MessageDecoder,
+    decoder_fn,
 };
 use omni_box_harness::eventually;
 use omni_box_pipeline::{DlqStep, DlqStorage, EventRouter, InboxConsumerRunner, SiblingDeduplicationStep};
@@ -73,34 +72,6 @@ async fn what_is_given_up_is_copied_once_and_what_is_put_off_is_not() {
     assert_eq!(letters.1.len(), 1, "{:?}", letters.1);
     assert_eq!(letters.1[0].0, "bad");
     assert!(letters.1[0].1.contains("no such order"), "{:?}", letters.1);
-}
-
-/// What no copy was made of, as its process has ended, is copied from its row.
-#[tokio::test]
-async fn what_was_given_up_without_a_copy_is_copied_from_its_row() {
-    let (store, letters) = (MemoryStore::new(), Letters::default());
-    let token = ClaimToken::new(&WorkerId::new("gone").unwrap(), OwnerId::generate());
-    let mut expected = Vec::new();
-    for n in 0..250 {
-        let content = EventContent::new(format!("e{n}"), Payload::null());
-        let message = NewInboxEvent::new(format!("m{n}"), group(), "shop", content);
-        let message = OmniBoxDomainService::default().create_inbox_event(message).unwrap();
-        let mut tx = store.begin().await.unwrap();
-        store.create(&mut tx, &message).await.unwrap();
-        store.commit(tx).await.unwrap();
-        if n % 5 == 0 {
-            continue;
-        }
-        let failure = Failure::new("no stock", Attempt::Counted, Retry::Never);
-        assert!(store.inbox().mark_processing(message.id(), &token).await.unwrap());
-        assert!(store.inbox().mark_failed(message.id(), &token, &failure).await.unwrap());
-        expected.push((format!("e{n}"), "no stock".to_owned()));
-    }
-    let step = DlqStep::new(letters.clone());
-    let ours = FetchFilters::new().consumer_group(group());
-    assert_eq!(step.refill::<InboxEvent, _>(&store, &ours).await.unwrap(), 200);
-    assert_eq!(letters.0.lock().unwrap().1, expected, "each once, in the order in which they failed");
-    assert_eq!(step.refill::<InboxEvent, _>(&store, &ours).await.unwrap(), 200, "it may be repeated");
 }
 
 #[tokio::test]

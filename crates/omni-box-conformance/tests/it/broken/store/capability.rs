@@ -117,6 +117,30 @@ impl<E: Kind, S: EventRepository<E>> DeadLetters<E> for Broken<S> {
         Ok(failed)
     }
 
+    async fn list_uncopied(
+        &self,
+        filters: &FetchFilters,
+        after: Option<&E>,
+        limit: BatchSize,
+    ) -> Result<Vec<E>> {
+        let letters = self.inner.dead_letters().unwrap();
+        if self.has(Flaw::OneCopyIsForAllFailures) {
+            let mut failed = letters.list(filters, after, limit).await?;
+            let copied = self.notes().copied.clone();
+            failed.retain(|event| !copied.contains(&event.id()));
+            return Ok(failed);
+        }
+        letters.list_uncopied(filters, after, limit).await
+    }
+
+    async fn mark_copied(&self, events: &[E]) -> Result<()> {
+        self.notes().copied.extend(events.iter().map(E::id));
+        match self.has(Flaw::ACopyIsForgotten) {
+            true => Ok(()),
+            false => self.inner.dead_letters().unwrap().mark_copied(events).await,
+        }
+    }
+
     async fn requeue(&self, ids: &[EventId]) -> Result<Vec<EventId>> {
         let requeued = self.inner.dead_letters().unwrap().requeue(ids).await?;
         Ok(if self.has(Flaw::RequeuesAllAgain) { ids.to_vec() } else { requeued })

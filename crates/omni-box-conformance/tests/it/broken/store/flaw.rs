@@ -99,6 +99,9 @@ flaws! { Fixture:
     AListIgnoresFilters => dead_letter::filters_narrow_a_list [OutboxEvent];
     RequeuesWhatIsReplayed => dead_letter::what_is_replayed_is_another_event [OutboxEvent];
     AReplayLeavesTheFailedOne => dead_letter::what_is_replayed_is_another_event [InboxEvent];
+    ACopyIsForgotten => dead_letter::a_failure_is_copied_once [OutboxEvent];
+    /// What has a copy has one for ever.
+    OneCopyIsForAllFailures => dead_letter::a_failure_is_copied_once [InboxEvent];
     RequeuesAllAgain => dead_letter::what_is_requeued_is_tried_again [InboxEvent];
     DeletesYoungDeadLetters => dead_letter::old_failed_events_are_deleted_in_bounds [OutboxEvent];
     DeletesDeadLettersWithoutBound => dead_letter::old_failed_events_are_deleted_in_bounds [InboxEvent];

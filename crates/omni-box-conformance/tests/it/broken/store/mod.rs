@@ -49,6 +49,8 @@ struct Notes {
     /// Lives of events as they seem to be.
     lives: HashMap<EventId, LifecycleRecord>,
     deleted: HashSet<EventId>,
+    /// What has a copy outside.
+    copied: HashSet<EventId>,
     /// Who attached last, to whatever partition.
     attached: Option<ClaimToken>,
     relays: BTreeMap<OwnerId, LeaseRequest>,
