@@ -42,6 +42,9 @@ metrics! {
     /// The broker answered about an event; `status` is `published`, `retried` or `failed`. One that a step completed is `skipped`. An event that was given back without an answer
     /// of its own is not counted.
     fn event_published(&self, event_type: &str, status: &'static str);
+    /// The broker answered about an event of this topic this long after it was handed over; `status` as of [`event_published`](Self::event_published), which is
+    /// told beside it.
+    fn event_answered(&self, topic: &str, event_type: &str, status: &'static str, elapsed: Duration);
     /// The broker acknowledged an event this long after it was handed over. An event that failed is not measured.
     fn publish_duration(&self, event_type: &str, elapsed: Duration);
     /// The broker acknowledged an event this long after it was due: after the row's `created_at` or, of one that was scheduled or is tried
@@ -69,6 +72,8 @@ metrics! {
 
     /// A message was received.
     fn message_consumed(&self);
+    /// A message of this topic was received by this group; told beside [`message_consumed`](Self::message_consumed).
+    fn message_received(&self, consumer_group: &str, topic: &str);
     /// A message had been handled before.
     fn message_duplicate(&self);
     /// A message took effect; `status` is `completed`, `skipped`, `stale`, `retried` or `failed`.
@@ -82,6 +87,8 @@ metrics! {
     fn commit_failed(&self);
     /// The handler ran this long, however it ended.
     fn handler_duration(&self, event_type: &str, elapsed: Duration);
+    /// The handler ran this long for a message of this topic, and succeeded or not; told beside [`handler_duration`](Self::handler_duration).
+    fn message_handled(&self, consumer_group: &str, topic: &str, event_type: &str, is_success: bool, elapsed: Duration);
     /// A message's effect was committed this long after the message's timestamp, by the process's clock. A message without a timestamp, and
     /// a row that an earlier worker stored, are not measured.
     fn delivery_delay(&self, topic: &str, elapsed: Duration);

@@ -17,3 +17,5 @@ pub(crate) const SERVICE: &str = "service.name";
 pub(crate) const EVENT_TYPE: &str = "omni_box.event_type";
 pub(crate) const ATTEMPT: &str = "omni_box.attempt";
 pub(crate) const OUTCOME: &str = "omni_box.outcome";
+pub(crate) const STATUS: &str = "omni_box.status";
+pub(crate) const REASON: &str = "omni_box.reason";

@@ -133,8 +133,10 @@ pub mod prometheus {
 
 #[cfg(feature = "opentelemetry")]
 pub mod otel {
-    //! Traces by OpenTelemetry.
-    pub use omni_box_otel::{ContextMode, OpenTelemetryStep, TraceLayer, TracedPublisher, install};
+    //! Traces and metrics by OpenTelemetry.
+    pub use omni_box_otel::{
+        ContextMode, OpenTelemetryStep, OtelMetrics, OtelSampler, TraceLayer, TracedPublisher, install,
+    };
 }
 
 #[cfg(feature = "settings")]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers outside of test functions may fail a test too")]
 
+mod metrics;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};

@@ -288,7 +288,7 @@ impl<S: InboxRepository> Partition<S> {
     }
 
     fn admit(&mut self, message: InboundMessage) {
-        self.shared.context.observer().received();
+        self.shared.context.observer().received(&self.shared.context.group, &message.topic);
         let decode = AssertUnwindSafe(|| self.shared.decoder.decode(&message, &self.shared.context.group));
         let body = match catch_unwind(decode) {
             Ok(Ok(event)) => Body::Event(Box::new(event)),

@@ -32,9 +32,11 @@ impl Observer {
     pub(crate) fn settled(&self, answer: &Answer) {
         let Answer { event, outcome, sent_at, answered_at, due, held } = answer;
         let event_type = event.event_type();
+        let elapsed = answered_at.saturating_duration_since(*sent_at);
         self.0.event_published(event_type, outcome.as_str());
+        self.0.event_answered(event.topic(), event_type, outcome.as_str(), elapsed);
         if *outcome == Outcome::Published {
-            self.0.publish_duration(event_type, answered_at.saturating_duration_since(*sent_at));
+            self.0.publish_duration(event_type, elapsed);
             if let Some(due) = due {
                 self.0.publish_delay(event.topic(), due.until(*answered_at));
             }

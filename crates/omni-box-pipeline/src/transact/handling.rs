@@ -86,7 +86,7 @@ pub(crate) async fn handle<S: InboxRepository>(
     let ended = timeout(context.process_timeout, run).await;
     drop(running);
     let elapsed = begun.elapsed();
-    context.observer().handled(row.event_type(), elapsed);
+    context.observer().handled(row, matches!(ended, Ok(Ok(Ok(_)))), elapsed);
     // one that blocks its thread is not ended by its time; the server may have ended its transaction
     let is_late = elapsed > context.process_timeout;
 

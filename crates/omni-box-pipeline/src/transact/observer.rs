@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use omni_box_core::{ConsumerGroup, Event, InboxMetrics, TopicPartition};
+use omni_box_core::{ConsumerGroup, Event, InboxEvent, InboxMetrics, TopicPartition};
 use tokio::time::Instant;
 
 use super::message::{Body, Item};
@@ -21,13 +21,17 @@ impl<'a> Observer<'a> {
     }
 
     /// Tells that the broker has delivered a message.
-    pub(crate) fn received(self) {
+    pub(crate) fn received(self, group: &ConsumerGroup, topic: &str) {
         self.0.message_consumed();
+        self.0.message_received(group.as_str(), topic);
     }
 
     /// Tells how long a handler ran, however it ended.
-    pub(crate) fn handled(self, event_type: &str, took: Duration) {
+    pub(crate) fn handled(self, event: &InboxEvent, is_success: bool, took: Duration) {
+        let event_type = event.event_type();
+        let topic = event.position().map_or(event.source(), |position| &position.topic);
         self.0.handler_duration(event_type, took);
+        self.0.message_handled(event.consumer_group().as_str(), topic, event_type, is_success, took);
     }
 
     /// Tells that a transaction was committed that took so many messages further.
