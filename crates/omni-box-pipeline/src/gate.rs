@@ -11,6 +11,8 @@ use std::time::Duration;
 use omni_box_core::{Backoff, Error, RetryPolicy};
 use tokio::time::Instant;
 
+use crate::lamps::Lamp;
+
 /// The name of a gate's call if all its calls go the same way.
 const ANY: &str = "any";
 /// A call that failed and is not tried again for this long after its time is not wanted any more.
@@ -22,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GateStatus {
-    /// What the gate stands before: `database` or `broker`.
+    /// What the gate stands before: `database` or `broker`; of an inbox `database`, `offset commit` or `step`.
     pub name: &'static str,
     /// When the outage began; `None` while the gate is open.
     pub closed_since: Option<Instant>,
@@ -43,6 +45,8 @@ pub(crate) struct Gate {
     patience: Duration,
     closed_at: Option<Instant>,
     failing: Vec<Failing>,
+    /// Lit while it is closed.
+    lamp: Option<Lamp>,
 }
 
 /// A call that failed at its last try.
@@ -57,12 +61,18 @@ struct Failing {
 impl Gate {
     /// An open gate before `what` (`database`, `broker`).
     pub(crate) fn new(what: &'static str, policy: RetryPolicy) -> Self {
-        Self { what, policy, patience: PATIENCE, closed_at: None, failing: Vec::new() }
+        Self { what, policy, patience: PATIENCE, closed_at: None, failing: Vec::new(), lamp: None }
     }
 
     /// Bears in mind how long a call may take: one that is wanted still is tried again, and has failed, within that time.
     pub(crate) fn calls_take(mut self, deadline: Duration) -> Self {
         self.patience = self.patience.max(deadline * 2);
+        self
+    }
+
+    /// Shows by a lamp whether it is closed.
+    pub(crate) fn shown_by(mut self, lamp: Lamp) -> Self {
+        self.lamp = Some(lamp);
         self
     }
 
@@ -82,6 +92,7 @@ impl Gate {
         let now = Instant::now();
         if self.closed_at.is_none() {
             self.closed_at = Some(now);
+            self.lamp.iter().for_each(|lamp| lamp.light(now));
             tracing::warn!(gate = self.what, call, kind = ?error.kind(), error = %error.chain(), "unavailable, waiting");
         }
         let index = self.failing.iter().position(|failing| failing.call == call).unwrap_or_else(|| {
@@ -122,6 +133,7 @@ impl Gate {
             return;
         }
         if let Some(since) = self.closed_at.take() {
+            self.lamp.iter().for_each(Lamp::put_out);
             tracing::info!(gate = self.what, after = ?since.elapsed(), "available again");
         }
     }

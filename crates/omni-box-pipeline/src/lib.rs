@@ -53,6 +53,7 @@ mod copies;
 mod deadline;
 mod gate;
 mod inbox;
+mod lamps;
 mod layer;
 mod maintenance;
 mod outcome;
@@ -61,6 +62,7 @@ mod processor;
 mod relay;
 pub mod router;
 mod settings;
+mod status;
 mod step;
 mod steps;
 mod transact;
@@ -84,6 +86,7 @@ pub use relay::{
     RelaySnapshot, RelayStatus,
 };
 pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on};
+pub use status::{InboxSnapshot, InboxStatus};
 pub use step::{BatchContext, DlqStorage, ProcessingContext, ProcessingStep, SettledEvent, StepResult};
 pub use steps::{
     CircuitBreakerStep, DlqStep, HandlerExecutionStep, MetricsStep, PublisherExecutionStep, SharedBreaker,
@@ -94,4 +97,4 @@ pub use worker::{
     InboxWorker, InboxWorkerBuilder, InboxWorkerConfig, ProcessorOptions, create_dispatching_processor,
     create_dispatching_processor_with, create_inbox_processor, create_inbox_processor_with,
 };
-pub use workers::{Workers, shutdown_signal};
+pub use workers::{Workers, WorkersStatus, shutdown_signal};

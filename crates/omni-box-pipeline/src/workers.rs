@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::misconfigured;
-use crate::{InboxConsumerRunner, InboxWorker, OmniBoxMaintenanceService, OutboxRelay};
+use crate::{
+    InboxConsumerRunner, InboxStatus, InboxWorker, OmniBoxMaintenanceService, OutboxRelay, RelayStatus,
+};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 type Start = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), BoxError>> + Send>;
@@ -57,6 +59,7 @@ pub struct Workers {
     handled: BTreeSet<ConsumerGroup>,
     /// Groups whose messages are handled from their rows.
     stored: BTreeSet<ConsumerGroup>,
+    status: WorkersStatus,
 }
 
 impl Workers {
@@ -66,19 +69,22 @@ impl Workers {
     }
 
     /// Adds a relay, named `relay`.
-    pub fn relay<S: OutboxRepository>(self, relay: OutboxRelay<S>) -> Self {
+    pub fn relay<S: OutboxRepository>(mut self, relay: OutboxRelay<S>) -> Self {
+        self.status.relays.push(relay.status());
         self.task("relay", |stop| relay.run(stop))
     }
 
     /// Adds an inbox, named `inbox`.
     pub fn inbox<S: InboxRepository>(mut self, runner: InboxConsumerRunner<S>) -> Self {
         self.handled.extend(runner.handled_group().cloned());
+        self.status.inboxes.push(runner.status());
         self.task("inbox", |stop| runner.run(stop))
     }
 
     /// Adds a worker of stored messages, named `inbox-worker`.
     pub fn inbox_worker<S: InboxRepository>(mut self, worker: InboxWorker<S>) -> Self {
         self.stored.insert(worker.group().clone());
+        self.status.inboxes.push(worker.status());
         self.task("inbox-worker", |stop| worker.run(stop))
     }
 
@@ -97,6 +103,11 @@ impl Workers {
         self.tasks
             .push((name.into(), Box::new(|stop| start(stop).map(|ended| ended.map_err(Into::into)).boxed())));
         self
+    }
+
+    /// Handles to the state of the relays and inboxes that were added so far, for the probes of a task that is added next.
+    pub fn status(&self) -> WorkersStatus {
+        self.status.clone()
     }
 
     /// Runs all of them until `stop` resolves, all have ended, or one has failed, and then until all have drained.
@@ -149,6 +160,62 @@ impl Workers {
 impl fmt::Debug for Workers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.tasks.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// Handles to the state of all relays and inboxes of [`Workers`]. A clone is cheap, and a look waits for nothing.
+///
+/// ```
+/// use omni_box_core::RawEventConverter;
+/// use omni_box_pipeline::{OutboxRelay, Workers};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omni_box_core::Result<()> {
+/// let publisher = MemoryBroker::new().publisher(RawEventConverter);
+/// let workers = Workers::new().relay(OutboxRelay::builder(MemoryStore::new(), publisher).build()?);
+/// let status = workers.status();
+/// workers
+///     .task("http", |stop| async move {
+///         while !status.is_ready() {
+///             tokio::task::yield_now().await; // `/ready` answers 503, `/live` looks at `is_running`
+///         }
+///         assert_eq!(status.relays()[0].now().lanes.len(), 16);
+///         stop.cancelled().await;
+///         Ok::<_, std::io::Error>(())
+///     })
+///     .run_until(tokio::time::sleep(std::time::Duration::from_millis(50)))
+///     .await
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct WorkersStatus {
+    relays: Vec<RelayStatus>,
+    inboxes: Vec<InboxStatus>,
+}
+
+impl WorkersStatus {
+    /// The relays, in the order in which they were added.
+    pub fn relays(&self) -> &[RelayStatus] {
+        &self.relays
+    }
+
+    /// The inboxes and the workers of stored messages, in the order in which they were added.
+    pub fn inboxes(&self) -> &[InboxStatus] {
+        &self.inboxes
+    }
+
+    /// Whether all are ready: [`RelaySnapshot::is_ready`](crate::RelaySnapshot::is_ready),
+    /// [`InboxSnapshot::is_ready`](crate::InboxSnapshot::is_ready).
+    pub fn is_ready(&self) -> bool {
+        self.relays.iter().all(|relay| relay.now().is_ready())
+            && self.inboxes.iter().all(|inbox| inbox.now().is_ready())
+    }
+
+    /// Whether all run.
+    pub fn is_running(&self) -> bool {
+        self.relays.iter().all(|relay| relay.now().is_running)
+            && self.inboxes.iter().all(|inbox| inbox.now().is_running)
     }
 }
 

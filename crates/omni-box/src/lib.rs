@@ -166,7 +166,7 @@ pub use omni_box_core::{
 pub use omni_box_macros::{EventSchema, event_handlers};
 pub use omni_box_pipeline::{
     AckStrategy, CommitOffsetPolicy, EventRouter, InboxConsumerRunner, InboxWorker,
-    OmniBoxMaintenanceService, OnFailed, OutboxPublisher, OutboxRelay, Unhandled, Workers,
+    OmniBoxMaintenanceService, OnFailed, OutboxPublisher, OutboxRelay, Unhandled, Workers, WorkersStatus,
     create_dispatching_processor, create_inbox_processor, on, shutdown_signal,
 };
 #[doc(no_inline)]
@@ -183,9 +183,9 @@ pub mod relay {
 pub mod inbox {
     //! Consuming: the runner, workers of stored messages, their settings, and what became of messages.
     pub use omni_box_pipeline::{
-        AckStrategy, BatchProcessingResult, CommitOffsetPolicy, InboxConfig, InboxConsumeResult,
-        InboxConsumerRunner, InboxConsumerRunnerBuilder, InboxWorker, InboxWorkerBuilder, InboxWorkerConfig,
-        OnFailed, Outcome,
+        AckStrategy, BatchProcessingResult, CommitOffsetPolicy, GateStatus, InboxConfig, InboxConsumeResult,
+        InboxConsumerRunner, InboxConsumerRunnerBuilder, InboxSnapshot, InboxStatus, InboxWorker,
+        InboxWorkerBuilder, InboxWorkerConfig, OnFailed, Outcome,
     };
 }
 

@@ -1,4 +1,4 @@
-//! A service whose metrics are on `GET /metrics`: `cargo run -p metrics`. A relay, an inbox and a sampler share one registry, on a SQLite file
+//! A service whose metrics are on `GET /metrics`, and whose probes are `GET /live` and `GET /ready`: `cargo run -p metrics`. A relay, an inbox and a sampler share one registry, on a SQLite file
 //! and a broker inside the process. It scrapes itself, shows a part of the page and ends; with `--stay` it goes on until Ctrl-C.
 
 mod page;
@@ -65,16 +65,19 @@ async fn main() -> anyhow::Result<()> {
 
     let listener = TcpListener::bind(args.listen).await.with_context(|| args.listen.to_string())?;
     let address = listener.local_addr()?;
-    let app = Router::new().route("/metrics", get(scrape)).with_state(registry);
-    let http = async move |stop: CancellationToken| {
-        serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
-    };
-
     let workers = Workers::new()
         .relay(relay.metrics(metrics.clone()).build()?)
         .inbox(inbox.metrics(metrics).build()?)
-        .task("samples", |stop| sampler.run(stop))
-        .task("http", http);
+        .task("samples", |stop| sampler.run(stop));
+    let (live, ready) = (workers.status(), workers.status());
+    let app = Router::new()
+        .route("/metrics", get(scrape))
+        .route("/live", get(async move || probe(live.is_running())))
+        .route("/ready", get(async move || probe(ready.is_ready())))
+        .with_state(registry);
+    let workers = workers.task("http", async move |stop: CancellationToken| {
+        serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
+    });
     let mut shown = Ok(());
     let story = async {
         shown = show(address).await;
@@ -97,6 +100,10 @@ async fn enqueue(store: &SqliteStore) -> omni_box::Result<()> {
 }
 
 async fn ship(_: InboxContext<'_, SqliteStore>) {}
+
+fn probe(is_well: bool) -> StatusCode {
+    if is_well { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
+}
 
 /// What a Prometheus server asks for.
 async fn scrape(State(registry): State<Registry>) -> impl IntoResponse {
@@ -139,6 +146,11 @@ async fn show(address: SocketAddr) -> anyhow::Result<()> {
         let value = page.value(series);
         ensure!(value.is_some(), "{series} is not on the page");
         println!("{series} {}", value.unwrap_or_default());
+    }
+    for probe in ["live", "ready"] {
+        let answer = reqwest::get(format!("http://{address}/{probe}")).await?;
+        ensure!(answer.status().is_success(), "the probe {probe} says {}", answer.status());
+        println!("/{probe} {}", answer.status().as_u16());
     }
     Ok(())
 }

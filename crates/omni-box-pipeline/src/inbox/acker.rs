@@ -7,7 +7,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::gate::Gate;
+use crate::status::InboxStatus;
 use crate::transact::Observer;
+
+/// The name of an acker's gate.
+pub(super) const OFFSET_COMMIT: &str = "offset commit";
 
 enum Command {
     Done(Vec<i64>),
@@ -23,10 +27,15 @@ pub(super) struct Acker {
 }
 
 impl Acker {
-    pub(super) fn spawn(ack: Arc<dyn AckHandle>, metrics: Arc<dyn InboxMetrics>, retry: RetryPolicy) -> Self {
+    pub(super) fn spawn(
+        ack: Arc<dyn AckHandle>,
+        metrics: Arc<dyn InboxMetrics>,
+        status: InboxStatus,
+        retry: RetryPolicy,
+    ) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let gate = Gate::new("offset commit", retry);
-        Self { commands, task: tokio::spawn(run(ack, metrics, gate, receiver)) }
+        let gate = Gate::new(OFFSET_COMMIT, retry).shown_by(status.lamp(OFFSET_COMMIT));
+        Self { commands, task: tokio::spawn(run(ack, metrics, status, gate, receiver)) }
     }
 
     /// Hands over offsets of messages that are done.
@@ -69,11 +78,12 @@ impl Untried {
 async fn run(
     ack: Arc<dyn AckHandle>,
     metrics: Arc<dyn InboxMetrics>,
+    status: InboxStatus,
     mut gate: Gate,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
     while let Some(command) = commands.recv().await {
-        commit(ack.as_ref(), Observer::new(&metrics), command, &mut gate, &mut commands).await;
+        commit(ack.as_ref(), Observer::new(&metrics, &status), command, &mut gate, &mut commands).await;
     }
 }
 

@@ -10,12 +10,14 @@ use omni_box_core::{
 };
 use tokio::sync::Semaphore;
 
+use super::acker::OFFSET_COMMIT;
 use super::config::InboxConfig;
 use super::runner::InboxConsumerRunner;
 use super::shared::Shared;
 use crate::copies::Copies;
 use crate::gate::Gate;
 use crate::settings::outage_retry;
+use crate::status::InboxStatus;
 use crate::step::{ProcessingStep, Steps};
 use crate::transact::{
     AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, Letters, OnFailed, Topic,
@@ -237,8 +239,13 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         let filters = FetchFilters::new().consumer_group(checked.group.clone());
         let copies = Copies::new(&self.steps, &self.store, filters, &checked.worker)?.map(Arc::new);
         let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY);
+        let steps = Steps::new(self.steps);
+        let mut gates = vec!["database", OFFSET_COMMIT];
+        gates.extend((!steps.is_empty()).then_some("step"));
+        let status = InboxStatus::new(gates);
+        let gate = Gate::new("database", outage_retry).shown_by(status.lamp("database"));
         let context = Context {
-            database: Database::new(self.store, config.process_timeout, Gate::new("database", outage_retry)),
+            database: Database::new(self.store, config.process_timeout, gate),
             handler: self.handler,
             group: checked.group,
             worker: checked.worker,
@@ -251,8 +258,9 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             retry: config.retry,
             outage_retry,
             metrics: self.metrics,
+            status,
             letters: self.letters.transpose()?,
-            steps: Steps::new(self.steps),
+            steps,
         };
         let shared = Shared {
             context: Arc::new(context),

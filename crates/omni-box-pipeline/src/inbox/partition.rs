@@ -69,7 +69,12 @@ impl<S: InboxRepository> Partition<S> {
         let ack: Arc<dyn AckHandle> = Arc::from(assigned.ack);
         let stop = stop_signal(ack.clone(), abort);
         Self {
-            acker: Acker::spawn(ack.clone(), context.metrics.clone(), context.outage_retry),
+            acker: Acker::spawn(
+                ack.clone(),
+                context.metrics.clone(),
+                context.status.clone(),
+                context.outage_retry,
+            ),
             messages: Messages::new(context.clone(), &assigned.partition, shared.window, stop),
             watch: context.observer().assigned(&context.group, &assigned.partition),
             held_back: HeldBack::default(),
@@ -104,6 +109,9 @@ impl<S: InboxRepository> Partition<S> {
                 progress
             };
             if progress == Progress::Nothing {
+                if !self.messages.is_paused() {
+                    shared.context.observer().idle();
+                }
                 tokio::select! {
                     () = self.idle() => {}
                     () = drain.cancelled() => break,

@@ -17,6 +17,7 @@ use super::partition::Partition;
 use super::shared::Shared;
 use crate::copies::Copies;
 use crate::deadline::abandon;
+use crate::status::InboxStatus;
 use crate::watchdog::{BEAT, Watchdog, Watched};
 
 /// Consumes a broker's messages and gives each to a handler, inside a transaction that also writes the message's inbox row.
@@ -88,6 +89,11 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         context.handler.is_some().then_some(&context.group)
     }
 
+    /// A handle to the runner's state, for readiness probes; outlives [`run`](Self::run).
+    pub fn status(&self) -> InboxStatus {
+        self.shared.context.status.clone()
+    }
+
     pub(super) fn new(shared: Shared<S>, consumer: Box<dyn EventConsumer>) -> Self {
         Self {
             shared: Arc::new(shared),
@@ -157,6 +163,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     /// [stopped](Self::stop) or dropped: every other call says [`Closed`](ErrorKind::Closed). Cancel the token instead.
     pub async fn run_forever(&mut self, cancel: &CancellationToken) -> Result<()> {
         self.start().await?;
+        let _running = self.shared.context.status.running();
         self.state = State::Running;
         let _copying = Copies::spawn(self.shared.copies.as_ref(), cancel);
         let draining = CancellationToken::new();

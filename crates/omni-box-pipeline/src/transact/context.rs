@@ -12,6 +12,7 @@ use super::letters::Letters;
 use super::observer::Observer;
 use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
 use super::running::Running;
+use crate::status::InboxStatus;
 use crate::step::Steps;
 
 /// Database, handler and settings of one worker, shared by all its transactions.
@@ -31,6 +32,8 @@ pub(crate) struct Context<S: InboxRepository> {
     /// For a database or broker that is down, and for contention.
     pub(crate) outage_retry: RetryPolicy,
     pub(crate) metrics: Arc<dyn InboxMetrics>,
+    /// What the worker says of itself.
+    pub(crate) status: InboxStatus,
     /// Where messages go that are given up, in the same transaction.
     pub(crate) letters: Option<Arc<dyn Letters<S>>>,
     /// What is asked before each handler.
@@ -38,9 +41,9 @@ pub(crate) struct Context<S: InboxRepository> {
 }
 
 impl<S: InboxRepository> Context<S> {
-    /// What tells the metrics; nothing else does.
+    /// What tells the metrics and the status; nothing else does.
     pub(crate) fn observer(&self) -> Observer<'_> {
-        Observer::new(&self.metrics)
+        Observer::new(&self.metrics, &self.status)
     }
 
     /// Whether offsets are committed before anything else.

@@ -62,7 +62,7 @@ impl<S: InboxRepository> Messages<S> {
             origin: origin.to_string(),
             window: Window::new(capacity, context.observer().in_memory()),
             group_size: GroupSize::new(context.group_size()),
-            step_gate: Gate::new("step", context.outage_retry),
+            step_gate: Gate::new("step", context.outage_retry).shown_by(context.status.lamp("step")),
             context,
             careful: 0,
             paused_until: None,

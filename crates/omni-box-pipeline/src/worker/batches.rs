@@ -143,6 +143,7 @@ impl<S: InboxRepository> Batches<S> {
         let rows = database.claim(&self.claims, limit, &self.shared.filters, &self.shared.stale).await?;
         if rows.is_empty() {
             database.open();
+            self.shared.context.observer().idle();
         }
         for row in rows {
             self.open.insert(row.id());

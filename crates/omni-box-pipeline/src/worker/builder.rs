@@ -16,6 +16,7 @@ use crate::claims::Stale;
 use crate::copies::Copies;
 use crate::gate::Gate;
 use crate::settings::{misconfigured, outage_retry};
+use crate::status::InboxStatus;
 use crate::step::{ProcessingStep, Steps};
 use crate::transact::{
     AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, Letters, OnFailed, Topic,
@@ -192,8 +193,13 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
         let filters = self.sources.into_iter().fold(filters, FetchFilters::source);
         let copies = Copies::new(&self.steps, &self.store, filters.clone(), &checked.worker)?.map(Arc::new);
         let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY);
+        let steps = Steps::new(self.steps);
+        let mut gates = vec!["database"];
+        gates.extend((!steps.is_empty()).then_some("step"));
+        let status = InboxStatus::new(gates);
+        let gate = Gate::new("database", outage_retry).shown_by(status.lamp("database"));
         let context = Context {
-            database: Database::new(self.store, config.process_timeout, Gate::new("database", outage_retry)),
+            database: Database::new(self.store, config.process_timeout, gate),
             handler: Some(handler),
             group: checked.group,
             worker: checked.worker,
@@ -206,8 +212,9 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
             retry: config.retry,
             outage_retry,
             metrics: self.metrics,
+            status,
             letters: self.letters.transpose()?,
-            steps: Steps::new(self.steps),
+            steps,
         };
         let shared = Shared {
             context: Arc::new(context),

@@ -14,6 +14,7 @@ use super::batches::{Batches, Shared};
 use crate::batch::BatchProcessingResult;
 use crate::copies::Copies;
 use crate::deadline::abandon;
+use crate::status::InboxStatus;
 use crate::watchdog::{Watchdog, Watched};
 
 /// Handles messages whose rows were stored before, in transactions of their own.
@@ -94,6 +95,11 @@ impl<S: InboxRepository> InboxWorker<S> {
         &self.shared.context.group
     }
 
+    /// A handle to the worker's state, for readiness probes; outlives [`run`](Self::run).
+    pub fn status(&self) -> InboxStatus {
+        self.shared.context.status.clone()
+    }
+
     /// Claims up to `batch_size` messages that are due, at most one of each key, and takes each to an outcome. An empty result means that
     /// there is nothing to do now. One call runs at a time; another waits.
     ///
@@ -135,6 +141,7 @@ impl<S: InboxRepository> InboxWorker<S> {
             stuck_after: Duration::MAX,
             leave: None,
         })?;
+        let _running = context.status.running();
         let stop = shutdown.child_token();
         let _copying = Copies::spawn(self.shared.copies.as_ref(), &stop);
         let mut running = JoinSet::new();

@@ -49,6 +49,22 @@ async fn a_stop_drains_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_sees_whether_all_are_ready() {
+    let workers = both(&MemoryStore::new(), on("order.placed", ship));
+    let status = workers.status();
+    assert!(!status.is_running() && !status.is_ready());
+    let ready = async {
+        while !status.is_ready() {
+            tokio::task::yield_now().await;
+        }
+        assert!(status.is_running());
+        assert_eq!((status.relays().len(), status.inboxes().len()), (1, 1));
+    };
+    workers.run_until(ready).await.unwrap();
+    assert!(!status.is_running() && !status.is_ready());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_failure_stops_the_others_and_is_named() {
     let (workers, drained) = watched(both(&MemoryStore::new(), on("order.placed", ship)));
     let workers = workers.task("http", |_| async { Err(io::Error::other("port is taken")) });

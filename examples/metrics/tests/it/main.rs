@@ -11,6 +11,8 @@ inbox_events_processed_total{event_type="order.placed",status="completed"} 3
 inbox_delivery_delay_seconds_count{topic="orders"} 3
 inbox_assigned_partitions 1
 inbox_watermark_age_seconds{consumer_group="shipping",topic="orders"} 0
+/live 204
+/ready 204
 "#;
 
 #[test]

@@ -18,7 +18,7 @@ use reader::{Name, names};
 /// A module's place in its crate: `["inbox", "group"]`; the crate's own is empty.
 type Module = Vec<String>;
 
-/// Circles that stand today. Builder and runner may stay: a builder makes its runner, which names its builder. The others go; no line is added.
+/// Circles that may stay: a builder makes its runner, which names its builder. No line is added.
 pub(super) const KNOWN: &[Known] =
     &[Known { package: "omni-box-pipeline", modules: &["inbox::builder", "inbox::runner"] }];
 

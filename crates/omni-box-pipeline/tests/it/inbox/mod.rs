@@ -25,6 +25,7 @@ mod outage;
 mod poison;
 pub(crate) mod service;
 mod silence;
+mod status;
 mod stuck;
 mod table;
 mod topic;

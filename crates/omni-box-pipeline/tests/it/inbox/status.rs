@@ -1,0 +1,110 @@
+//! What an inbox says of itself, as a readiness probe asks it.
+
+use std::time::Duration;
+
+use omni_box_core::{ConsumerGroup, HandlerOutcome};
+use omni_box_harness::eventually;
+use omni_box_pipeline::{GateStatus, InboxSnapshot, InboxStatus, InboxWorker};
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::memory::{Handler, Memory};
+use super::service::{GROUP, LONG};
+
+fn gate(snapshot: &InboxSnapshot, name: &str) -> GateStatus {
+    *snapshot.gates.iter().find(|gate| gate.name == name).expect("an inbox has its gates")
+}
+
+/// Waits until the inbox says so, and returns all that it says then.
+async fn until(status: &InboxStatus, holds: impl Fn(&InboxSnapshot) -> bool) -> InboxSnapshot {
+    eventually(LONG, async || holds(&status.now())).await;
+    status.now()
+}
+
+fn completes() -> Handler {
+    Handler::new(|_, _| async { Ok(HandlerOutcome::Completed) })
+}
+
+/// It runs, has nothing left, and is ready.
+fn is_idle(snapshot: &InboxSnapshot) -> bool {
+    snapshot.is_ready() && snapshot.in_flight == 0 && snapshot.last_progress.is_some()
+}
+
+#[tokio::test(start_paused = true)]
+async fn tells_since_when_something_is_down_and_that_it_is_well_again() {
+    let memory = Memory::with_partitions(2);
+    let runner = memory.builder(&completes()).build().unwrap();
+    let (status, stop) = (runner.status(), CancellationToken::new());
+    let before = status.now();
+    assert!(!before.is_running && !before.is_ready() && before.partitions.is_empty());
+    assert_eq!(before.last_progress, None);
+    let running = tokio::spawn(runner.run(stop.clone()));
+    let well = until(&status, |status| is_idle(status) && status.partitions.len() == 2).await;
+    assert!(well.partitions.is_sorted() && well.partitions[0].partition == 0);
+
+    memory.plan.cut();
+    let cut = Instant::now();
+    memory.broker.send(0, "m0", "k", json!({}));
+    let down = until(&status, |status| !status.is_ready()).await;
+    let since = gate(&down, "database").closed_since.expect("it is closed");
+    assert!((cut..cut + Duration::from_secs(5)).contains(&since));
+    assert!(down.is_running && gate(&down, "offset commit").is_open());
+    assert_eq!(down.in_flight, 1);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(gate(&status.now(), "database").closed_since, Some(since), "one outage");
+
+    memory.plan.restore();
+    let well = until(&status, is_idle).await;
+    assert!(well.last_progress >= Some(cut + Duration::from_secs(600)), "it goes on");
+
+    memory.broker.refuse_commits();
+    memory.broker.send(0, "m1", "k", json!({}));
+    let down = until(&status, |status| !status.is_ready()).await;
+    assert!(!gate(&down, "offset commit").is_open() && gate(&down, "database").is_open());
+    memory.broker.accept_commits();
+    until(&status, is_idle).await;
+
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let ended = status.now();
+    assert!(!ended.is_running && !ended.is_ready() && ended.partitions.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_is_dropped_has_nothing() {
+    let memory = Memory::new();
+    let stuck = Handler::new(|_, _| std::future::pending());
+    let runner = memory.builder(&stuck).build().unwrap();
+    let status = runner.status();
+    let running = tokio::spawn(runner.run(CancellationToken::new()));
+    memory.broker.send(0, "m0", "k", json!({}));
+    until(&status, |status| status.in_flight == 1 && status.is_running).await;
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    let ended = until(&status, |status| status.in_flight == 0).await;
+    assert!(!ended.is_running && ended.partitions.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_of_stored_messages_tell_the_same() {
+    let memory = Memory::new();
+    let worker = InboxWorker::builder(memory.store.clone())
+        .consumer_group(ConsumerGroup::new(GROUP).unwrap())
+        .handler(completes())
+        .build()
+        .unwrap();
+    let (status, stop) = (worker.status(), CancellationToken::new());
+    assert!(!status.now().is_ready());
+    let running = tokio::spawn(worker.run(stop.clone()));
+    until(&status, is_idle).await;
+
+    memory.plan.cut();
+    let down = until(&status, |status| !status.is_ready()).await;
+    assert!(!gate(&down, "database").is_open() && down.is_running);
+    memory.plan.restore();
+    until(&status, is_idle).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert!(!status.now().is_running);
+}
