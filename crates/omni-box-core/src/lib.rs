@@ -20,7 +20,7 @@ pub mod store;
 
 pub use broker::{
     AckHandle, AssignedPartition, DeliveryReport, EventConsumer, EventPublisher, NullAckHandle,
-    OffsetTracker, Reporter, SendOrder,
+    OffsetTracker, PublisherFn, Reporter, SendOrder, publisher_fn,
 };
 pub use clock::{Clock, SystemClock};
 pub use domain::OmniBoxDomainService;

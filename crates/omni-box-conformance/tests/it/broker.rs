@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use omni_box_conformance::{ConsumerFixture, Outages, PublisherFixture};
-use omni_box_core::{ConsumerGroup, EnvelopeEventConverter, EventId, RawEventConverter};
+use omni_box_core::{
+    ConsumerGroup, EnvelopeEventConverter, EventId, EventPublisher, RawEventConverter, Reporter, publisher_fn,
+};
 use omni_box_testkit::{
     FaultPlan, FaultyConsumer, FaultyPublisher, MemoryBroker, MemoryConsumer, MemoryPublisher, NewMessage,
 };
@@ -32,6 +34,9 @@ struct Plain(MemoryBroker);
 
 /// Publishers that keep no order.
 struct OnePerKey(MemoryBroker);
+
+/// Publishers that are functions.
+struct Function(MemoryBroker);
 
 /// The same behind wrappers that do nothing.
 struct Wrapped(MemoryBroker);
@@ -73,6 +78,22 @@ macro_rules! publisher_fixture {
 
 publisher_fixture!(Plain, MemoryPublisher, |broker| broker.publisher(EnvelopeEventConverter));
 publisher_fixture!(OnePerKey, MemoryPublisher, |broker| broker.publisher(RawEventConverter).one_per_key());
+publisher_fixture!(Function, Box<dyn EventPublisher>, |broker| {
+    let (sender, checker) = (broker.clone(), broker.clone());
+    let publish = move |event| {
+        let publisher = sender.publisher(RawEventConverter);
+        async move {
+            let (reporter, mut reports) = Reporter::channel();
+            publisher.submit(vec![event], &reporter).await;
+            reports.recv().await.expect("each event is reported").result
+        }
+    };
+    let check = move || {
+        let publisher = checker.publisher(RawEventConverter);
+        async move { publisher.check().await }
+    };
+    Box::new(publisher_fn(publish).check_by(check))
+});
 publisher_fixture!(Wrapped, FaultyPublisher<MemoryPublisher>, |broker| {
     FaultyPublisher::new(broker.publisher(RawEventConverter), &FaultPlan::new())
 });
@@ -129,6 +150,12 @@ mod one_per_key {
     use super::OnePerKey;
     omni_box_conformance::publisher_conformance!(OnePerKey, send_order: OnePerKey);
     omni_box_conformance::outage_conformance!(OnePerKey, send_order: OnePerKey);
+}
+
+mod function {
+    use super::Function;
+    omni_box_conformance::publisher_conformance!(Function, send_order: OnePerKey);
+    omni_box_conformance::outage_conformance!(Function, send_order: OnePerKey);
 }
 
 mod wrapped {

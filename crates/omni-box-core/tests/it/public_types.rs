@@ -26,6 +26,7 @@ fn send_sync_debug() {
         InboxSettlement, PartitionEnd, SchemaRegistry, SchemaRegistryBuilder, Upcast<()>, OffsetTracker, Wake, Sample, OutboxSample,
         GroupSample, Count,
         Waiter, CloudEventsConverter, TraceContext, PerTopic, Tombstones<RawEventConverter>,
+        PublisherFn<()>,
     );
     all!(shared:
         dyn EventPublisher, dyn EventConverter, dyn MessageDecoder, dyn AckHandle, dyn OrderedLanes,
