@@ -1,13 +1,14 @@
 //! Broken consumers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_conformance::ConsumerFixture;
 use omni_box_core::{
-    AckHandle, AssignedPartition, ConsumerGroup, EventConsumer, EventId, InboundMessage, Result,
+    AckHandle, AssignedPartition, ConsumerGroup, Error, ErrorKind, EventConsumer, EventId, InboundMessage,
+    Result, TopicPartition,
 };
 use omni_box_testkit::{MemoryBroker, MemoryConsumer, NewMessage};
 use tokio::sync::mpsc;
@@ -19,7 +20,7 @@ flaws! { Fixture:
     StartsAtTheEnd => consumer::a_new_group_reads_from_the_beginning;
     /// Delivers two neighbours in the wrong order.
     Swaps => consumer::a_new_group_reads_from_the_beginning;
-    /// Drops what nobody reads at once.
+    /// Drops what is not read at once.
     DropsWhatIsNotRead => consumer::a_partition_that_is_not_read_waits;
     /// Reads bytes as text.
     ReadsText => consumer::a_message_comes_as_it_was_sent;
@@ -32,15 +33,25 @@ flaws! { Fixture:
     /// Acknowledges what it has delivered.
     CommitsOnDelivery => consumer::what_is_not_acknowledged_comes_again;
     /// Keeps acknowledgements to itself.
-    NeverCommits => consumer::a_new_member_continues_behind_what_is_committed;
+    NeverCommits =>
+        consumer::a_new_member_continues_behind_what_is_committed,
+        consumer::a_commit_is_with_the_broker_when_it_returns,
+        consumer::a_rewind_with_everything_done_goes_on,
+        consumer::a_close_lets_partitions_finish,
+        consumer::nothing_acknowledged_is_delivered_again,
+        consumer::handover::a_closed_member_leaves_its_partitions_to_others;
     /// Rewinds to the last message that was delivered.
     RewindsTooLittle => consumer::a_rewind_delivers_again_what_is_not_done;
     /// Says `Ok` for a partition that is gone.
     AcknowledgesWhatIsGone => consumer::a_partition_that_is_gone_cannot_be_acknowledged;
     /// Never says that a partition is lost.
     NeverLost => consumer::a_partition_that_is_gone_cannot_be_acknowledged;
-    /// Waits for a partition for ever after the end.
+    /// Waits for a partition without end after the end.
     WaitsAfterClose => consumer::a_closed_consumer_gets_nothing;
+    /// A second start is an error.
+    StartsOnce => consumer::a_second_start_does_nothing;
+    /// Hands a partition out once, and keeps it when it comes back.
+    KeepsWhatComesBack => consumer::handover::a_partition_that_is_given_back_comes_again;
     /// Leaves the second partition out.
     SkipsAPartition => consumer::each_partition_is_handed_over_once;
     /// Takes a partition, then waits: dropped there, it is gone.
@@ -59,6 +70,9 @@ struct Broken {
     inner: MemoryConsumer,
     flaw: Option<Flaw>,
     partitions: usize,
+    starts: usize,
+    known: BTreeSet<TopicPartition>,
+    kept: Vec<AssignedPartition>,
     is_closed: bool,
 }
 
@@ -134,6 +148,10 @@ impl EventConsumer for Broken {
     }
 
     async fn start(&mut self) -> Result<()> {
+        self.starts += 1;
+        if self.flaw == Some(Flaw::StartsOnce) && self.starts > 1 {
+            return Err(Error::new(ErrorKind::Closed, "it runs already"));
+        }
         self.inner.start().await
     }
 
@@ -142,6 +160,13 @@ impl EventConsumer for Broken {
             return std::future::pending().await;
         }
         let Some(mut assigned) = self.inner.next_partition().await? else { return Ok(None) };
+        while self.flaw == Some(Flaw::KeepsWhatComesBack) && !self.known.insert(assigned.partition.clone()) {
+            self.kept.push(assigned);
+            assigned = match self.inner.next_partition().await? {
+                Some(assigned) => assigned,
+                None => return Ok(None),
+            };
+        }
         self.partitions += 1;
         if self.flaw == Some(Flaw::SkipsAPartition) && self.partitions == 2 {
             assigned = match self.inner.next_partition().await? {
@@ -164,6 +189,7 @@ impl EventConsumer for Broken {
 
     async fn close(&mut self) -> Result<()> {
         self.is_closed = true;
+        self.kept.clear();
         self.inner.close().await
     }
 }
@@ -246,7 +272,15 @@ impl ConsumerFixture for Fixture {
 
     async fn consumer(&self, group: &ConsumerGroup, topic: &str) -> Broken {
         let inner = self.broker.consumer(group, [topic]).drain_deadline(Duration::from_secs(2));
-        Broken { inner, flaw: self.flaw, partitions: 0, is_closed: false }
+        Broken {
+            inner,
+            flaw: self.flaw,
+            partitions: 0,
+            starts: 0,
+            known: BTreeSet::new(),
+            kept: Vec::new(),
+            is_closed: false,
+        }
     }
 
     async fn send(

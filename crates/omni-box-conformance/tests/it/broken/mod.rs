@@ -1,6 +1,8 @@
 //! The suites, tested: each flaw here fails the cases that are named beside it, and without the flaw the same cases pass.
 
 mod consumer;
+mod covered;
+mod model;
 mod publisher;
 mod store;
 
@@ -14,7 +16,7 @@ use std::task::Poll;
 macro_rules! flaws {
     ($fixture:ty: $($(#[$doc:meta])* $flaw:ident => $($($path:ident)::+ $([$event:ty])?),+;)+) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Flaw {
+        pub(in crate::broken) enum Flaw {
             $($(#[$doc])* $flaw,)+
         }
 

@@ -23,7 +23,16 @@ flaws! { Fixture:
     /// Reports success of what only waits.
     ReportsAtOnce => outage::what_is_purged_in_an_outage_is_unavailable;
     /// Promises order and sends a batch backwards.
-    Reverses => publisher::a_batch_of_one_key_arrives_in_order;
+    Reverses =>
+        publisher::a_batch_of_one_key_arrives_in_order,
+        outage::what_waited_arrives_in_order,
+        outage::beginning_again_after_a_purge_keeps_the_order;
+    /// Sends an event of one call behind those of the next.
+    SendsOneLate => publisher::events_of_a_key_arrive_in_order;
+    /// Takes a full queue for a failure.
+    FailsBeyondItsQueue => publisher::a_large_batch_is_no_error;
+    /// Gives a batch up, and sends it beside the next.
+    SendsWhatItGaveUp => publisher::what_was_purged_is_not_sent_later;
     /// Sends what goes to the topic of a batch's first event, and reports the rest as sent.
     SendsOneTopic => publisher::events_go_to_their_topics;
     /// Takes one event's own failure for the broker's.
@@ -39,7 +48,9 @@ flaws! { Fixture:
     /// Keeps what it has purged, and sends it when the broker is back.
     KeepsThePurged => outage::what_was_purged_is_not_sent_when_the_broker_is_back;
     /// Works no more after a purge.
-    EndsAtPurge => publisher::a_purge_reports_everything_once;
+    EndsAtPurge =>
+        publisher::a_purge_reports_everything_once,
+        outage::purges_can_be_repeated;
     /// Says that a broker that is away can be used.
     ChecksNothing => outage::the_check_follows_the_broker;
     /// Says that no broker can be used.
@@ -57,10 +68,10 @@ struct Broken {
 }
 
 impl Broken {
-    /// Sends without telling anybody.
+    /// Sends without a report.
     async fn send(&self, events: Vec<Arc<OutboxEvent>>) {
-        let (nobody, _) = Reporter::channel();
-        self.inner.submit(events, &nobody).await;
+        let (unheard, _) = Reporter::channel();
+        self.inner.submit(events, &unheard).await;
     }
 
     /// Reports what became of events to `to`, as `change` has it.
@@ -115,6 +126,25 @@ impl EventPublisher for Broken {
             Some(Flaw::Reverses) => {
                 events.reverse();
                 self.inner.submit(events, reporter).await;
+            }
+            Some(Flaw::SendsOneLate) if kept.is_empty() && !events.is_empty() => {
+                self.keep(&events.drain(..1).collect::<Vec<_>>());
+                self.inner.submit(events, reporter).await;
+            }
+            Some(Flaw::SendsOneLate) => {
+                self.inner.submit(events, reporter).await;
+                self.inner.submit(kept, reporter).await;
+            }
+            Some(Flaw::FailsBeyondItsQueue) => {
+                let beyond = events.split_off(events.len().min(1000));
+                self.inner.submit(events, reporter).await;
+                let error = || Error::new(ErrorKind::Unavailable, "queue is full");
+                beyond.iter().for_each(|event| reporter.report(event.id(), Err(error())));
+            }
+            Some(Flaw::SendsWhatItGaveUp) if events.len() > 1 => {
+                let error = || Error::new(ErrorKind::Unavailable, "given up");
+                events.iter().for_each(|event| reporter.report(event.id(), Err(error())));
+                self.keep(&events);
             }
             Some(Flaw::SendsOneTopic) => {
                 let topic = events.first().map(|event| event.topic().to_owned());

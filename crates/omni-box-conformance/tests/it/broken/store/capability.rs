@@ -55,7 +55,7 @@ impl<E: Kind, S: EventRepository<E>> DistributedLocking<E> for Broken<S> {
             let is_others = |row: &E| row.lifecycle().lock().is_some() && !known.contains(&row.id());
             claimed.extend(rows.into_iter().filter(is_others));
         }
-        if self.has(Flaw::ClaimsWholeKeys) {
+        if matches!(self.flaw, Some(Flaw::ClaimsWholeKeys | Flaw::ClaimsTheUncommitted)) {
             for row in self.rows::<E>().await? {
                 let is_free = row.status() == EventStatus::Pending && row.lifecycle().lock().is_none();
                 if is_free && self.inner.mark_processing(row.id(), token).await? {

@@ -11,6 +11,7 @@ use omni_box_core::{
 
 use super::Broken;
 use super::flaw::Flaw;
+use super::kind::Kind;
 
 /// A message whose raw key is another one, or none.
 fn rekeyed(event: &InboxEvent, raw_key: Option<Vec<u8>>) -> InboxEvent {
@@ -25,6 +26,17 @@ impl<S: InboxRepository> Broken<S> {
             (Some(Flaw::RawKeysHaveNoOrder), Some(_)) => {
                 rekeyed(event, Some(EventId::generate().to_string().into_bytes()))
             }
+            (Some(Flaw::LosesTraces), _) => event.untraced(),
+            (Some(Flaw::GroupsShareMessages), _) => {
+                let consumer_group = ConsumerGroup::new("all").unwrap();
+                let record = InboxRecord { consumer_group, ..event.record().clone() };
+                InboxEvent::restore(record, event.lifecycle().clone())
+            }
+            (Some(Flaw::NoKeyIsAKey), _) if !event.has_key() => {
+                let record =
+                    InboxRecord { partition_key: Some(event.id().to_string()), ..event.record().clone() };
+                InboxEvent::restore(record, event.lifecycle().clone())
+            }
             (Some(Flaw::SwallowsWhatIsSentAgain), _) => {
                 let record = InboxRecord { position: None, ..event.record().clone() };
                 InboxEvent::restore(record, event.lifecycle().clone())
@@ -33,8 +45,15 @@ impl<S: InboxRepository> Broken<S> {
         }
     }
 
-    fn judged(&self, received: Received) -> Received {
+    fn judged(&self, given: &InboxEvent, received: Received) -> Received {
         match (self.flaw, received) {
+            (Some(Flaw::WaitsForNoRetry), Received::Pending { event, .. }) => {
+                Received::Pending { event, wait: Duration::ZERO }
+            }
+            (
+                Some(Flaw::SourcesAreCompared),
+                Received::Pending { event, .. } | Received::Completed(event),
+            ) if event.source() != given.source() => Received::Conflict(event),
             (Some(Flaw::ReceivesTheCompletedAnew), Received::Completed(_)) => Received::New,
             (Some(Flaw::MissesConflicts), Received::Conflict(event)) => {
                 Received::Pending { event, wait: Duration::ZERO }
@@ -50,7 +69,9 @@ fn is_same(a: &QuarantinedMessage, b: &QuarantinedMessage) -> bool {
 
 impl<S: InboxRepository> InboxRepository for Broken<S> {
     async fn receive(&self, conn: &mut S::Conn, events: &[InboxEvent]) -> Result<Vec<Received>> {
-        let events: Vec<InboxEvent> = events.iter().map(|event| self.stored(event)).collect();
+        self.check_transaction()?;
+        let given = events;
+        let events: Vec<InboxEvent> = given.iter().map(|event| self.stored(event)).collect();
         self.notes().created.extend(events.iter().map(Event::id));
         let received = if self.has(Flaw::AReceiveLocksNothing) {
             let mut tx = self.inner.begin().await?;
@@ -60,7 +81,7 @@ impl<S: InboxRepository> InboxRepository for Broken<S> {
         } else {
             self.inner.receive(conn, &events).await?
         };
-        Ok(received.into_iter().map(|received| self.judged(received)).collect())
+        Ok(given.iter().zip(received).map(|(given, received)| self.judged(given, received)).collect())
     }
 
     async fn by_message(
@@ -77,11 +98,15 @@ impl<S: InboxRepository> InboxRepository for Broken<S> {
     }
 
     async fn settle(&self, conn: &mut S::Conn, settlement: &InboxSettlement) -> Result<()> {
+        self.check_transaction()?;
         let mut settlement = settlement.clone();
         if self.has(Flaw::SettlesAGroupButItsLast) {
             settlement.failures.pop();
         }
         InboxRepository::settle(&self.inner, conn, &settlement).await?;
+        if self.has(Flaw::CountsAFailureTwice) {
+            InboxRepository::settle(&self.inner, conn, &settlement).await?;
+        }
         if self.has(Flaw::KeepsClaimsOfSettledMessages) {
             self.notes().kept_claims.extend(settlement.failures.iter().map(|(id, _)| *id));
         }
@@ -92,6 +117,15 @@ impl<S: InboxRepository> InboxRepository for Broken<S> {
     }
 
     async fn quarantine(&self, conn: &mut S::Conn, messages: &[QuarantinedMessage]) -> Result<()> {
+        self.check_transaction()?;
+        if self.has(Flaw::QuarantinesText) {
+            let mut messages = messages.to_vec();
+            for QuarantinedMessage { message, .. } in &mut messages {
+                let value = message.value.take();
+                message.value = value.map(|value| String::from_utf8_lossy(&value).into_owned().into());
+            }
+            return self.inner.quarantine(conn, &messages).await;
+        }
         if self.has(Flaw::QuarantinesOutsideTheTransaction) {
             let mut tx = self.inner.begin().await?;
             self.inner.quarantine(&mut tx, messages).await?;
@@ -127,8 +161,13 @@ impl<S: InboxRepository> InboxRepository for Broken<S> {
         limit: u32,
     ) -> Result<Vec<InboxEvent>> {
         let mut pending = self.inner.pending_of(group, partition, after, limit).await?;
-        if self.has(Flaw::PendingMessagesComeBackwards) {
-            pending.reverse();
+        match self.flaw {
+            Some(Flaw::PendingMessagesComeBackwards) => pending.reverse(),
+            Some(Flaw::PendingMessagesAreOfAnyPartition) => pending = self.rows().await?,
+            Some(Flaw::PendingMessagesHaveNotFailed) => {
+                pending.retain(|row| row.lifecycle().attempts_made() == 0);
+            }
+            _ => {}
         }
         Ok(pending)
     }
@@ -190,6 +229,13 @@ impl<S: InboxRepository> Savepoints<S::Conn> for Broken<S> {
                 savepoints.start(conn).await
             }
             Some(Flaw::ASavepointUndoesNothing) => savepoints.advance(conn).await,
+            Some(Flaw::ASavepointIsUsedOnce) => {
+                let rollbacks = std::mem::replace(&mut self.notes().rollbacks, 1);
+                if rollbacks > 0 {
+                    return Err(Error::new(ErrorKind::NoTransaction, "no savepoint is set"));
+                }
+                savepoints.rollback(conn).await
+            }
             _ => savepoints.rollback(conn).await,
         }
     }

@@ -1,11 +1,12 @@
 //! Lanes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
     Activity, Error, Event, EventId, KeyRef, LaneEvent, LaneFetch, LaneRead, LaneSettlement, LaneShare,
-    Lease, LeaseRequest, OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, Result, Settled,
+    Lease, LeaseRequest, OrderedLanes, OutboxEvent, OutboxRepository, OwnerId, Result, Retry, Settled,
 };
 
 use super::Broken;
@@ -19,6 +20,9 @@ impl<S: OutboxRepository> Broken<S> {
     /// Leases with the owner and the epoch that the store inside checks them by.
     fn checked(&self, owner: OwnerId, leases: &[Lease]) -> Vec<(OwnerId, Lease)> {
         let notes = self.notes();
+        if self.has(Flaw::SettlesEveryLane) {
+            return notes.holders.values().filter(|(holder, _)| *holder == owner).copied().collect();
+        }
         let checked = |lease: &Lease| match (self.flaw, notes.holders.get(&lease.lane)) {
             (
                 Some(
@@ -97,9 +101,7 @@ impl<S: OutboxRepository> Broken<S> {
         let above: BTreeMap<_, _> = lanes.iter().map(|read| (read.lane, read.above)).collect();
         let followers = self.notes().followers.clone();
         let is_read = |event: &LaneEvent| {
-            let life = event.event.lifecycle();
-            let is_scheduled = !event.is_held_head
-                && life.scheduled_at() > Some(life.created_at() + chrono::TimeDelta::seconds(1));
+            let is_scheduled = !event.is_held_head && is_scheduled(event);
             let is_kept = match self.flaw {
                 Some(Flaw::ABoundHidesHeads) => is_scheduled || followers.contains(&event.event.id()),
                 Some(Flaw::ABoundHidesTheScheduled) => !is_scheduled || event.is_held_head,
@@ -118,6 +120,11 @@ impl<S: OutboxRepository> Broken<S> {
             Some(Flaw::SettlesAllButTheLast) => drop(settlement.completed.pop()),
             Some(Flaw::AReleaseForgetsFollowers) => settlement.release.clear(),
             Some(Flaw::FollowersArePublishable) => settlement.followers.clear(),
+            Some(Flaw::RetriesWithoutARequest) => {
+                for hold in &mut settlement.holds {
+                    hold.failure.retry = Retry::After(Duration::from_secs(3600));
+                }
+            }
             Some(Flaw::CountsARepeatedHold) => {
                 for hold in &mut settlement.holds {
                     let row: Option<OutboxEvent> = self.row(hold.id).await?;
@@ -128,6 +135,12 @@ impl<S: OutboxRepository> Broken<S> {
         }
         Ok(settlement)
     }
+}
+
+/// Whether it was scheduled for later.
+fn is_scheduled(event: &LaneEvent) -> bool {
+    let life = event.event.lifecycle();
+    life.scheduled_at() > Some(life.created_at() + chrono::TimeDelta::seconds(1))
 }
 
 #[async_trait]
@@ -152,8 +165,13 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
                 _ => {}
             }
         }
-        if self.has(Flaw::SharesUnfairly) {
-            share.fair_share = notes.holders.len();
+        match self.flaw {
+            Some(Flaw::SharesUnfairly) => share.fair_share = notes.holders.len(),
+            Some(Flaw::KeepsALaneBack) => drop(share.leases.pop()),
+            Some(Flaw::LeasesTheLanesOfOthers) => {
+                share.leases = notes.holders.values().map(|(_, lease)| *lease).collect();
+            }
+            _ => {}
         }
         Ok(share)
     }
@@ -182,7 +200,13 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
 
     async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch> {
         let unlimited: Vec<LaneRead> = lanes.iter().map(|read| LaneRead { limit: 1000, ..*read }).collect();
-        let lanes = if self.has(Flaw::AFetchIgnoresTheLimitsOfLanes) { &unlimited } else { lanes };
+        let every: Vec<LaneRead> =
+            self.notes().holders.keys().map(|lane| LaneRead::all(*lane, 1000)).collect();
+        let lanes = match self.flaw {
+            Some(Flaw::AFetchIgnoresTheLimitsOfLanes) => &unlimited,
+            Some(Flaw::FetchesEveryLane) => &every,
+            _ => lanes,
+        };
         let without = if self.has(Flaw::FetchesWhatIsInFlight) { &[] } else { in_flight };
         let bound = if self.has(Flaw::AFetchIgnoresItsBytes) { u64::MAX } else { max_bytes };
         let mut fetched = self.inner_lanes().fetch(lanes, without, bound).await?.events;
@@ -192,6 +216,16 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
         let mut notes = self.notes();
         notes.seqs.extend(fetched.iter().map(|event| (event.event.id(), event.seq)));
         match self.flaw {
+            Some(Flaw::FetchesNothingScheduled) => fetched.retain(|event| !is_scheduled(event)),
+            Some(Flaw::FetchesNothingWithoutAKey) => {
+                fetched.retain(|event| event.event.partition_key().is_some());
+            }
+            Some(Flaw::EventsWithoutAKeyHoldEachOther) if notes.holds => {
+                fetched.retain(|event| event.is_held_head || event.event.partition_key().is_some());
+            }
+            Some(Flaw::FollowersWaitForNothing) => {
+                fetched.retain(|event| !notes.followers.contains(&event.event.id()));
+            }
             Some(Flaw::FetchesLanesBackwards) => fetched.reverse(),
             Some(Flaw::AFetchTellsAnotherTime) => {
                 fetched.iter_mut().for_each(|event| event.read_at = event.event.lifecycle().created_at());
@@ -220,6 +254,7 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
 
     async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled> {
         self.notes().followers.extend(&settlement.followers);
+        self.notes().holds |= !settlement.holds.is_empty();
         if self.has(Flaw::ALostLaneStopsTheOthers) {
             let nothing = KeyRef {
                 lane: omni_box_core::LaneId::new(0),
@@ -246,6 +281,9 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
     }
 
     async fn announce(&self, owner: OwnerId, leases: &[Lease], activity: Activity) -> Result<()> {
+        if self.has(Flaw::AnIdleOwnerLosesItsLanes) && activity == Activity::Idle {
+            return self.inner_lanes().leave(owner).await;
+        }
         self.inner_lanes().announce(owner, leases, activity).await
     }
 }

@@ -18,20 +18,20 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use omni_box_conformance::{InboxFixture, StoreFixture};
+use omni_box_conformance::{BareConnections, InboxFixture, StoreFixture};
 use omni_box_core::store::{Breakers, Inspection};
 use omni_box_core::{
-    ClaimToken, DeliveryMode, EventId, EventRepository, EventStatus, LaneId, Lease, LeaseRequest,
-    LifecycleRecord, OwnerId, QuarantinedMessage, Result, Store,
+    ClaimToken, DeliveryMode, Error, ErrorKind, EventId, EventRepository, EventStatus, LaneId, Lease,
+    LeaseRequest, LifecycleRecord, OwnerId, QuarantinedMessage, Result, Store,
 };
-use omni_box_testkit::{MemoryStore, TestClock};
+use omni_box_testkit::{MemoryConn, MemoryStore, MemoryTx, TestClock};
 
-use self::flaw::Flaw;
+pub(super) use self::flaw::Flaw;
 use self::kind::Kind;
 
 /// A store that does what the one inside does, but for its flaw.
 #[derive(Clone)]
-struct Broken<S> {
+pub(super) struct Broken<S> {
     inner: S,
     clock: TestClock,
     flaw: Option<Flaw>,
@@ -61,6 +61,12 @@ struct Notes {
     followers: HashSet<EventId>,
     quarantined: Vec<QuarantinedMessage>,
     repeats: Vec<QuarantinedMessage>,
+    /// Whether an event without a key was held.
+    holds: bool,
+    /// Rollbacks to a savepoint.
+    rollbacks: u32,
+    /// While the test has a connection without a transaction.
+    is_bare: bool,
 }
 
 impl<S: Store> Broken<S> {
@@ -70,6 +76,14 @@ impl<S: Store> Broken<S> {
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap()
+    }
+
+    /// The store in memory has no connection without a transaction: this one takes it that the test uses no other.
+    fn check_transaction(&self) -> Result<()> {
+        if self.notes().is_bare && !self.has(Flaw::WritesWithoutATransaction) {
+            return Err(Error::new(ErrorKind::NoTransaction, "no transaction is open"));
+        }
+        Ok(())
     }
 
     fn wrap(&self, tx: S::Tx) -> BrokenTx<S> {
@@ -98,7 +112,7 @@ impl<S: Store> Broken<S> {
         Ok(rows)
     }
 
-    /// The oldest pending row, unless it is claimed: the head of its key, whoever has claimed what comes behind it.
+    /// The oldest pending row, unless it is claimed: the head of its key, also when a worker has claimed what comes behind it.
     async fn first_free<E: Kind>(&self) -> Result<Option<E>>
     where
         S: EventRepository<E>,
@@ -125,7 +139,7 @@ impl<S: Store> Broken<S> {
 }
 
 /// A transaction that can be made to commit when it is dropped.
-struct BrokenTx<S: Store> {
+pub(super) struct BrokenTx<S: Store> {
     tx: Option<S::Tx>,
     commit_by: Option<S>,
 }
@@ -209,10 +223,10 @@ impl<S: Store> Store for Broken<S> {
     }
 }
 
-struct Fixture(Broken<MemoryStore>);
+pub(super) struct Fixture(Broken<MemoryStore>);
 
 impl Fixture {
-    fn new(flaw: Option<Flaw>) -> Self {
+    pub(super) fn new(flaw: Option<Flaw>) -> Self {
         let inner = MemoryStore::new();
         let clock = inner.clock().clone();
         Self(Broken { inner, clock, flaw, notes: Arc::default() })
@@ -236,6 +250,40 @@ impl StoreFixture for Fixture {
 
     async fn advance(&self, by: Duration) {
         self.0.clock.advance(by);
+    }
+}
+
+/// What stands for a connection without a transaction.
+struct Bare {
+    tx: MemoryTx,
+    store: Broken<MemoryStore>,
+}
+
+impl Deref for Bare {
+    type Target = MemoryConn;
+
+    fn deref(&self) -> &MemoryConn {
+        &self.tx
+    }
+}
+
+impl DerefMut for Bare {
+    fn deref_mut(&mut self) -> &mut MemoryConn {
+        &mut self.tx
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.store.notes().is_bare = false;
+    }
+}
+
+impl BareConnections for Fixture {
+    async fn bare(&self) -> Box<dyn DerefMut<Target = MemoryConn> + Send> {
+        let (store, tx) = (self.0.clone(), self.0.inner.begin().await.unwrap());
+        store.notes().is_bare = true;
+        Box::new(Bare { tx, store })
     }
 }
 

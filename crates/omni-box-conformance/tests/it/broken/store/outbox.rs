@@ -8,7 +8,12 @@ use super::flaw::Flaw;
 
 impl<S: OutboxRepository> OutboxRepository for Broken<S> {
     async fn delivery_mode(&self) -> Result<DeliveryMode> {
-        self.inner.delivery_mode().await
+        let mode = self.inner.delivery_mode().await?;
+        Ok(match (self.flaw, mode) {
+            (Some(Flaw::TellsAnotherMode), DeliveryMode::Lanes) => DeliveryMode::Rows,
+            (Some(Flaw::TellsAnotherMode), _) => DeliveryMode::Lanes,
+            (_, mode) => mode,
+        })
     }
 
     fn lanes(&self) -> Option<&dyn OrderedLanes> {
@@ -33,7 +38,7 @@ impl Wakeup for Never {
     }
 }
 
-/// Listens while somebody waits, and not between.
+/// Listens during a wait, and not between.
 struct Forgetful<S>(S);
 
 #[async_trait]

@@ -2,13 +2,13 @@
 
 use omni_box_core::store::DeadLetters;
 use omni_box_core::{
-    BatchSize, BulkOperations, ClaimToken, Clock, Created, DistributedLocking, EventId, EventRepository,
-    EventStatus, Failure, FetchFilters, Result, RetentionPolicies,
+    BatchSize, BulkOperations, ClaimToken, Clock, Created, DistributedLocking, ErrorKind, EventId,
+    EventRepository, EventStatus, Failure, FetchFilters, Result, RetentionPolicies,
 };
 
 use super::Broken;
 use super::flaw::Flaw;
-use super::kind::Kind;
+use super::kind::{Kind, fresh_life};
 
 /// More than any case has events.
 pub(super) fn no_limit() -> BatchSize {
@@ -26,9 +26,20 @@ impl<S: omni_box_core::Store> Broken<S> {
     where
         S: EventRepository<E>,
     {
+        self.check_transaction()?;
         self.notes().created.extend(events.iter().map(E::id));
         match self.flaw {
-            Some(Flaw::CreatesOutsideTheTransaction) => {
+            Some(Flaw::LosesTraces) => {
+                let events: Vec<E> = events.iter().map(E::untraced).collect();
+                self.inner.create_many(conn, &events).await
+            }
+            Some(Flaw::DropsANamesake) => match self.inner.create_many(conn, events).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => {
+                    Ok(events.iter().cloned().map(Created::New).collect())
+                }
+                created => created,
+            },
+            Some(Flaw::CreatesOutsideTheTransaction | Flaw::ClaimsTheUncommitted) => {
                 let mut tx = self.inner.begin().await?;
                 let created = self.inner.create_many(&mut tx, events).await?;
                 self.inner.commit(tx).await?;
@@ -92,10 +103,19 @@ impl<E: Kind, S: EventRepository<E>> EventRepository<E> for Broken<S> {
     }
 
     async fn get_by_id(&self, conn: &mut S::Conn, id: EventId) -> Result<Option<E>> {
+        let first = self.notes().created.first().copied().filter(|_| self.has(Flaw::AnUnknownIdIsTheFirst));
         let event = match self.flaw {
-            Some(Flaw::CreatesOutsideTheTransaction) => self.row(id).await?,
+            Some(Flaw::CreatesOutsideTheTransaction | Flaw::ClaimsTheUncommitted) => self.row(id).await?,
             _ => self.inner.get_by_id(conn, id).await?,
         };
+        let event = match (event, first) {
+            (None, Some(first)) => self.inner.get_by_id(conn, first).await?,
+            (event, _) => event,
+        };
+        let event: Option<E> = event.map(|event: E| match self.flaw {
+            Some(Flaw::TimesAreTheProgramsOwn) => event.with_life(fresh_life(&event)),
+            _ => event,
+        });
         let notes = self.notes();
         let event: Option<E> = event.filter(|_| !notes.deleted.contains(&id));
         Ok(event.map(|event| match notes.lives.get(&id) {
@@ -124,6 +144,19 @@ impl<E: Kind, S: EventRepository<E>> EventRepository<E> for Broken<S> {
                 let is_early = |row: &E| row.lifecycle().scheduled_at().is_some_and(|at| at > now);
                 fetched.extend(rows.into_iter().filter(|row| is_untried(row) && is_early(row)));
             }
+            Some(Flaw::NeverFetchesThePast) => {
+                let is_past = |row: &E| row.lifecycle().scheduled_at() < Some(row.lifecycle().created_at());
+                fetched.retain(|row| !is_past(row));
+            }
+            Some(Flaw::EventsWithoutAKeyAreOneKey) => {
+                let mut is_first = true;
+                fetched.retain(|row| row.has_key() || std::mem::take(&mut is_first));
+            }
+            Some(Flaw::AFailureForGoodHoldsItsKey)
+                if rows.iter().any(|row| row.status() == EventStatus::Failed) =>
+            {
+                fetched.clear();
+            }
             Some(Flaw::ARetryHoldsNothing) if rows.iter().any(is_waiting) => {
                 let known: Vec<EventId> = fetched.iter().map(E::id).collect();
                 fetched.extend(rows.into_iter().filter(|row| is_untried(row) && !known.contains(&row.id())));
@@ -141,8 +174,12 @@ impl<E: Kind, S: EventRepository<E>> EventRepository<E> for Broken<S> {
         if is_claimed {
             self.note_claim(id, token);
         }
-        let is_pending = self.row::<E>(id).await?.is_some_and(|row| row.status() == EventStatus::Pending);
-        Ok(is_claimed || self.has(Flaw::AnEventIsClaimedByTwo) && is_pending)
+        let status = self.row::<E>(id).await?.map(|row| row.status());
+        Ok(match self.flaw {
+            Some(Flaw::AnEventIsClaimedByTwo) => is_claimed || status == Some(EventStatus::Pending),
+            Some(Flaw::ClaimsWhatIsNotPending) => status.is_some(),
+            _ => is_claimed,
+        })
     }
 
     async fn mark_completed(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
@@ -150,6 +187,9 @@ impl<E: Kind, S: EventRepository<E>> EventRepository<E> for Broken<S> {
         let is_marked = self.inner.mark_completed(id, &token).await?;
         if !is_marked && self.has(Flaw::CompletesWhatIsNotPending) {
             return self.complete_failed(&[id]).await;
+        }
+        if !is_marked && self.has(Flaw::CompletesTwice) {
+            return Ok(self.row::<E>(id).await?.is_some_and(|row| row.status() == EventStatus::Completed));
         }
         Ok(is_marked)
     }
