@@ -1,4 +1,4 @@
-//! The guide's own loop around `publish_batch`.
+//! A loop of one's own around `publish_batch`.
 
 use std::time::Duration;
 

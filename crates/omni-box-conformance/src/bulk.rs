@@ -67,7 +67,7 @@ where
     assert_eq!(
         table.complete_many(&batch, &mine).await,
         [owned.id()],
-        "completed is what the token has claimed: not what others have, nobody has, is not pending, or does not exist"
+        "completed is what the token has claimed: not what others have, what is unclaimed, is not pending, or does not exist"
     );
     for (event, before) in others.into_iter().zip(before) {
         assert_eq!(table.row(event).await, before, "what is not in the answer is not changed");

@@ -88,7 +88,7 @@ pub trait ConsumerFixture: Send + Sync + Sized + 'static {
     /// A new, empty topic.
     fn topic(&self, partitions: i32) -> impl Future<Output = String> + Send;
 
-    /// A name for a group that nobody has used.
+    /// A name for a group that was not used before.
     fn group(&self) -> ConsumerGroup;
 
     /// A consumer of a topic, not started; each one is another member of the group. With a drain deadline of a few seconds, and at most 200

@@ -54,7 +54,7 @@ where
     table.create(&events).await;
     let [head, middle, _, other] = [0, 1, 2, 3].map(|n| events[n].id());
     let (mine, theirs) = (token(), token());
-    assert!(table.mark_processing(&events[1], &mine).await, "a pending event that nobody has is claimed");
+    assert!(table.mark_processing(&events[1], &mine).await, "a pending event without a claim is claimed");
     let why = "while one event of a key is at work, no other one of the key is claimed: both would be at work at once";
     assert_eq!(elsewhere.claim(&theirs).await, [other], "{why}");
     assert_eq!(table.claim(&mine).await, [], "{why}, not even by who has it");
@@ -62,7 +62,7 @@ where
     fixture.advance(TTL * 2).await;
     assert_eq!(elsewhere.claim(&theirs).await, [head], "a claim older than the time to live holds nothing");
     elsewhere.release(&theirs, &[head]).await;
-    assert_eq!(table.refresh(&mine, &[middle]).await, [middle], "nobody has taken it over");
+    assert_eq!(table.refresh(&mine, &[middle]).await, [middle], "no worker has taken it over");
     assert_eq!(elsewhere.claim(&theirs).await, [], "{why}, and a renewed claim is a young one");
     assert!(table.mark_completed(&events[1], &mine).await, "it is claimed");
     assert_eq!(elsewhere.claim(&theirs).await, [head], "the key goes on when that one is done");

@@ -1,4 +1,4 @@
-//! [`EventPublisher`] while its broker is away: waiting is no error, giving up is complete, and nothing overtakes anything.
+//! [`EventPublisher`] while its broker is away: waiting is not an error, giving up is complete, and nothing overtakes anything.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub async fn send_order_is_what_is_tested_in_outages<F: Outages>(fixture: F, tes
     assert_send_order(fixture.publisher().await.send_order(), tested);
 }
 
-/// `submit`: waiting for a broker that is down is no error; what waits is delivered when it is back.
+/// `submit`: waiting for a broker that is down is not an error; what waits is delivered when it is back.
 pub async fn waiting_for_the_broker_is_no_error<F: Outages>(fixture: F) {
     let (mut dispatch, topic) = warm(&fixture).await;
     fixture.cut().await;
@@ -104,7 +104,7 @@ pub async fn what_was_purged_is_not_sent_when_the_broker_is_back<F: Outages>(fix
     assert_eq!(among(&read, &ids(&purged)), [], "events that were sent although a purge gave them up before");
 }
 
-/// `purge`: ready for new events when it returns. Whoever begins again at the first event that was not delivered keeps the order.
+/// `purge`: ready for new events when it returns. A relay that begins again at the first event that was not delivered keeps the order.
 pub async fn beginning_again_after_a_purge_keeps_the_order<F: Outages>(fixture: F) {
     let (mut dispatch, topic) = warm(&fixture).await;
     let batch = events(&topic, "key", 30);

@@ -93,7 +93,7 @@ pub async fn a_batch_of_one_key_arrives_in_order<F: PublisherFixture>(fixture: F
     assert_in_order(&fixture.read(&topic).await, &batch, "a batch of one key");
 }
 
-/// `submit`: a full queue is waited for, it is no error.
+/// `submit`: a full queue is waited for, it is not an error.
 pub async fn a_large_batch_is_no_error<F: PublisherFixture>(fixture: F) {
     let topic = fixture.topic().await;
     let mut dispatch = Dispatch::new(&fixture).await;
@@ -149,7 +149,7 @@ pub async fn a_missing_topic_stops_no_other<F: PublisherFixture>(fixture: F) {
     if let Err(error) = dispatch.result(&odd) {
         let is_own =
             error.kind() == ErrorKind::TopicUnavailable || error.class() != FailureClass::Infrastructure;
-        assert!(is_own, "a topic that is missing is no failure of the broker: {error:?}");
+        assert!(is_own, "a topic that is missing is not a failure of the broker: {error:?}");
     }
     assert_read(&fixture, &dispatch, &topic, &around).await;
 }

@@ -156,7 +156,7 @@ where
     let refused = table.store.create(&mut group.tx, &clash).await;
     assert!(
         refused.is_err(),
-        "two messages cannot have one id: the second one's insert must fail, or the first one's row is no longer its own"
+        "two messages cannot have one id: the second one's insert must fail, or the first one's row has become the second one's"
     );
     group.rollback().await;
     let after = group.write("b").await;

@@ -79,7 +79,7 @@ impl<S: EventRepository<E>, E: Specimen> Table<S, E> {
     /// Claims and fails an event, for stores that do as their contract says.
     pub(super) async fn fail(&self, event: &E, attempt: Attempt, retry: Retry) {
         let token = token();
-        assert!(self.mark_processing(event, &token).await, "a pending event that nobody has can be claimed");
+        assert!(self.mark_processing(event, &token).await, "a pending event without a claim can be claimed");
         let marked = self.mark_failed(event, &token, &failure(attempt, retry)).await;
         assert!(marked, "a failure of a claimed event is recorded");
     }
@@ -87,7 +87,7 @@ impl<S: EventRepository<E>, E: Specimen> Table<S, E> {
     /// Claims and completes an event.
     pub(super) async fn complete(&self, event: &E) {
         let token = token();
-        assert!(self.mark_processing(event, &token).await, "a pending event that nobody has can be claimed");
+        assert!(self.mark_processing(event, &token).await, "a pending event without a claim can be claimed");
         assert!(self.mark_completed(event, &token).await, "a claimed event is completed");
     }
 

@@ -46,7 +46,7 @@ where
     }
 }
 
-/// `wait`: a wake-up that arrives while nobody waits is kept for the next call. Every waiter gets one.
+/// `wait`: a wake-up that arrives while nothing waits is kept for the next call. Every waiter gets one.
 pub async fn a_wake_up_is_kept_for_the_next_wait<F>(fixture: F)
 where
     F: StoreFixture<Store: OutboxRepository>,

@@ -21,10 +21,10 @@ pub enum Jitter {
 /// Exponential backoff: base, factor 2, a longest delay, and jitter.
 ///
 /// By default 10 s to 1 h with equal jitter, compatible with the Python library omni-box. An event's six attempts
-/// ([`EventLimits::max_attempts`](crate::EventLimits)) then span 155 to 310 s: so long may what it depends on be away before it is
-/// failed, whereas an outage of the database or the broker itself costs no attempt. A handler that knows the fault to lie elsewhere
-/// says so by [`TransientError`](crate::TransientError) or [`HandlerError::transient`](crate::HandlerError::transient), which costs none
-/// either and is tried again for as long as it takes.
+/// ([`EventLimits::max_attempts`](crate::EventLimits)) then span 155 to 310 s. What it depends on may be away for so long before the event
+/// is failed. An outage of the database or the broker itself costs no attempt. A handler that knows the fault to lie elsewhere returns
+/// [`TransientError`](crate::TransientError) or [`HandlerError::transient`](crate::HandlerError::transient). That costs none either, and
+/// is tried again for as long as it takes.
 ///
 /// ```
 /// use std::time::Duration;

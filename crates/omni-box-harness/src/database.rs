@@ -55,7 +55,7 @@ impl TestDatabase {
         &self.pool
     }
 
-    /// Drops the database, whoever is still connected.
+    /// Drops the database, also while programs are connected.
     ///
     /// # Errors
     /// When the server refuses.

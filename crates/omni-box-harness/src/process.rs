@@ -45,7 +45,7 @@ impl Child {
         let (sender, lines) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             let mut stdout = BufReader::new(stdout).lines();
-            // Read on when nobody listens any more: a full pipe would stop the program.
+            // Read on when no task listens any more: a full pipe would stop the program.
             while let Ok(Some(line)) = stdout.next_line().await {
                 let _ = sender.send(line);
             }

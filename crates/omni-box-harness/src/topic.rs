@@ -57,7 +57,7 @@ pub struct Message {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-/// Creates a topic with a name that nobody else has, and waits until the broker serves all of it.
+/// Creates a topic with a name that no other topic has, and waits until the broker serves all of it.
 ///
 /// # Errors
 /// When the broker refuses or does not answer.

@@ -2,7 +2,7 @@
 
 use rdkafka::config::RDKafkaLogLevel;
 
-/// What matters to an operator is said once by us; the rest is for whoever debugs.
+/// What matters to an operator is said once by us; the rest is for debugging.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

@@ -52,7 +52,7 @@ use syn::{DeriveInput, ItemImpl, parse_macro_input};
 ///
 /// - `type`, `version` and `topic` are literals or constants.
 /// - A key is a value of any type that is `Display`: text, an integer, a UUID, a type of your own. A field of the struct itself
-///   may be an `Option` of one; `None` is no key. A field of a field is written `key = customer.id`, one of a tuple `key = 0`.
+///   may be an `Option` of one; `None` means that there is no key. A field of a field is written `key = customer.id`, one of a tuple `key = 0`.
 /// - An enum has no fields, so its key comes from a function.
 /// - A type of another event in a chain of `upcast_from`, or one of the same version, does not compile.
 #[proc_macro_derive(EventSchema, attributes(event))]

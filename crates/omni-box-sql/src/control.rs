@@ -56,7 +56,7 @@ pub fn check_lanes(mode: Option<&str>) -> Result<()> {
     }
 }
 
-/// Lets the delivery mode be changed only under nobody's hands: no lane is leased, no pending event claimed.
+/// Lets the delivery mode be changed only while no relay works: no lane is leased, no pending event claimed.
 ///
 /// # Errors
 /// [`Misconfigured`](ErrorKind::Misconfigured) when one is.

@@ -113,7 +113,7 @@ pub(crate) fn is_no_savepoint(error: &sqlx::Error) -> bool {
         if code_of(error.as_ref()) == code::ERROR && error.message().starts_with("no such savepoint"))
 }
 
-/// Whether the lock was held by somebody else for too long.
+/// Whether the lock was held by another transaction for too long.
 pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if matches!(code_of(error.as_ref()) & 0xff, code::BUSY | code::LOCKED))
 }

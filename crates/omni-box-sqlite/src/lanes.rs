@@ -171,7 +171,7 @@ impl SqliteStore {
         Ok((LaneShare { leases, fair_share }, unreleased))
     }
 
-    /// Releases a slice of what waits for nobody in lanes that were taken; returns the lanes in which more may wait.
+    /// Releases a slice of what waits for no head in lanes that were taken; returns the lanes in which more may wait.
     async fn release_orphans(
         &self,
         conn: &mut SqliteConnection,

@@ -28,15 +28,15 @@
 //! clones queue in the order in which they came, so that none starves. Three things follow:
 //!
 //! - Begin your own transactions with `begin immediate` too. One that reads first and writes later fails with `Contention` as
-//!   soon as somebody else has written in between.
+//!   soon as another program has written in between.
 //! - A handler holds the lock until its transaction ends. The inbox runner lets handlers share one for a second, and then waits for the
-//!   one that runs. A relay renews its leases when it gets the lock, so **lease TTL > handler timeout + 1 s + busy timeout**, and the busy
-//!   timeout is best as long as the handlers' timeout and that second, or the call fails where waiting would have done. The store warns
-//!   where it sees the times and they disagree.
+//!   one that runs. A relay renews its leases when it gets the lock, so **lease TTL > handler timeout + 1 s + busy timeout**. Set the
+//!   busy timeout to at least the handler timeout plus one second; with a shorter one, calls fail that would have succeeded by waiting.
+//!   The store warns where it sees the times and they disagree.
 //! - A process that is stopped (SIGSTOP, a debugger) inside a transaction keeps the lock until it goes on or ends. No server can take
 //!   it away.
 //!
-//! Several processes may work on one file of one machine; a network file system is no place for it. Relays are woken by
+//! Several processes may work on one file of one machine; a network file system does not do. Relays are woken by
 //! commits of their own process, and poll for those of others.
 //!
 //! Time is the machine's clock in milliseconds; a clock that is set forward ends leases early, which costs a change of owner and no order.

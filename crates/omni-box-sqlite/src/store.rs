@@ -41,7 +41,7 @@ impl SqliteStore {
     /// timeout of the settings.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) when it cannot be opened, [`Misconfigured`](ErrorKind::Misconfigured) when it is no SQLite
+    /// [`Unavailable`](ErrorKind::Unavailable) when it cannot be opened, [`Misconfigured`](ErrorKind::Misconfigured) when it is not a SQLite
     /// file, or in memory only, [`Unauthorized`](ErrorKind::Unauthorized) when it is read-only, [`Contention`](ErrorKind::Contention) when it is locked for too
     /// long.
     pub async fn open(path: impl AsRef<Path>, config: SqliteConfig) -> Result<Self> {

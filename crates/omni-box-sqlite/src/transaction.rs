@@ -31,7 +31,7 @@ pub struct SqliteTx {
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
-/// Who may wait for the write lock. SQLite's own waiters sleep and look again, and whoever looks first gets it; here they queue, so that a
+/// Who may wait for the write lock. SQLite's own waiters sleep and look again, and the first to look gets it; here they queue, so that a
 /// lease is renewed in its turn however many others write.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Queue(Arc<Mutex<()>>);
@@ -61,7 +61,7 @@ impl SqliteTx {
         Self::begin_with(pool, AssertSqlSafe(statement).into_sql_str(), Some(turn)).await
     }
 
-    /// A view of the file as it is now, for several reads. It waits for nobody, and nobody for it.
+    /// A view of the file as it is now, for several reads. It waits for no writer, and no writer waits for it.
     pub(crate) async fn begin_read(pool: &SqlitePool) -> Result<Self> {
         Self::begin_with(pool, "begin deferred".into_sql_str(), None).await
     }
@@ -73,7 +73,7 @@ impl SqliteTx {
     ) -> Result<Self> {
         let mut conn = loop {
             let conn = pool.acquire().await.map_err(failed("get a connection"))?;
-            // SQLite ended the transaction before on its own, and sqlx counts it as open for ever
+            // SQLite ended the transaction before on its own, and sqlx counts it as open from then on
             if !conn.is_in_transaction() {
                 break conn;
             }
@@ -87,7 +87,7 @@ impl SqliteTx {
     }
 
     /// From here on a statement that runs when the transaction is cut off is interrupted: without that, one that never ends would keep
-    /// the write lock for ever, as no server watches over it. Takes the place of a progress handler of the connection.
+    /// the write lock without end, as no server watches over it. Takes the place of a progress handler of the connection.
     pub(crate) async fn interruptible(mut self) -> Result<Self> {
         /// Steps of SQLite's machine between two looks; some hundred microseconds.
         const STEPS: i32 = 10_000;
@@ -154,7 +154,7 @@ impl DerefMut for SqliteTx {
 
 impl Drop for SqliteTx {
     fn drop(&mut self) {
-        // one that has ended must not interrupt whoever has its connection now
+        // one that has ended must not interrupt the one that has its connection now
         if self.conn.is_none() {
             return;
         }

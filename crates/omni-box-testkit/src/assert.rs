@@ -45,7 +45,7 @@ impl ExpectedEvent {
     /// Its payload, compared as JSON: the order of members and white space do not matter.
     ///
     /// # Panics
-    /// When the payload is no JSON.
+    /// When the payload is not JSON.
     pub fn payload<T: Serialize + ?Sized>(mut self, payload: &T) -> Self {
         self.payload = Some(serde_json::to_value(payload).expect("the expected payload is JSON"));
         self
@@ -123,7 +123,7 @@ impl Debug for ExpectedEvent {
 /// let store = MemoryStore::new();
 /// let expected = ExpectedEvent::new("order.placed").topic("orders").key("7").payload(&json!({"order": 7}));
 /// assert_enqueued(&store, place_order(&store, 7), &[expected]).await?;
-/// // the second is refused by the application, and tells nobody
+/// // the second is refused by the application, and is not reported
 /// assert_enqueued(&store, place_order(&store, 7), &[]).await.expect_err("there is an order 7");
 /// # Ok(())
 /// # }

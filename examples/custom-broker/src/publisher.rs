@@ -171,7 +171,7 @@ impl Webhook {
     }
 }
 
-/// What an answer that is no success means to whoever retries.
+/// What an answer other than success means to the relay, which retries.
 fn kind_of(status: StatusCode) -> ErrorKind {
     match status.as_u16() {
         401 | 403 => ErrorKind::Unauthorized,

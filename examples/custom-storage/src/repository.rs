@@ -134,7 +134,7 @@ struct Commits(watch::Receiver<()>);
 #[async_trait]
 impl Wakeup for Commits {
     async fn wait(&mut self) {
-        // an error means that the store is gone, and nobody commits any more
+        // an error means that the store is gone, and nothing is committed any more
         if self.0.changed().await.is_err() {
             std::future::pending().await
         }

@@ -83,7 +83,7 @@ impl RedbStore {
         .await
     }
 
-    /// A snapshot, beside whoever writes.
+    /// A snapshot, beside the writer.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&ReadTransaction, DateTime<Utc>) -> Result<T> + Send + 'static,

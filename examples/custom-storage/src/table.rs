@@ -54,7 +54,7 @@ impl<'tx, E: Kind> Tables<'tx, E> {
     /// Pending rows in the order of their places: id and key of each.
     pub(crate) const LINE: TableDefinition<'static, Place, (u128, &'static str)> =
         TableDefinition::new(E::TABLES[2]);
-    /// Keys of pending rows that somebody has claimed, by their ids.
+    /// Keys of pending rows that a worker has claimed, by their ids.
     pub(crate) const CLAIMS: TableDefinition<'static, u128, &'static str> =
         TableDefinition::new(E::TABLES[3]);
 
@@ -180,7 +180,7 @@ pub(crate) struct Asked {
     pub(crate) fresh_since: Option<DateTime<Utc>>,
 }
 
-/// Due events, oldest first: of each key its head, and none of a key that somebody has claimed.
+/// Due events, oldest first: of each key its head, and none of a key that a worker has claimed.
 pub(crate) fn due<E: Kind>(
     rows: &impl ReadableTable<u128, &'static [u8]>,
     line: &impl ReadableTable<Place, (u128, &'static str)>,

@@ -36,7 +36,7 @@ impl Database {
         }
         if let Some((scheme, _)) = url.split_once("://") {
             bail!(
-                "--database-url: {scheme} is no database of this program: postgres://.., or the path of a SQLite file"
+                "--database-url: {scheme} is not a database of this program: postgres://.., or the path of a SQLite file"
             );
         }
         let file = PathBuf::from(url);
@@ -58,7 +58,7 @@ impl Database {
     }
 
     async fn postgres(url: &str, run: &str) -> anyhow::Result<Self> {
-        let server: PgConnectOptions = url.parse().context("--database-url is no URL of PostgreSQL")?;
+        let server: PgConnectOptions = url.parse().context("--database-url is not a URL of PostgreSQL")?;
         // a pool would hide the reason behind a timeout
         timeout(CONNECT, server.connect())
             .await

@@ -64,7 +64,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         told = tell(&database, &args, &run) => told,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
-    // whatever was told, nothing is left behind that nobody asked for
+    // whatever was told, nothing is left behind that was not asked for
     let kept = database.close(args.keep).await;
     let kept = [told?, kept?];
 

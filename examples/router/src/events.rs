@@ -3,7 +3,7 @@
 use omni_box::EventSchema;
 use serde::{Deserialize, Serialize};
 
-/// The first version, which nobody writes any more and some messages still are of.
+/// The first version, which no service writes any more and some messages still are of.
 #[derive(Serialize, Deserialize, EventSchema)]
 #[event(type = "order.placed", key = customer)]
 pub(crate) struct OrderPlacedV1 {

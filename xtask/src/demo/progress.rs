@@ -84,7 +84,7 @@ impl Progress {
     /// Tells something that happened.
     pub(super) fn tell(&self, text: &str) {
         match &self.bars {
-            // Only fails when the terminal is gone, and then nobody reads.
+            // Only fails when the terminal is gone, and then nothing is read.
             Some(bars) => drop(bars.area.println(text)),
             None => eprintln!("{text}"),
         }

@@ -107,7 +107,7 @@ where
             None => event,
         })
     };
-    // bytes that are no text: a key like any other, kept beside the row
+    // bytes that are not text: a key like any other, kept beside the row
     let raw: Option<&[u8]> = Some(b"\xff\0");
     let events = [
         make("no key, second", None, Some((0, 8))),
@@ -126,14 +126,14 @@ where
         due, expected,
         "of each key, and of the messages of a partition without one, the lowest offset comes first"
     );
-    assert_eq!(table.row(&events[4]).await.raw_key(), raw, "a key that is no text is kept");
+    assert_eq!(table.row(&events[4]).await.raw_key(), raw, "a key that is not text is kept");
     table.complete(&events[1]).await;
     table.complete(&events[4]).await;
     let due = table.pending().await;
     assert!(due.contains(&events[0].id()) && due.contains(&events[3].id()), "then the next");
 }
 
-/// `fetch_pending`: messages whose key is no text are ordered by its bytes: each by the messages of its own key, and by no others.
+/// `fetch_pending`: messages whose key is not text are ordered by its bytes: each by the messages of its own key, and by no others.
 pub async fn a_key_that_is_no_text_has_an_order_of_its_own<F>(fixture: F)
 where
     F: StoreFixture<Store: InboxRepository>,
@@ -166,7 +166,7 @@ where
     assert_eq!(table.claim(&theirs).await, [events[1].id()], "then the next of the key");
 }
 
-const RAW_KEYS: &str = "the oldest of each key: a key that is no text waits for itself alone, neither for another one nor for messages without";
+const RAW_KEYS: &str = "the oldest of each key: a key that is not text waits for itself alone, neither for another one nor for messages without";
 
 /// Messages to be stored from the last to the first, so that neither the order of arrival nor that of ids helps.
 fn of_raw_keys() -> [InboxEvent; 7] {
@@ -212,7 +212,7 @@ where
     };
     let attach = async |owner: &ClaimToken| elsewhere.attach_to(&group, &orders, owner).await;
     let end = table.attach_to(&group, &orders, &first).await;
-    assert_eq!(end, PartitionEnd::Clean, "nobody had it before");
+    assert_eq!(end, PartitionEnd::Clean, "it had no owner before");
     let end = attach(&second).await;
     assert_eq!(
         end,

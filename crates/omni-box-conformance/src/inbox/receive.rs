@@ -156,7 +156,7 @@ where
     assert_eq!(
         table.receive_one(&theirs).await,
         Received::New,
-        "the message of one group is no message of another"
+        "the message of one group is not a message of another"
     );
     let both = table.receive(&[make(&billing), make(&group())]).await;
     assert!(

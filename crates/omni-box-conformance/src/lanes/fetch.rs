@@ -152,7 +152,7 @@ where
             assert_eq!(ids(&relay.fetch().await), [quick.id()], "what has committed is due");
             commit(&writer, tx).await;
         } else {
-            // one writer at a time: nobody can overtake
+            // one writer at a time: none can overtake
             commit(&writer, tx).await;
             overtaking.await;
         }

@@ -91,7 +91,7 @@ where
         assert_eq!(
             publishable(&relay.fetch().await),
             [],
-            "an event that waits for an operator is retried by nobody else"
+            "an event that waits for an operator is retried by that operator alone"
         );
     }
 }

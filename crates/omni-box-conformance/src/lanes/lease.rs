@@ -60,7 +60,7 @@ where
         }
         let mut owned = HashSet::new();
         for relay in &relays {
-            assert!(relay.leases.len() <= share, "nobody takes more than a fair share of {share}");
+            assert!(relay.leases.len() <= share, "no relay takes more than a fair share of {share}");
             for lease in &relay.leases {
                 assert!(owned.insert(lease.lane), "lane {} has two owners", lease.lane);
             }

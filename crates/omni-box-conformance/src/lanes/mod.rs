@@ -122,13 +122,13 @@ impl<S: OutboxRepository> Relay<S> {
 
     async fn complete(&self, ids: Vec<EventId>) {
         let lost = self.settle(LaneSettlement { completed: ids, ..LaneSettlement::default() }).await;
-        assert_eq!(lost, [], "a lease that nobody has taken is not lost");
+        assert_eq!(lost, [], "a lease that no relay has taken is not lost");
     }
 
     async fn hold(&self, event: &LaneEvent, attempt: Attempt, retry: Retry, followers: Vec<EventId>) {
         let holds = vec![hold(event, attempt, retry)];
         let lost = self.settle(LaneSettlement { holds, followers, ..LaneSettlement::default() }).await;
-        assert_eq!(lost, [], "a lease that nobody has taken is not lost");
+        assert_eq!(lost, [], "a lease that no relay has taken is not lost");
     }
 }
 

@@ -126,7 +126,7 @@ where
     assert_eq!(new.fetch().await, [], "the new owner settles");
 }
 
-/// `settle`: a lane that was given back is nobody's.
+/// `settle`: a lane that was given back has no owner.
 pub async fn who_gave_a_lane_back_changes_nothing<F>(fixture: F)
 where
     F: StoreFixture<Store: OutboxRepository>,

@@ -27,7 +27,7 @@ pub(super) trait Ground: Sized {
     /// A step.
     type Operation: Debug;
 
-    /// How many cases are played unless somebody says otherwise: a second or two on a database.
+    /// How many cases are played unless the environment says otherwise: a second or two on a database.
     const CASES: u32;
 
     /// Steps of a case.

@@ -54,7 +54,7 @@ where
     }
 }
 
-/// `fetch_pending`: nobody has claimed it, nor another event of its key.
+/// `fetch_pending`: no worker has claimed it, nor another event of its key.
 pub async fn what_is_claimed_is_left_out_with_its_key<F, E>(fixture: F)
 where
     F: StoreFixture<Store: EventRepository<E>>,

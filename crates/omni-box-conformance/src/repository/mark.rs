@@ -5,7 +5,7 @@ use omni_box_core::{Attempt, ClaimToken, EventRepository, EventStatus, Retry};
 use crate::table::{HOUR, Table, failure, ids, token};
 use crate::{Specimen, StoreFixture};
 
-/// `mark_processing`: `false` when somebody else has it. What one's own token has, it may claim again.
+/// `mark_processing`: `false` when another worker has it. What one's own token has, it may claim again.
 pub async fn an_event_is_claimed_by_one<F, E>(fixture: F)
 where
     F: StoreFixture<Store: EventRepository<E>>,
@@ -15,8 +15,8 @@ where
     let event = E::of("a");
     table.create_one(&event).await;
     let (mine, theirs) = (token(), token());
-    assert!(table.mark_processing(&event, &mine).await, "a pending event that nobody has is claimed");
-    assert!(!elsewhere.mark_processing(&event, &theirs).await, "what somebody else has is not claimed");
+    assert!(table.mark_processing(&event, &mine).await, "a pending event without a claim is claimed");
+    assert!(!elsewhere.mark_processing(&event, &theirs).await, "what another worker has is not claimed");
     assert!(
         table.mark_processing(&event, &mine).await,
         "a token may claim again what it has: the answer to its first call may have been lost"
@@ -96,7 +96,7 @@ where
     table.create(&events).await;
     let (mine, theirs) = (token(), token());
     table.mark_processing(&events[0], &mine).await;
-    for (event, what) in events.iter().zip(["that another token has claimed", "that nobody has claimed"]) {
+    for (event, what) in events.iter().zip(["that another token has claimed", "that no token has claimed"]) {
         let before = table.row(event).await;
         assert!(!table.mark_completed(event, &theirs).await, "an event {what} is not completed");
         for retry in [Retry::After(HOUR), Retry::OnRequest, Retry::Never] {

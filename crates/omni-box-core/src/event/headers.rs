@@ -27,8 +27,8 @@ impl Headers {
         Self::default()
     }
 
-    /// Takes JSON text that a store returned. It is trusted: no limit is checked. One bad row must never block a fetch, so a value that is
-    /// no string becomes its JSON text, and anything but a JSON object holds no headers.
+    /// Takes JSON text that a store returned. It is trusted: no limit is checked. One bad row must never block a fetch. So a value
+    /// that is not a string becomes its JSON text, and anything but a JSON object holds no headers.
     ///
     /// ```
     /// use omni_box_core::Headers;
@@ -141,7 +141,7 @@ impl Serialize for Headers {
 }
 
 impl<'de> Deserialize<'de> for Headers {
-    /// Reads a JSON object. A foreign writer's row is never refused: a value that is no string becomes its JSON text, and
+    /// Reads a JSON object. A foreign writer's row is never refused: a value that is not a string becomes its JSON text, and
     /// anything but an object holds no headers.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Entries;

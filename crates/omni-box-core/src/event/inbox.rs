@@ -34,7 +34,7 @@ pub struct InboxRecord {
     pub source: String,
     /// `partition_key`: the message's key, if it is text that fits the column.
     pub partition_key: Option<String>,
-    /// `raw_key`: the message's key as it came, if it is no text or does not fit the column.
+    /// `raw_key`: the message's key as it came, if it is not text or does not fit the column.
     pub raw_key: Option<Vec<u8>>,
     /// Where in the broker it came from.
     pub position: Option<SourcePosition>,

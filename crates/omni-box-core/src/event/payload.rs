@@ -43,7 +43,7 @@ impl Payload {
     ///
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when it is no JSON, too deep, or holds what a database refuses.
+    /// [`Invalid`](ErrorKind::Invalid) when it is not JSON, too deep, or holds what a database refuses.
     pub fn from_text(text: impl Into<String>) -> Result<Self> {
         // the source names position and syntax, and never quotes the text
         let raw = RawValue::from_string(text.into())
@@ -187,10 +187,10 @@ fn check_unicode_escape(bytes: &[u8], at: usize) -> Result<usize> {
         Some(0) => Err(Error::invalid("payload contains \\u0000, which a database cannot store")),
         Some(0xD800..=0xDBFF) => match unit(at + 6) {
             Some(0xDC00..=0xDFFF) => Ok(at + 12),
-            _ => Err(Error::invalid("payload contains half a surrogate pair, which is no character")),
+            _ => Err(Error::invalid("payload contains half a surrogate pair, which is not a character")),
         },
         Some(0xDC00..=0xDFFF) => {
-            Err(Error::invalid("payload contains half a surrogate pair, which is no character"))
+            Err(Error::invalid("payload contains half a surrogate pair, which is not a character"))
         }
         _ => Ok(at + 6),
     }

@@ -136,8 +136,8 @@ pub struct Creation<'a> {
 
 /// Finds the trace of the code that runs now, and that of a message.
 ///
-/// [`set_propagation`] installs one in a process. Each event that is then built without a `traceparent` of its own keeps that of the code
-/// that builds it, and the trace's id as its `trace_id` if it has none. `omni-box-otel` has one for OpenTelemetry.
+/// [`set_propagation`] installs one in a process. An event that is then built without a `traceparent` of its own keeps that of the code
+/// that builds it. The trace's id is its `trace_id`, if it has none. `omni-box-otel` has one for OpenTelemetry.
 ///
 /// ```
 /// use omni_box_core::event::Creation;

@@ -38,8 +38,8 @@ impl HandlerError {
     /// The failure as an omni-box error. The first of the error and its causes that is known decides its kind:
     ///
     /// - [`Rejected`](ErrorKind::Rejected) for a [`PermanentError`], [`Unavailable`](ErrorKind::Unavailable) for a [`TransientError`];
-    /// - the kind of an [`Error`], or what `classify` says of a native error (see [`Store::classify`](crate::Store::classify)), so that
-    ///   an application's own error around a database's is judged as the database's;
+    /// - the kind of an [`Error`], or what `classify` says of a native error (see [`Store::classify`](crate::Store::classify)): an
+    ///   application's own error around a database's is judged as the database's;
     /// - else [`Handler`](ErrorKind::Handler), and also where that first one speaks of the deployment and not of the message
     ///   (a missing table, a transaction that is not open): such a failure is counted, but never fails the message at once.
     ///

@@ -250,15 +250,15 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// The member's text, unless it is no text or empty.
+/// The member's text, unless it is not text or is empty.
 fn text_of(member: Option<&RawValue>) -> Option<String> {
     serde_json::from_str(member?.get()).ok().filter(|text: &String| !text.is_empty())
 }
 
 impl<'a> Outline<'a> {
-    /// Reads the outline; text that is no object, or none with unique members, has an empty one.
+    /// Reads the outline; text that is not an object, or not one with unique members, has an empty one.
     ///
-    /// This scans a payload that is no envelope a second time. The scan copies nothing, and is small beside the digest.
+    /// This scans a payload that is not an envelope a second time. The scan copies nothing, and is small beside the digest.
     fn parse(text: &'a str) -> Self {
         // serde would also read an array as the fields in their order
         if !text.trim_start().starts_with('{') {
@@ -341,7 +341,7 @@ fn text_headers(message: &InboundMessage) -> Headers {
     message.headers.iter().filter_map(|(key, value)| Some((key.as_str(), text(value)?))).collect()
 }
 
-/// SHA-256 of the value. A tombstone has that of no bytes, which no message with a value shares: an empty value is no JSON.
+/// SHA-256 of the value. A tombstone has that of no bytes, which no message with a value shares: an empty value is not JSON.
 fn digest(message: &InboundMessage) -> Vec<u8> {
     Sha256::digest(message.value.as_deref().unwrap_or_default()).to_vec()
 }

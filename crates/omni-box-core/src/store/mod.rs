@@ -69,8 +69,8 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// When the connection is broken; the transaction is rolled back all the same.
     fn rollback(&self, tx: Self::Tx) -> impl Future<Output = Result<()>> + Send;
 
-    /// Opens a transaction in which only the engine works, briefly: the database should bound its statements, its waits for locks and its
-    /// silence, so that a frozen process or a lock of somebody else stops nobody for long.
+    /// Opens a transaction in which only the engine works, briefly. The database should bound its statements, its waits for locks and its
+    /// silence: a frozen process, or the lock of another program, then stops others for a short time only.
     ///
     /// # Errors
     /// As [`begin`](Self::begin).
@@ -78,9 +78,9 @@ pub trait Store: Clone + Send + Sync + 'static {
         self.begin()
     }
 
-    /// Opens a transaction for handlers of which each may take `timeout`, and none begins when the first began a second ago: the
-    /// database should end a statement, and a transaction that has become idle, on its own when its time is over, since a frozen process
-    /// cannot.
+    /// Opens the transaction in which handlers run. Each handler may take up to `timeout`; the engine starts no further handler once the
+    /// first has run for a second. Set the database's own statement and idle timeouts to match: a frozen process cannot roll back by
+    /// itself.
     ///
     /// # Errors
     /// As [`begin`](Self::begin).

@@ -107,7 +107,7 @@ fn what_is_no_envelope_is_kept_whole() {
         let event = decode(&message(Some(whole.as_bytes()))).unwrap();
         assert!(event.content().trace_id.is_none() && event.content().schema_version.is_none());
     }
-    // the guide takes the type from a bare payload, but no identifiers
+    // the Python library takes the type from a bare payload, but no identifiers
     let bare = r#"{"event_id":"e","event_type":"t","order":1}"#;
     check(bare, &[], &Meaning { event_type: "t", payload: bare, ..BARE });
     check(bare, &[("event_type", "h")], &Meaning { event_type: "h", payload: bare, ..BARE });
@@ -118,7 +118,7 @@ fn a_tombstone_is_a_null_payload() {
     let event = decode(&message(None)).unwrap();
     assert!(event.payload().is_null());
     assert_eq!(event.message_id(), "orders:3:17");
-    // its digest tells it from a value that says null; an empty value is no JSON
+    // its digest tells it from a value that says null; an empty value is not JSON
     let null = decode(&message(Some(b"null"))).unwrap();
     assert!(null.conflicts_with(&event) && event.conflicts_with(&null));
     assert!(!event.conflicts_with(&decode(&message(None)).unwrap()));
@@ -157,7 +157,7 @@ fn a_key_that_does_not_fit_is_kept_raw_and_an_identifier_is_left_out() {
         assert_eq!((event.partition_key(), event.raw_key()), (None, Some(key)));
         assert!(event.content().trace_id.is_none() && event.content().correlation_id.is_none());
     }
-    // a header that is no text counts as absent
+    // a header that is not text counts as absent
     let mut message = message(Some(b"{}"));
     message.headers =
         vec![("event_id".into(), Some(Bytes::from_static(b"\xff"))), ("event_type".into(), None)];
@@ -303,7 +303,7 @@ proptest! {
         match (once, again) {
             (Ok(once), Ok(again)) => {
                 prop_assert_eq!(once.message_id(), again.message_id());
-                prop_assert!(!once.conflicts_with(&again), "a repeat is no conflict");
+                prop_assert!(!once.conflicts_with(&again), "a repeat is not a conflict");
                 prop_assert_eq!(Payload::from_text(once.payload().as_str()).unwrap(), again.payload().clone());
             }
             (once, again) => prop_assert_eq!(once.map(|_| ()), again.map(|_| ())),

@@ -233,7 +233,7 @@ fn last_error_is_cut_at_a_character() {
         assert_eq!(failed(&"x".repeat(length)), "x".repeat(length));
     }
     assert_eq!(failed(&"x".repeat(2_001)), "x".repeat(1_991) + "... (cut)");
-    // 1,991 is no multiple of 2, 3 or 4: each of these would be cut inside a character
+    // 1,991 is not a multiple of 2, 3 or 4: each of these would be cut inside a character
     for character in ["é", "€", "🦀"] {
         let cut = failed(&character.repeat(1_500));
         let kept = cut.strip_suffix("... (cut)").unwrap();

@@ -93,7 +93,7 @@ fn depth() {
         assert!(from_json(nested(128, open, close)).unwrap_err().to_string().contains("127 levels"));
         from_json(nested(100_000, open, close)).unwrap_err();
     }
-    // width is no depth, nor are brackets in strings
+    // width is not depth, nor are brackets in strings
     from_json(format!("{{\"a\":[{}1]}}", "[],{},".repeat(1_000))).unwrap();
     from_json(format!("{{\"a\":\"{}\"}}", "[{".repeat(1_000))).unwrap();
 }

@@ -43,7 +43,7 @@ pub(super) async fn start(service: Service, dir: &Path) -> Result<Record> {
     Ok(record)
 }
 
-/// Removes a container with its volumes; one that is gone already is no error.
+/// Removes a container with its volumes; one that is gone already is not an error.
 pub(super) async fn remove(id: &str) -> Result<()> {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     match connect()?.remove_container(id, Some(options)).await {

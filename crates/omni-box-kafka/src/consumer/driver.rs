@@ -50,7 +50,7 @@ impl Driver {
         std::thread::Builder::new()
             .name("omni-box-kafka-consumer".to_owned())
             .spawn(move || {
-                // a panic is a fault of ours; whoever waits for partitions or messages must not wait for ever
+                // a panic is a fault of ours; those that wait for partitions or messages must not wait without end
                 let ran = catch_unwind(AssertUnwindSafe(|| {
                     run(&consumer, &its_membership, &its_order, &mut waiter)
                 }));

@@ -19,7 +19,7 @@ pub(super) fn inbound(message: &BorrowedMessage<'_>) -> InboundMessage {
     }
 }
 
-/// rdkafka 0.39 panics on a header whose name is no UTF-8 (`BorrowedHeaders::try_get`); such a header is left out.
+/// rdkafka 0.39 panics on a header whose name is not UTF-8 (`BorrowedHeaders::try_get`); such a header is left out.
 fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Bytes>)> {
     let Some(headers) = message.headers() else { return Vec::new() };
     let header = |index| {

@@ -38,10 +38,11 @@ use crate::error::classified;
 
 /// Receives messages as a member of a consumer group.
 ///
-/// - A group without an offset starts at the beginning of its topics. The position of a partition that is drained passes records that hold
-///   no message (markers of transactions, what was aborted), so that retention of them costs the group nothing. An offset out of range, such as one that retention has overtaken,
-///   stops its partition: this is logged as an error, its stream stays silent until it is assigned again, other partitions go on. Set
-///   the group's offset while no member runs; Kafka does not let it be set before.
+/// - A group without an offset starts at the beginning of its topics. The position of a drained partition passes records that
+///   hold no message (markers of transactions, what was aborted). Their retention costs the group nothing.
+/// - An offset out of range, such as one that retention has overtaken, stops its partition. This is logged as an error; its stream stays
+///   silent until it is assigned again, and other partitions go on. Set the group's offset while no member runs; Kafka does not let it be
+///   set before.
 /// - A topic that is deleted and created again while it is read is logged as a warning: its partitions are lost, and come again from the beginning.
 ///   Brokers before Kafka 2.8 do not tell.
 /// - A topic that is missing, or that this user may not read, is logged and waited for, other topics go on. Where this user may read none
@@ -60,7 +61,7 @@ use crate::error::classified;
 /// - Acknowledgements of all partitions share commits, of which one is on its way at a time. A commit waits 10 s for a broker that is away,
 ///   then returns [`Unavailable`](ErrorKind::Unavailable); its marks stay. When partitions go, their last positions are committed by one
 ///   request, for which 5 s are waited: [`close`](EventConsumer::close) names the partitions whose positions Kafka did not take.
-/// - A header whose name is no UTF-8 is left out. rdkafka 0.39 panics on it; the panic is caught, and told by the panic hook. A program
+/// - A header whose name is not UTF-8 is left out. rdkafka 0.39 panics on it; the panic is caught, and told by the panic hook. A program
 ///   that is built with `panic = "abort"` ends at such a message instead.
 /// - Kafka is polled on a thread of its own. Dropping the consumer without closing it leaves the group without waiting.
 ///

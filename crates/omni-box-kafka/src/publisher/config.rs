@@ -30,6 +30,13 @@ const DEFAULTS: [(&str, &str); 12] = [
 ];
 
 /// Which time a record carries: the one by which a topic's retention goes, and which consumers see.
+///
+/// ```
+/// use omni_box_kafka::{KafkaPublisherConfig, RecordTime};
+///
+/// let config = KafkaPublisherConfig::new("localhost:9092").record_time(RecordTime::Created);
+/// # drop(config);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum RecordTime {
@@ -38,7 +45,7 @@ pub enum RecordTime {
     Sent,
     /// When the event was created.
     ///
-    /// A topic whose records are deleted by age may delete one that waited long in the outbox soon after it came, and a broker with
+    /// A topic whose records are deleted by age may soon delete one that waited long in the outbox. A broker with
     /// `message.timestamp.before.max.ms` rejects it for good.
     Created,
 }

@@ -42,13 +42,12 @@ type Factory = Box<dyn Fn() -> Result<KafkaProducer> + Send + Sync>;
 /// - What can fail for one message alone is checked before it is sent: the topic's name and existence, its `max.message.bytes`
 ///   (against the size before compression), and a key where the topic is compacted. It is asked once a minute and topic, and again before an
 ///   event is failed for good by it.
-/// - A topic whose room is used up (one with a small limit, or whose broker refused a batch) has a queue of its own, and holds no other topic
-///   up: [`submit`](EventPublisher::submit) returns while events wait there.
-/// - A topic that refuses this user's messages is found out by the first of them, which ends the producer and gives back what is in
-///   flight. From then on its events are [`TopicUnavailable`](ErrorKind::TopicUnavailable) without being sent. After 1 s, and then each time
+/// - A topic whose room is used up (a small limit, or a batch that its broker refused) has a queue of its own, and holds no other topic up.
+///   [`submit`](EventPublisher::submit) returns while events wait there.
+/// - A topic may refuse this user's messages. The first of them ends the producer, and what is in flight is given back. From then on its events are [`TopicUnavailable`](ErrorKind::TopicUnavailable) without being sent. After 1 s, and then each time
 ///   twice as long up to 60 s, one of them is sent by a producer of its own; a producer of the caller's cannot be replaced.
 /// - After a failure that is not one event's own nothing more is sent, and [`submit`](EventPublisher::submit) reports
-///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called: whoever
+///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called: a relay that
 ///   sends again must begin at the first event that was not delivered.
 /// - Dropping it gives up what is in flight. Its connections end on a thread of their own; the drop does not wait for it.
 ///
@@ -367,7 +366,7 @@ pub(super) fn give_up(producer: &KafkaProducer) {
     producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
 }
 
-/// A setting that turns out wrong while events wait is no event's fault.
+/// A setting that turns out wrong while events wait is not the fault of an event.
 fn infrastructure(kind: ErrorKind) -> ErrorKind {
     if kind.class() == FailureClass::Infrastructure { kind } else { ErrorKind::Unavailable }
 }

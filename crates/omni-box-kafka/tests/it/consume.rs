@@ -385,7 +385,7 @@ async fn a_commit_of_a_generation_that_is_over_ends_when_the_partition_is_lost()
     assert_eq!(committed(&servers, "g", "t", 0).await, Some(2));
 }
 
-/// Nothing is read of new partitions before the group's offsets are known; whoever closes does not wait for them.
+/// Nothing is read of new partitions before the group's offsets are known; a consumer that closes does not wait for them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_close_does_not_wait_for_a_coordinator_that_gives_no_offsets() {
     let cluster = MockCluster::new(1).unwrap();

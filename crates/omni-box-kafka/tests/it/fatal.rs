@@ -25,7 +25,7 @@ async fn a_borrowed_producer_that_ends_for_good_ends_the_publisher_and_charges_n
     let failed = publish(&publisher, vec![event("t", Some("k"), 1)]).await.remove(0).unwrap_err();
     assert_eq!(failed.class(), FailureClass::Infrastructure, "{failed:?}");
     publisher.purge().await;
-    // whatever is sent afterwards: nothing goes out, and whoever asks is told that it is over
+    // whatever is sent afterwards: nothing goes out, and each caller is told that it is over
     let again = publish(&publisher, vec![event("t", Some("k"), 1)]).await.remove(0).unwrap_err();
     assert_eq!(again.class(), FailureClass::Infrastructure, "{again:?}");
     for _ in 0..2 {

@@ -43,7 +43,7 @@ struct Bomb;
 
 impl Wake for Bomb {
     fn wake(self: Arc<Self>) {
-        panic!("whoever reads panics when it is woken");
+        panic!("the reader panics when it is woken");
     }
 }
 

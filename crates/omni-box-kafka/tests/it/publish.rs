@@ -268,7 +268,7 @@ impl EventConverter for Picky {
     }
 }
 
-/// Retried, it would be overtaken by what follows in the same call; and it is no outage.
+/// Retried, it would be overtaken by what follows in the same call; and it is not an outage.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_cannot_be_encoded_is_failed_and_stops_nobody() {
     let Some(brokers) = brokers() else { return };

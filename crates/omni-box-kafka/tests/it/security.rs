@@ -238,7 +238,7 @@ async fn what_is_compressed_with_zstd_goes_over_tls_and_comes_back() {
     let own = OwnBroker::start(dir, &listener).await;
     create_topic(&own.server.brokers(), "t", 1, &[]).await;
 
-    // a certificate that nobody vouches for
+    // a certificate that no authority has signed
     let distrustful = publisher(&own.listener, &[("security.protocol", "ssl")]);
     is_refused(&distrustful, "t", ErrorKind::Unavailable, "certificate verify failed").await;
 

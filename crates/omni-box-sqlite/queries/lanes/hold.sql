@@ -1,5 +1,5 @@
 -- An event that was not published. kind (?4): 0 tried again after a delay (?5), 1 when an operator says so, 2 never. An event without
--- a key is a head too: it waits, but nobody waits behind it. Attempts must be as they were read (?6): a repeat counts nothing.
+-- a key is a head too: it waits, but nothing waits behind it. Attempts must be as they were read (?6): a repeat counts nothing.
 update {{outbox_events}} as e
 set
     status = case when ?4 = 2 then 'failed' else 'pending' end,

@@ -1,5 +1,5 @@
 -- The plus keeps the planner from walking the table by seq instead of by key.
--- Due events that nobody has claimed, oldest first: of each key its oldest pending event, and none while one of the key is
+-- Due events that no worker has claimed, oldest first: of each key its oldest pending event, and none while one of the key is
 -- claimed. An event scheduled for later is in line once it is due.
 select {{outbox_columns}}
 from {{outbox_events}} e

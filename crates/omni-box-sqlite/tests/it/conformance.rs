@@ -127,7 +127,7 @@ macro_rules! fixture {
 }
 
 fixture!(
-    /// Everything as it is unless somebody says otherwise.
+    /// Everything as it is unless the test says otherwise.
     DefaultNames,
     SqliteConfig::default()
 );

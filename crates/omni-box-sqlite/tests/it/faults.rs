@@ -37,7 +37,7 @@ async fn a_locked_file_is_contention_and_is_waited_for() {
         assert_eq!((error.kind(), error.class()), (ErrorKind::Contention, FailureClass::Infrastructure));
         assert!(error.chain().contains("lock"), "{error:?}");
         assert!(begun.elapsed() >= Duration::from_millis(190), "the lock is waited for");
-        // readers wait for nobody
+        // readers wait for no writer
         assert_eq!(stored(&db.store).await, 0);
         holder.rollback(tx).await.unwrap();
         drop(db.store.begin().await.unwrap());

@@ -65,7 +65,7 @@ async fn a_relay_keeps_its_lanes_while_a_handler_holds_the_lock() {
         renewals += 1;
         sleep(HEARTBEAT).await;
     }
-    assert_eq!(rival.await.unwrap(), 0, "nobody took a lane");
+    assert_eq!(rival.await.unwrap(), 0, "no lane was taken");
     assert!(renewals >= 3, "{renewals} renewals");
 }
 
@@ -97,7 +97,7 @@ async fn a_heartbeat_is_not_starved_by_writers() {
     }
 }
 
-/// The order of `seq` is the order of commits, whoever writes; a relay that drains meanwhile sees no key jump back.
+/// The order of `seq` is the order of commits, whatever program writes; a relay that drains meanwhile sees no key jump back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_processes_write_and_one_drains_in_order() {
     const EACH: usize = 60;

@@ -1,4 +1,4 @@
-//! Migrations: once, by whoever comes first, whatever the tables are called.
+//! Migrations: once, by the first program, whatever the tables are called.
 
 use omni_box_core::{
     BatchSize, ErrorKind, Event, EventRepository, FetchFilters, InboxExt, OutboxExt, OutboxRepository, Store,
@@ -163,7 +163,7 @@ async fn a_file_that_is_not_wal_is_a_difference_and_works() {
     store.commit(tx).await.unwrap();
 }
 
-/// Whoever writes to the table by other means need not know what omni-box adds to it.
+/// A program that writes to the table by other means need not know what omni-box adds to it.
 #[tokio::test]
 async fn a_foreign_writer_names_only_what_it_has() {
     let db = Database::create().await;
@@ -177,7 +177,7 @@ async fn a_foreign_writer_names_only_what_it_has() {
         .fetch_all(db.store.pool())
         .await
         .unwrap();
-    assert_eq!(lanes.len(), 1, "a key belongs to one lane, whoever writes");
+    assert_eq!(lanes.len(), 1, "a key belongs to one lane, whatever program writes");
     let (limit, filters) = (BatchSize::new(10).unwrap(), FetchFilters::new());
     let inbox = db.store.inbox().fetch_pending(limit, &filters).await.unwrap();
     assert_eq!(inbox.len(), 1);

@@ -1,4 +1,4 @@
-//! Transactions end with whoever holds them: dropped, cancelled in the middle of a statement, or abandoned.
+//! Transactions end with the task that holds them: dropped, cancelled in the middle of a statement, or abandoned.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn a_statement_that_is_cancelled_leaves_nothing() {
     assert_eq!(db.count("outbox_events").await, 2);
 }
 
-/// A handler's statement that never ends must not keep the lock for ever.
+/// A handler's statement that never ends must not keep the lock without end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handlers_statement_is_interrupted() {
     let db = with_table().await;
@@ -91,7 +91,7 @@ async fn a_begin_or_commit_that_is_cancelled_holds_no_lock() {
             store.commit(tx).await.unwrap();
         };
         committed += i64::from(timeout(Duration::from_micros(micros * 20), transaction).await.is_ok());
-        let mut tx = store.begin().await.expect("nobody holds the lock");
+        let mut tx = store.begin().await.expect("the lock is free");
         tx.execute("insert into slow values (1)").await.unwrap();
         Store::rollback(store, tx).await.unwrap();
         let stored = db.count("outbox_events").await;

@@ -25,7 +25,7 @@ struct Tenure {
 /// What the feeder does next.
 enum Next {
     Feed(mpsc::Sender<InboundMessage>),
-    /// Nobody reads, until a rewind.
+    /// The application does not read, until a rewind.
     Wait,
     Drain(Instant),
     End,
@@ -76,7 +76,7 @@ impl Tenure {
                     permit = feed.reserve() => {
                         let is_delivered = permit.is_ok_and(|permit| self.deliver(&feed, permit));
                         if !is_delivered {
-                            // there is nothing to deliver, or nobody to deliver it to
+                            // there is nothing to deliver, or no reader to deliver it to
                             let _ = changed.changed().await;
                         }
                     }

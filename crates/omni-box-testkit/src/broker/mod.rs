@@ -144,7 +144,7 @@ impl MemoryBroker {
         });
     }
 
-    /// Takes a partition from the group: its owner may finish within its drain deadline, and nobody gets it before
+    /// Takes a partition from the group: its owner may finish within its drain deadline, and no member gets it before
     /// [`allow`](Self::allow).
     pub fn revoke(&self, group: &ConsumerGroup, topic: &str, partition: i32) {
         self.update(|state| {
@@ -154,7 +154,7 @@ impl MemoryBroker {
         });
     }
 
-    /// Takes a partition from the group at once, as from a member that was taken for dead; nobody gets it before
+    /// Takes a partition from the group at once, as from a member that was taken for dead; no member gets it before
     /// [`allow`](Self::allow).
     pub fn lose(&self, group: &ConsumerGroup, topic: &str, partition: i32) {
         self.update(|state| {
@@ -245,7 +245,7 @@ impl MemoryBroker {
         self.0.state()
     }
 
-    /// Changes something, and lets whoever waits look again.
+    /// Changes something, and lets those that wait look again.
     fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let changed = change(&mut self.state());
         self.0.changed.send_replace(());

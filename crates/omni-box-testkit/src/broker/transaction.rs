@@ -36,7 +36,7 @@ impl MemoryTransaction {
         self.finish(Ending::Commit);
     }
 
-    /// Shows it to nobody.
+    /// Shows it to no consumer.
     pub fn abort(mut self) {
         self.finish(Ending::Abort);
     }

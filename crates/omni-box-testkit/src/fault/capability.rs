@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{Faulty, Operation};
 
-/// A capability of the store inside. Whoever has asked for it before has been told that there is one.
+/// A capability of the store inside. The caller has asked before and has been told that there is one.
 fn offered<T>(capability: Option<T>) -> Result<T> {
     capability.ok_or_else(|| Error::new(ErrorKind::Unsupported, "the store inside does not offer this"))
 }

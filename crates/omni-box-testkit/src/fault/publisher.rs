@@ -19,8 +19,8 @@ use super::{FaultPlan, Operation};
 
 /// A publisher that does what its [`FaultPlan`] says, and otherwise what the publisher inside does.
 ///
-/// It keeps the contract of [`EventPublisher`]: after a failure that is not one event's own, whatever it was that failed, everything not yet
-/// reported fails too, and so does what is submitted before the next `purge` or `check`. Reports that stand still are given up by `purge`.
+/// It keeps the contract of [`EventPublisher`]: after a failure that is not one event's own, everything not yet reported fails too. So does
+/// what is submitted before the next `purge` or `check`. Reports that stand still are given up by `purge`.
 pub struct FaultyPublisher<P> {
     inner: P,
     shared: Arc<Shared>,

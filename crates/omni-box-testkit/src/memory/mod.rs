@@ -136,7 +136,7 @@ impl MemoryStore {
     /// All committed rows of a table of the application with their keys, in the order of the keys.
     ///
     /// # Errors
-    /// [`Decode`](omni_box_core::ErrorKind::Decode) when one is no `T`.
+    /// [`Decode`](omni_box_core::ErrorKind::Decode) when one is not a `T`.
     pub fn scan<T: DeserializeOwned>(&self, table: &str) -> Result<Vec<(String, T)>> {
         self.committed().scan(table)
     }

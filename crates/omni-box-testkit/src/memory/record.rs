@@ -54,7 +54,7 @@ impl MemoryConn {
     /// The row of a key.
     ///
     /// # Errors
-    /// [`Decode`](ErrorKind::Decode) when it is no `T`.
+    /// [`Decode`](ErrorKind::Decode) when it is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, table: &str, key: &str) -> Result<Option<T>> {
         self.check()?;
         let record = self.view.records.get(&(table.to_owned(), key.to_owned()));
@@ -64,7 +64,7 @@ impl MemoryConn {
     /// All rows of a table with their keys, in the order of the keys.
     ///
     /// # Errors
-    /// [`Decode`](ErrorKind::Decode) when one is no `T`.
+    /// [`Decode`](ErrorKind::Decode) when one is not a `T`.
     pub fn scan<T: DeserializeOwned>(&self, table: &str) -> Result<Vec<(String, T)>> {
         self.check()?;
         self.view.scan(table)

@@ -68,7 +68,7 @@ impl MemoryTx {
         Self { conn }
     }
 
-    /// Makes what was written that of everybody. Nobody else can have changed it: it is locked.
+    /// Shows what was written to all. No other transaction can have changed it: it is locked.
     pub(super) fn commit(self) -> Result<()> {
         self.conn.check()?;
         let MemoryConn { shared, view, writes, .. } = &self.conn;

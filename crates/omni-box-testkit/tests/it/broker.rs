@@ -164,7 +164,7 @@ async fn members_share_evenly_and_only_what_must_moves() {
     let mut third = join(&broker, &group).await;
     let is_revoked = |held: &[AssignedPartition]| held.iter().filter(|a| a.ack.is_revoked()).count();
     assert_eq!((is_revoked(&kept), is_revoked(&theirs)), (1, 1));
-    // nobody lets go: the drain deadline decides
+    // no member lets go: the drain deadline decides
     let begun = Instant::now();
     let late = next_after(&mut third, Duration::from_secs(60)).await;
     assert_eq!(begun.elapsed(), Duration::from_secs(45));
@@ -209,7 +209,7 @@ async fn partitions_are_revoked_lost_and_allowed_at_will() {
     assert!(assigned.ack.is_revoked());
     assigned.ack.commit(&[0]).await.unwrap();
     drop(assigned);
-    timeout(Duration::from_secs(99), consumer.next_partition()).await.expect_err("nobody gets it");
+    timeout(Duration::from_secs(99), consumer.next_partition()).await.expect_err("no member gets it");
     broker.allow(&group, "orders", 0);
     let mut assigned = next(&mut consumer).await;
     assert_eq!(comes(&mut assigned).await.unwrap().offset, 1);

@@ -109,7 +109,7 @@ async fn numbers_are_what_happened() {
     consume(&registry, metrics, store, &broker).await;
 }
 
-/// The six events, one of them twice, and bytes that are no event. The first handler fails once.
+/// The six events, one of them twice, and bytes that are not an event. The first handler fails once.
 async fn consume(registry: &Registry, metrics: PrometheusMetrics, store: MemoryStore, broker: &MemoryBroker) {
     let repeated = broker.records(TOPIC).remove(0);
     let headers = repeated.headers.iter().map(|(name, value)| {

@@ -48,7 +48,7 @@ struct Carrier;
 
 impl Carrier {
     async fn book(&self, order: &OrderPlaced) -> anyhow::Result<i64> {
-        anyhow::ensure!(!order.customer.is_empty(), "an order of nobody");
+        anyhow::ensure!(!order.customer.is_empty(), "an order without a customer");
         Ok(order.order_id)
     }
 }

@@ -122,7 +122,7 @@ impl Receiver {
         if !self.signer.verify(id, timestamp, &body, header("webhook-signature")) {
             return StatusCode::UNAUTHORIZED;
         }
-        // given up by its sender already, or sent again by somebody who saw it
+        // given up by its sender already, or sent again by an attacker who saw it
         if (chrono::Utc::now().timestamp_millis() - timestamp * 1_000).unsigned_abs()
             >= TIMEOUT.as_millis() as u64
         {

@@ -26,7 +26,7 @@ impl Run {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the built program starts");
-        // it prints less than a pipe holds, so nobody has to read before it has ended
+        // it prints less than a pipe holds, so its output can be read after its end
         let deadline = Instant::now() + DEADLINE;
         while child.try_wait().expect("our own child").is_none() {
             if Instant::now() > deadline {

@@ -21,15 +21,15 @@ fn check(args: &[&str], words: &[&str]) {
     assert_eq!(run.stdout, "");
 }
 
-/// An address where nobody listens any more.
-fn nobody() -> String {
+/// An address where no server listens any more.
+fn deserted() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("it is bound").to_string()
 }
 
 #[test]
 fn no_database() {
-    let url = format!("postgres://me:hush@{}/shop", nobody());
+    let url = format!("postgres://me:hush@{}/shop", deserted());
     check(&["--database-url", &url], &["cannot connect to PostgreSQL", "Connection refused"]);
 }
 
@@ -42,14 +42,14 @@ fn a_database_that_does_not_answer() {
 
 #[test]
 fn no_url_of_postgres() {
-    check(&["--database-url", "postgres://me:hush@host:port/shop"], &["is no URL of PostgreSQL", "port"]);
+    check(&["--database-url", "postgres://me:hush@host:port/shop"], &["is not a URL of PostgreSQL", "port"]);
 }
 
 #[test]
 fn another_database() {
     check(
         &["--database-url", "mysql://me:hush@host/shop"],
-        &["mysql is no database of this program", "postgres://"],
+        &["mysql is not a database of this program", "postgres://"],
     );
 }
 
@@ -63,6 +63,6 @@ fn a_path_without_its_directory() {
 
 #[test]
 fn no_broker() {
-    let brokers = nobody();
+    let brokers = deserted();
     check(&["--brokers", &brokers], &[&format!("no Kafka broker answers at {brokers}")]);
 }

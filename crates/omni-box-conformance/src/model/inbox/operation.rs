@@ -9,7 +9,7 @@ use crate::model::failure::Fault;
 /// Messages of a case.
 pub(super) const MESSAGES: usize = 6;
 
-/// Messages of a case that nobody understands.
+/// Messages of a case that cannot be understood.
 pub(super) const BROKEN: usize = 3;
 
 /// Numbers are taken modulo how many there are.

@@ -122,7 +122,7 @@ impl Row {
 pub(super) struct Table {
     /// By the message's number.
     pub(super) rows: BTreeMap<usize, Row>,
-    /// What nobody understands, by its number, with the reason.
+    /// What cannot be understood, by its number, with the reason.
     pub(super) quarantined: BTreeMap<usize, String>,
 }
 

@@ -113,7 +113,7 @@ impl Table {
     }
 
     fn name(&self, read: &LaneEvent) -> String {
-        self.row(read.event.id()).map_or_else(|| "an event of nobody".into(), |row| row.name.clone())
+        self.row(read.event.id()).map_or_else(|| "an unknown event".into(), |row| row.name.clone())
     }
 
     /// Compares an event with its row, and notes its `seq` and lane.

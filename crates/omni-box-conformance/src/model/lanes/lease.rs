@@ -29,12 +29,12 @@ pub(super) struct Leases {
 pub(super) struct Check {
     /// Not the owner's any more.
     pub(super) lost: BTreeSet<LaneId>,
-    /// Expired, but taken by nobody: a store may count them as lost.
+    /// Expired, but not taken by another relay: a store may count them as lost.
     pub(super) expired: BTreeSet<LaneId>,
 }
 
 impl Leases {
-    /// All lanes, nobody's.
+    /// All lanes, without an owner.
     pub(super) fn free(leases: &[Lease]) -> Self {
         let lane = |lease: &Lease| (lease.lane, Lane { epoch: lease.epoch, ..Lane::default() });
         Self { lanes: leases.iter().map(lane).collect(), alive: BTreeMap::new() }
@@ -44,7 +44,7 @@ impl Leases {
         self.lanes.keys().copied()
     }
 
-    /// The clock of the next case begins at 0 again; nobody has anything.
+    /// The clock of the next case begins at 0 again; no relay has anything.
     pub(super) fn rewind(&mut self) {
         self.alive.clear();
         self.lanes.values_mut().for_each(|lane| (lane.owner, lane.until) = (None, 0));

@@ -83,7 +83,7 @@ pub(in crate::model) enum Operation {
         relay: usize,
         cut: Cut,
     },
-    /// Begins anew as somebody else.
+    /// Begins anew under another name.
     Crash {
         relay: usize,
     },

@@ -28,7 +28,7 @@ pub(super) struct Relay {
     pub(super) in_flight: Vec<InFlight>,
     /// How far it has read its lanes for good.
     bounds: BTreeMap<LaneId, i64>,
-    /// Leases that it has lost, or had as somebody else before a crash, and what it had read of them.
+    /// Leases that it has lost, or had under another name before a crash, and what it had read of them.
     pub(super) lost: Option<Lost>,
     /// What it wrote last.
     pub(super) last: Option<(OwnerId, Vec<Lease>, LaneSettlement)>,
@@ -54,7 +54,7 @@ impl Relay {
         }
     }
 
-    /// Begins anew as somebody else.
+    /// Begins anew under another name.
     pub(super) fn crash(&mut self) {
         let before = std::mem::replace(self, Self::new());
         self.lost = Some(Lost { owner: before.owner, leases: before.leases, in_flight: before.in_flight });

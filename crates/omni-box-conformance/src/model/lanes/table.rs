@@ -91,7 +91,7 @@ pub(super) enum Due {
     },
     /// As one that is behind a head, or not at all.
     Behind,
-    /// The head of its key is done, and nobody has released the key: everything of the key is behind it still, or everything is due.
+    /// The head of its key is done, and the key was not released: everything of the key is behind it still, or everything is due.
     Limbo,
 }
 

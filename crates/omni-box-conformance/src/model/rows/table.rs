@@ -91,7 +91,7 @@ impl Row {
 /// Which claims count.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Claims {
-    /// All: nobody claims by it.
+    /// All: no claim is made by it.
     All,
     /// Those within so many minutes and a half.
     Within(u8),

@@ -21,7 +21,7 @@ const KILLED_WITHIN: Duration = Duration::from_secs(10);
 pub(super) enum Lifetime {
     /// With its starter: a Ctrl-C for that is one for the server too.
     Starter,
-    /// With nobody: it is ended on purpose.
+    /// With no process: it is ended on purpose.
     Own,
 }
 

@@ -15,7 +15,7 @@ pub(in crate::broker) struct Group {
     /// In the order in which they joined.
     pub(in crate::broker) members: BTreeMap<u64, Member>,
     pub(in crate::broker) owners: BTreeMap<TopicPartition, Ownership>,
-    /// Partitions that nobody gets.
+    /// Partitions that no member gets.
     pub(in crate::broker) withheld: BTreeSet<TopicPartition>,
 }
 
@@ -35,7 +35,7 @@ pub(in crate::broker) enum Standing {
     Owned,
     /// It may finish, acknowledge and let go until then.
     Revoked(Instant),
-    /// It is another's, or nobody's.
+    /// It is another's, or has no owner.
     Lost,
 }
 
@@ -61,7 +61,7 @@ impl Ownership {
 impl Group {
     /// Which member shall have which partition: as it is, as even as it can be.
     ///
-    /// Whoever has a partition keeps it while nobody has two less. Members are taken in the order in which they joined, partitions in
+    /// A member keeps a partition while no other has two less. Members are taken in the order in which they joined, partitions in
     /// that of their names.
     fn plan(&self, partitions: &[TopicPartition]) -> BTreeMap<TopicPartition, u64> {
         let members: BTreeMap<u64, &Member> = self
@@ -118,7 +118,7 @@ impl Group {
 }
 
 impl State {
-    /// Takes from members what others shall have, and offers what nobody has.
+    /// Takes from members what others shall have, and offers what has no owner.
     pub(in crate::broker) fn rebalance(&mut self, name: &ConsumerGroup) {
         loop {
             let Some(group) = self.groups.get(name) else { return };
@@ -188,7 +188,7 @@ impl State {
         }
     }
 
-    /// Takes a partition from whoever has it, without waiting and without committing anything.
+    /// Takes a partition from its owner, without waiting and without committing anything.
     pub(in crate::broker) fn take_away(&mut self, name: &ConsumerGroup, id: &TopicPartition) {
         let owner = self.groups.get_mut(name).and_then(|group| group.owners.remove(id));
         if let Some(owner) = owner {

@@ -20,7 +20,7 @@ const MAX_MESSAGE_BYTES: usize = 1_048_588;
 
 pub(in crate::broker) struct Shared {
     state: Mutex<State>,
-    /// Whoever waits looks again.
+    /// Those that wait look again.
     pub(in crate::broker) changed: watch::Sender<()>,
 }
 

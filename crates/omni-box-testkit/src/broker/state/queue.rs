@@ -26,7 +26,7 @@ impl Queue {
         Self { waiting: VecDeque::new(), send_order, is_broken: false }
     }
 
-    /// What is delivered next. Without a promise of order it is the last: whoever relies on one shall notice.
+    /// What is delivered next. Without a promise of order it is the last: a relay that relies on one shall notice.
     fn next(&mut self) -> Option<Waiting> {
         match self.send_order {
             SendOrder::Ordered => self.waiting.pop_front(),

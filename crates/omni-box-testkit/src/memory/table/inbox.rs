@@ -129,7 +129,7 @@ impl Row for InboxRow {
 }
 
 impl Table<InboxRow> {
-    /// Due messages that `is_free` lets through; of each key its oldest pending one, and none of a key that somebody has claimed since
+    /// Due messages that `is_free` lets through; of each key its oldest pending one, and none of a key that a worker has claimed since
     /// `fresh_since` (`None`: at all).
     pub(in crate::memory) fn due(
         &self,

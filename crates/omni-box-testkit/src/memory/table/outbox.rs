@@ -145,7 +145,7 @@ impl Row for OutboxRow {
 }
 
 impl Table<OutboxRow> {
-    /// Due events that nobody has claimed since `fresh_since` (`None`: at all), oldest first, at most one for each key.
+    /// Due events that no worker has claimed since `fresh_since` (`None`: at all), oldest first, at most one for each key.
     pub(in crate::memory) fn due(
         &self,
         limit: BatchSize,
