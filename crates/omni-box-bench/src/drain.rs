@@ -1,72 +1,120 @@
-//! `drain_*`: a full outbox, one relay.
+//! `drain_*`: a full outbox, one relay or two, and what else may stand in the table.
 
-use anyhow::Result;
-use omni_box_harness::usage::{listener, rss_mib, seconds_of};
-use omni_box_harness::{Servers, TestDatabase, topic};
-use sqlx::PgPool;
+use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
+use omni_box_harness::{TestDatabase, topic};
+
+use crate::costs::{self, Meter};
 use crate::relay::Relay;
 use crate::report::Report;
+use crate::run::Run;
+use crate::surroundings::Around;
 use crate::{floor, table};
 
 const PARTITIONS: i32 = 8;
+const WARM_UP: usize = 1_000;
+/// More events than this tell no more about the floor.
+const FLOOR: usize = 100_000;
+const PATIENCE: Duration = Duration::from_secs(300);
 
-pub(crate) async fn run(servers: &Servers, name: &'static str, events: usize, keys: usize) -> Result<Report> {
-    let brokers = &servers.kafka_brokers;
-    let topic = topic::create_topic(brokers, name, PARTITIONS, &[]).await?;
-    let warm_up = topic::create_topic(brokers, name, PARTITIONS, &[]).await?;
-    let database = TestDatabase::create_on(&servers.database_url).await?;
+/// What is drained, and by how many relays.
+pub(crate) struct Drain {
+    pub(crate) events: usize,
+    pub(crate) keys: usize,
+    pub(crate) relays: usize,
+    pub(crate) around: Around,
+}
+
+impl Drain {
+    pub(crate) fn new(events: usize, keys: usize) -> Self {
+        Self { events, keys, relays: 1, around: Around::Nothing }
+    }
+}
+
+pub(crate) async fn run(run: &Run, drain: Drain) -> Result<Report> {
+    let Drain { events, keys, relays, around } = drain;
+    let (brokers, progress) = (run.brokers(), &run.progress);
+    let topic = topic::create_topic(brokers, run.name, PARTITIONS, &[]).await?;
+    let warm_up = topic::create_topic(brokers, run.name, PARTITIONS, &[]).await?;
+    let database = TestDatabase::create_on(&run.servers.database_url).await?;
     let store = table::store(&database).await?;
+    progress.preparing("rows around the events");
+    around.fill(database.pool(), &topic).await?;
 
-    let relay = Relay::start(&database.url(), brokers)?;
-    table::fill(&store, &warm_up, 1_000, 1_000).await?;
-    table::drained(&database, brokers, &warm_up, 1_000).await?;
-    let kafka_port = brokers.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    let postgres = listener(database.pool().connect_options().get_port());
-    let processes = [Some(relay.pid()?), postgres, kafka_port.and_then(listener)];
-    let used = |pid: Option<u32>| seconds_of(pid?);
+    let mut relays = start(&database, brokers, relays).await?;
+    progress.preparing("warming up");
+    table::fill(&store, &warm_up, WARM_UP, WARM_UP).await?;
+    table::drained(database.pool(), brokers, &warm_up, WARM_UP).await?;
+    let open = around.open(&database).await?;
+    let meter = Meter::new(&run.servers, database.pool(), &relays)?;
     // the clock of processes starts before the commit: what writes the rows is not the relay's, so nothing else runs until then
+    progress.preparing("writing events");
     let prepared = table::prepare(&store, &topic, events, keys).await?;
-    let (wal, before) = (wal(database.pool()).await?, processes.map(used));
+    let before = meter.read(database.pool(), &mut relays).await?;
     let start = prepared.commit(&store).await?;
-    let end = table::drained(&database, brokers, &topic, events).await?;
-    let (after, wal_bytes) = (processes.map(used), self::wal(database.pool()).await? - wal);
-    let memory = rss_mib(relay.pid()?);
-    // a backend tells its counts when it ends, at the latest
-    relay.stop().await?;
-    let hot_ratio = hot_ratio(database.pool()).await?;
+    progress.begin(events);
+    let watched = progress.clone();
+    table::published(brokers, &topic, events, move |done| watched.at(done)).await?;
+    match around {
+        // heads of the missing topic are in flight all the time
+        Around::ClosedTopic(_) => table::settled(database.pool()).await?,
+        _ => settled(&mut relays).await?,
+    }
+    let mut report = Report::new(run.name, events, start.elapsed());
+    before.until(&meter.read(database.pool(), &mut relays).await?, &mut report);
+    report.rss_mib = meter.memory();
+    for relay in relays {
+        relay.stop().await?;
+    }
+    open.close().await?;
+    costs::updates(database.pool(), &mut report).await?;
+    ensure!(!table::is_any_left(database.pool()).await?, "events are left in the table");
     database.close().await?;
-    let (missing, duplicates, out_of_order) = table::judge(brokers, &topic, events).await?;
+    (report.missing, report.duplicates, report.out_of_order) = table::judge(brokers, &topic, events).await?;
 
-    let floor_topic = topic::create_topic(brokers, name, PARTITIONS, &[]).await?;
-    let kafka_floor = floor::kafka(brokers, &floor_topic, events, keys).await?;
-    let database = TestDatabase::create_on(&servers.database_url).await?;
+    progress.preparing("measuring floors");
+    let (sql, kafka) = floors(run, events.min(FLOOR), keys).await?;
+    Ok(report.floor(sql.min(kafka), format!("sql {sql:.0}/s, kafka {kafka:.0}/s")))
+}
+
+async fn start(database: &TestDatabase, brokers: &str, relays: usize) -> Result<Vec<Relay>> {
+    let mut started = Vec::new();
+    for _ in 0..relays {
+        started.push(Relay::start(&database.url(), brokers)?);
+    }
+    // each has its share before anything is measured
+    let deadline = Instant::now() + PATIENCE;
+    let fair = 16 / relays;
+    for relay in &mut started {
+        while relay.told().await?.lanes != fair {
+            ensure!(Instant::now() < deadline, "a relay owns no share of the lanes after 300 s");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    Ok(started)
+}
+
+/// Waits until the relays have written down what became of everything. What is not due counts for nothing.
+async fn settled(relays: &mut [Relay]) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    for relay in relays {
+        while relay.told().await?.in_flight > 0 {
+            ensure!(Instant::now() < deadline, "outcomes are not written within 300 s");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    Ok(())
+}
+
+/// The same rows by SQL alone, and the same bytes to Kafka alone; nothing else is in the table.
+async fn floors(run: &Run, events: usize, keys: usize) -> Result<(f64, f64)> {
+    let topic = topic::create_topic(run.brokers(), run.name, PARTITIONS, &[]).await?;
+    let kafka = floor::kafka(run.brokers(), &topic, events, keys).await?;
+    let database = TestDatabase::create_on(&run.servers.database_url).await?;
     let store = table::store(&database).await?;
-    table::fill(&store, &floor_topic, events, keys).await?;
-    let sql_floor = floor::sql(database.pool(), keys.min(16) as i64).await?;
+    table::fill(&store, &topic, events, keys).await?;
+    let sql = floor::sql(database.pool(), keys.min(16) as i64).await?;
     database.close().await?;
-
-    let mut report = Report::new(name, events, end - start)
-        .floor(sql_floor.min(kafka_floor), format!("sql {sql_floor:.0}/s, kafka {kafka_floor:.0}/s"));
-    let micros = |at: usize| Some((after[at]? - before[at]?) * 1e6 / events as f64);
-    (report.cpu_us_relay, report.cpu_us_postgres, report.cpu_us_kafka) = (micros(0), micros(1), micros(2));
-    report.wal_bytes_per_event = Some(wal_bytes as f64 / events as f64);
-    (report.rss_mib, report.hot_ratio) = (memory, hot_ratio);
-    (report.missing, report.duplicates, report.out_of_order) =
-        (Some(missing), Some(duplicates), Some(out_of_order));
-    Ok(report)
-}
-
-/// Where the server's log ends, in bytes.
-async fn wal(pool: &PgPool) -> Result<i64> {
-    let at = sqlx::query_scalar("select (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint");
-    Ok(at.fetch_one(pool).await?)
-}
-
-/// How many of the updates of events were heap-only: such an update writes no index.
-async fn hot_ratio(pool: &PgPool) -> Result<Option<f64>> {
-    let ratio = sqlx::query_scalar(
-        "select n_tup_hot_upd::float8 / nullif(n_tup_upd, 0) from pg_stat_user_tables where relname = 'outbox_events'",
-    );
-    Ok(ratio.fetch_one(pool).await?)
+    Ok((sql, kafka))
 }

@@ -9,7 +9,12 @@ use omni_box::prelude::*;
 use omni_box_harness::{TestDatabase, topic};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
+
+const PATIENCE: Duration = Duration::from_secs(300);
+
+pub(crate) const EVENT_TYPE: &str = "bench.event";
 
 /// A payload of about 250 bytes that tells its key and its place.
 pub(crate) fn event(
@@ -20,7 +25,7 @@ pub(crate) fn event(
 ) -> Result<OutboxEvent> {
     let payload = serde_json::json!({ "key": key, "number": number, "padding": "x".repeat(200) });
     Ok(domain.create_outbox_event(
-        NewOutboxEvent::new("bench.event", topic, &payload).partition_key(format!("key-{key}")),
+        NewOutboxEvent::new(EVENT_TYPE, topic, &payload).partition_key(format!("key-{key}")),
     )?)
 }
 
@@ -71,56 +76,71 @@ pub(crate) async fn fill(store: &PgStore, topic: &str, events: usize, keys: usiz
     prepare(store, topic, events, keys).await?.commit(store).await
 }
 
-/// Waits until a topic has this many records, and then until nothing is pending. The table itself is asked only at the end: a look costs it
-/// a scan of all that is completed.
-pub(crate) async fn drained(
-    database: &TestDatabase,
+/// Waits until a topic has this many records and nothing that is due is left in the table, which is asked only then.
+pub(crate) async fn drained(pool: &PgPool, brokers: &str, topic: &str, events: usize) -> Result<()> {
+    published(brokers, topic, events, |_| {}).await?;
+    settled(pool).await
+}
+
+/// Waits until no event that is due is left in the table.
+pub(crate) async fn settled(pool: &PgPool) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while is_any_left(pool).await? {
+        anyhow::ensure!(Instant::now() < deadline, "outcomes are not written within 300 s");
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// Whether the table has an event that is due and not held back.
+pub(crate) async fn is_any_left(pool: &PgPool) -> Result<bool> {
+    let left = sqlx::query_scalar(
+        "select exists (select from outbox_events where status = 'pending' and not held and not deferred)",
+    );
+    Ok(left.fetch_one(pool).await?)
+}
+
+/// Waits for the ends of a topic's partitions to reach a sum, and tells each sum on the way. The table is not asked: a look costs it a
+/// scan of all that is completed.
+pub(crate) async fn published(
     brokers: &str,
     topic: &str,
     events: usize,
-) -> Result<Instant> {
-    let deadline = Instant::now() + Duration::from_secs(300);
+    mut told: impl FnMut(usize) + Send + 'static,
+) -> Result<()> {
+    const ANSWER: Duration = Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
-    tokio::task::spawn_blocking(move || published(&brokers, &topic, events as i64, deadline)).await??;
-    loop {
-        let pending: bool =
-            sqlx::query_scalar("select exists (select from outbox_events where status = 'pending')")
-                .fetch_one(database.pool())
-                .await?;
-        if !pending {
-            return Ok(Instant::now());
+    tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+        let metadata = consumer.fetch_metadata(Some(&topic), ANSWER)?;
+        let partitions: Vec<i32> = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions())
+            .map(|partition| partition.id())
+            .collect();
+        loop {
+            let mut sum = 0;
+            for partition in &partitions {
+                sum += usize::try_from(consumer.fetch_watermarks(&topic, *partition, ANSWER)?.1)?;
+            }
+            told(sum);
+            if sum >= events {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "{sum} of {events} events are published after 300 s");
+            std::thread::sleep(Duration::from_millis(20));
         }
-        anyhow::ensure!(Instant::now() < deadline, "not drained within 300 s");
-        sleep(Duration::from_millis(10)).await;
-    }
+    })
+    .await?
 }
 
-/// Waits for the ends of a topic's partitions to reach a sum.
-fn published(brokers: &str, topic: &str, events: i64, deadline: Instant) -> Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(10);
-    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
-    let partitions: Vec<i32> = metadata
-        .topics()
-        .iter()
-        .flat_map(|topic| topic.partitions())
-        .map(|partition| partition.id())
-        .collect();
-    loop {
-        let mut sum = 0;
-        for partition in &partitions {
-            sum += consumer.fetch_watermarks(topic, *partition, PATIENCE)?.1;
-        }
-        if sum >= events {
-            return Ok(());
-        }
-        anyhow::ensure!(Instant::now() < deadline, "{sum} of {events} events are published after 300 s");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+/// Events that are missing, that came twice, and that came out of order.
+type Judged = (Option<usize>, Option<usize>, Option<usize>);
 
-/// What is on a topic: `(missing, duplicates, out of order)`.
-pub(crate) async fn judge(brokers: &str, topic: &str, events: usize) -> Result<(usize, usize, usize)> {
+/// What is on a topic, beside what should be.
+pub(crate) async fn judge(brokers: &str, topic: &str, events: usize) -> Result<Judged> {
     #[derive(serde::Deserialize)]
     struct Body {
         key: usize,
@@ -132,6 +152,7 @@ pub(crate) async fn judge(brokers: &str, topic: &str, events: usize) -> Result<(
     let (mut duplicates, mut out_of_order) = (0, 0);
     for record in &records {
         let body: Body = serde_json::from_slice(record.value.as_deref().unwrap_or_default())?;
+        anyhow::ensure!(body.number < events, "an event that was not written is on the topic");
         if std::mem::replace(&mut seen[body.number], true) {
             duplicates += 1;
             continue;
@@ -140,5 +161,6 @@ pub(crate) async fn judge(brokers: &str, topic: &str, events: usize) -> Result<(
             out_of_order += 1;
         }
     }
-    Ok((seen.iter().filter(|seen| !**seen).count(), duplicates, out_of_order))
+    let missing = seen.iter().filter(|seen| !**seen).count();
+    Ok((Some(missing), Some(duplicates), Some(out_of_order)))
 }

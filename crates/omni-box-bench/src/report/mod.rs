@@ -1,9 +1,25 @@
 //! What a workload measured, and what it found when it checked itself.
 
+mod html;
+mod plot;
+mod table;
+
 use std::time::Duration;
 
-use comfy_table::{Table, presets};
 use serde::Serialize;
+
+use crate::latency::Stage;
+
+pub(crate) use html::page;
+pub(crate) use table::table;
+
+/// A line of a plot.
+#[derive(Debug, Clone)]
+pub(crate) struct Series {
+    pub(crate) label: &'static str,
+    /// Seconds since the beginning, and milliseconds.
+    pub(crate) points: Vec<(f64, f64)>,
+}
 
 /// One workload's figures; absent values are left out.
 #[derive(Debug, Default, Serialize)]
@@ -22,6 +38,14 @@ pub(crate) struct Report {
     pub(crate) ratio: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rss_mib: Option<f64>,
+    /// The same of the consumer, where it is a process of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rss_mib_consumer: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) statements_per_batch: Option<f64>,
+    /// Versions of rows that were left behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dead_tuples_per_100: Option<f64>,
     /// Updates of events that wrote no index, of all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hot_ratio: Option<f64>,
@@ -34,12 +58,24 @@ pub(crate) struct Report {
     pub(crate) cpu_us_postgres: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_us_kafka: Option<f64>,
+    /// Processor time of an idle relay, of one core's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) core_share: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) duplicates: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) out_of_order: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) missing: Option<usize>,
+    /// Where the time from commit to consumer went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stages: Option<Vec<Stage>>,
+    /// Events a second over time: seconds and rate.
+    #[serde(skip)]
+    pub(crate) rates: Vec<(f64, f64)>,
+    /// Latency over time.
+    #[serde(skip)]
+    pub(crate) series: Vec<Series>,
     /// What the floor was, or was compared besides; for the table.
     #[serde(skip)]
     pub(crate) remark: String,
@@ -74,8 +110,20 @@ impl Report {
         }
     }
 
+    /// Adds to the remark how it compares with another workload of this run.
+    pub(crate) fn beside(&mut self, other: &Self) {
+        let part = self.rate_per_s / other.rate_per_s;
+        self.remark = format!("{part:.2} of {}; {}", other.name, self.remark);
+    }
+
     pub(crate) fn is_correct(&self) -> bool {
         self.missing.unwrap_or(0) == 0 && self.out_of_order.unwrap_or(0) == 0
+    }
+
+    /// A line of text for each part of the way.
+    pub(crate) fn ways(&self) -> Vec<String> {
+        let stages = self.stages.iter().flatten();
+        stages.map(|Stage { name, p50_ms, p99_ms }| format!("{name} {p50_ms:.1} / {p99_ms:.1}")).collect()
     }
 }
 
@@ -85,38 +133,4 @@ pub(crate) fn percentile(values: &[f64], part: f64) -> Option<f64> {
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
     sorted.get((last as f64 * part).round() as usize).copied()
-}
-
-pub(crate) fn table(reports: &[Report]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header([
-        "workload", "events", "seconds", "per s", "floor", "ratio", "p50 ms", "p99 ms", "cpu us", "wal B",
-        "hot", "MiB", "dup", "disorder", "missing", "remark",
-    ]);
-    let number = |value: Option<f64>, digits: usize| {
-        value.map_or_else(String::new, |value| format!("{value:.digits$}"))
-    };
-    let count = |value: Option<usize>| value.map_or_else(String::new, |value| value.to_string());
-    for report in reports {
-        table.add_row([
-            report.name.to_owned(),
-            report.events.to_string(),
-            format!("{:.2}", report.seconds),
-            format!("{:.0}", report.rate_per_s),
-            number(report.floor_per_s, 0),
-            number(report.ratio, 2),
-            number(report.p50_ms, 2),
-            number(report.p99_ms, 2),
-            report.cpu(),
-            number(report.wal_bytes_per_event, 0),
-            number(report.hot_ratio, 2),
-            number(report.rss_mib, 0),
-            count(report.duplicates),
-            count(report.out_of_order),
-            count(report.missing),
-            report.remark.clone(),
-        ]);
-    }
-    table
 }
