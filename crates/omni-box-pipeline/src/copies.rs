@@ -102,8 +102,10 @@ impl<S: EventRepository<E>, E: Event> Copies<S, E> {
     }
 
     /// Copies a page, if something was given up or it is time to look.
-    pub(crate) async fn now_and_then(&self) {
-        if self.feeds.iter().any(|feed| feed.wake.notified().now_or_never().is_some()) {
+    pub(crate) async fn now_and_then(&self, is_given_up: bool) {
+        let is_woken =
+            self.feeds.iter().filter(|feed| feed.wake.notified().now_or_never().is_some()).count() > 0;
+        if is_given_up || is_woken {
             self.woken().await;
         }
         let _ = timeout(TURN, async {

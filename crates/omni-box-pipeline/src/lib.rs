@@ -56,6 +56,7 @@ mod inbox;
 mod lamps;
 mod layer;
 mod maintenance;
+mod membership;
 mod outcome;
 mod polling;
 mod processor;

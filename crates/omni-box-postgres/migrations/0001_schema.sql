@@ -163,6 +163,15 @@ create table {{inbox_partitions}} (
     constraint {{inbox_partitions_pkey}} primary key (consumer_group, topic, partition)
 );
 
+-- Who handles the messages of a group: runners as they come (direct), or workers from their rows (stored).
+create table {{inbox_members}} (
+    member uuid not null,
+    consumer_group varchar(255) not null,
+    handling text not null,
+    alive_until timestamptz not null,
+    constraint {{inbox_members_pkey}} primary key (member)
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
 -- Messages kept as raw bytes. Headers are a list of [name, base64 or null].
 create table {{inbox_quarantine}} (
     id uuid not null default gen_random_uuid(),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc};
-use omni_box_core::store::{DeadLetters, Quarantine};
+use omni_box_core::store::{DeadLetters, GroupMembers, Quarantine};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, ErrorKind,
     Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement,
@@ -182,6 +182,10 @@ impl InboxRepository for PgStore {
     }
 
     fn in_quarantine(&self) -> Option<&dyn Quarantine<PgConnection>> {
+        Some(self)
+    }
+
+    fn members(&self) -> Option<&dyn GroupMembers> {
         Some(self)
     }
 

@@ -34,6 +34,7 @@ mod inbox;
 mod inspection;
 mod lanes;
 mod locking;
+mod members;
 mod migrate;
 mod migrations;
 mod notify;

@@ -54,6 +54,8 @@ pub const KEYS: &[Key] = &[
         "The table of the relays that are alive."),
     Key::new(DATABASE, "inbox_partitions_table", Text, "inbox_partitions",
         "The table of who consumes which partition."),
+    Key::new(DATABASE, "inbox_members_table", Text, "inbox_members",
+        "The table of who handles the messages of a group."),
     Key::new(DATABASE, "inbox_quarantine_table", Text, "inbox_quarantine",
         "The table of messages kept as raw bytes."),
     Key::new(DATABASE, "omni_box_control_table", Text, "omni_box_control",

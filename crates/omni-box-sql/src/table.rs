@@ -18,6 +18,8 @@ pub enum Table {
     OutboxRelays,
     /// `inbox_partitions`: who consumes which partition.
     InboxPartitions,
+    /// `inbox_members`: who handles the messages of a group.
+    InboxMembers,
     /// `inbox_quarantine`: messages kept as raw bytes.
     Quarantine,
     /// `omni_box_control`: one row that describes the installation.
@@ -29,12 +31,13 @@ pub enum Table {
 }
 
 /// In the order of their declaration: a table's number is its place.
-const TABLES: [Table; 9] = [
+const TABLES: [Table; 10] = [
     Table::OutboxEvents,
     Table::InboxEvents,
     Table::OutboxLanes,
     Table::OutboxRelays,
     Table::InboxPartitions,
+    Table::InboxMembers,
     Table::Quarantine,
     Table::Control,
     Table::Breakers,
@@ -53,6 +56,7 @@ impl Table {
             Self::OutboxLanes => "outbox_lanes",
             Self::OutboxRelays => "outbox_relays",
             Self::InboxPartitions => "inbox_partitions",
+            Self::InboxMembers => "inbox_members",
             Self::Quarantine => "inbox_quarantine",
             Self::Control => "omni_box_control",
             Self::Breakers => "omni_box_breakers",

@@ -165,6 +165,14 @@ create table {{inbox_partitions}} (
     primary key (consumer_group, topic, "partition")
 ) strict, without rowid;
 
+-- Who handles the messages of a group: runners as they come (direct), or workers from their rows (stored).
+create table {{inbox_members}} (
+    member text not null primary key,
+    consumer_group text not null,
+    handling text not null,
+    alive_until integer not null
+) strict, without rowid;
+
 -- Messages kept as raw bytes. Headers are a list of [name, base64 or null].
 create table {{inbox_quarantine}} (
     id text not null default {{uuid}},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omni_box_core::store::{DeadLetters, Quarantine};
+use omni_box_core::store::{DeadLetters, GroupMembers, Quarantine};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
@@ -159,6 +159,10 @@ impl InboxRepository for SqliteStore {
     }
 
     fn in_quarantine(&self) -> Option<&dyn Quarantine<SqliteConnection>> {
+        Some(self)
+    }
+
+    fn members(&self) -> Option<&dyn GroupMembers> {
         Some(self)
     }
 

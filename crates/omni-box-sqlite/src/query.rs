@@ -35,6 +35,8 @@ omni_box_sql::queries! {
     inbox_detach = "inbox/detach.sql",
     inbox_fail = "inbox/fail.sql",
     inbox_fetch = "inbox/fetch.sql",
+    inbox_join = "inbox/join.sql",
+    inbox_leave = "inbox/leave.sql",
     inbox_partition_end = "inbox/partition_end.sql",
     inbox_pending_of = "inbox/pending_of.sql",
     inbox_quarantine = "inbox/quarantine.sql",

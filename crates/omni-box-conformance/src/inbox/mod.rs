@@ -2,6 +2,7 @@
 
 pub mod bare;
 pub mod kept;
+pub mod members;
 pub mod partition;
 pub mod quarantine;
 pub mod receive;
@@ -36,6 +37,7 @@ where
             ("inspection", store.inspection().is_some()),
             ("locking", store.locking().is_some()),
             ("partitions", remembers),
+            ("members", store.members().is_some()),
             ("quarantine", store.in_quarantine().is_some()),
             ("retention", store.retention().is_some()),
             ("savepoints", store.savepoints().is_some()),

@@ -40,6 +40,7 @@ mod tests {
         ("dead_letter", include_str!("../dead_letter.rs")),
         ("inbox::bare", include_str!("../inbox/bare.rs")),
         ("inbox::kept", include_str!("../inbox/kept.rs")),
+        ("inbox::members", include_str!("../inbox/members.rs")),
         ("inbox::partition", include_str!("../inbox/partition.rs")),
         ("inbox::quarantine", include_str!("../inbox/quarantine.rs")),
         ("inbox::receive", include_str!("../inbox/receive.rs")),

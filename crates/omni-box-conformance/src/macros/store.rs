@@ -286,6 +286,18 @@ macro_rules! quarantine_conformance {
     };
 }
 
+/// The cases of [`GroupMembers`](omni_box_core::store::GroupMembers): `members_conformance!(MyFixture)`.
+#[macro_export]
+macro_rules! members_conformance {
+    ($fixture:ty $(,)?) => {
+        $crate::__conformance_cases! { StoreFixture, $fixture, [], in (inbox::members):
+            a_group_is_handled_in_one_way
+            a_member_that_does_not_renew_is_none
+            who_comes_at_once_agrees_on_one_way
+        }
+    };
+}
+
 /// The case of stores that remember how a partition's owner ended; part of [`inbox_conformance!`](crate::inbox_conformance).
 #[doc(hidden)]
 #[macro_export]
@@ -332,7 +344,7 @@ macro_rules! outbox_conformance {
     };
 }
 
-/// A store of inbox events as tests: `inbox_conformance!(MyFixture, capabilities: [breakers, bulk, dead_letters, inspection, locking, partitions, quarantine, retention, savepoints])`.
+/// A store of inbox events as tests: `inbox_conformance!(MyFixture, capabilities: [breakers, bulk, dead_letters, inspection, locking, members, partitions, quarantine, retention, savepoints])`.
 ///
 /// As [`outbox_conformance!`](crate::outbox_conformance), in a module `inbox`. `MyFixture` is an
 /// [`InboxFixture`](crate::InboxFixture). The capability `partitions` is that of a store whose `attach` tells how the owner
@@ -416,6 +428,9 @@ macro_rules! __capability_conformance {
     };
     (locking, $fixture:ty, $event:ident) => {
         $crate::__capability_module! { locking: $crate::locking_conformance! { $fixture, $event } }
+    };
+    (members, $fixture:ty, InboxEvent) => {
+        $crate::__capability_module! { members: $crate::members_conformance! { $fixture } }
     };
     (partitions, $fixture:ty, InboxEvent) => {
         $crate::__capability_module! { partitions: $crate::__partitions_conformance! { $fixture } }

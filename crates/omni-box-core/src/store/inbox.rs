@@ -3,7 +3,7 @@
 use std::future::{Future, ready};
 use std::time::Duration;
 
-use super::{EventRepository, Quarantine, Savepoints};
+use super::{EventRepository, GroupMembers, Quarantine, Savepoints};
 use crate::error::Result;
 use crate::event::{ClaimToken, Event, EventStatus, Failure, InboxEvent};
 use crate::id::{ConsumerGroup, EventId};
@@ -198,6 +198,12 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
 
     /// What is in quarantine: listed, taken out and deleted.
     fn in_quarantine(&self) -> Option<&dyn Quarantine<Self::Conn>> {
+        None
+    }
+
+    /// Who handles the messages of a group, in all processes. Without it, a runner with a handler beside workers of stored messages is
+    /// refused within one process only.
+    fn members(&self) -> Option<&dyn GroupMembers> {
         None
     }
 

@@ -11,6 +11,7 @@ mod ext;
 mod inbox;
 mod inspection;
 mod lanes;
+mod members;
 mod outbox;
 mod quarantine;
 mod repository;
@@ -33,6 +34,7 @@ pub use lanes::{
     Activity, KeyRef, LaneEvent, LaneFetch, LaneHold, LaneRead, LaneSettlement, LaneShare, Lease,
     LeaseRequest, OrderedLanes, Settled,
 };
+pub use members::{GroupHandling, GroupMembers};
 pub use outbox::{DeliveryMode, OutboxRepository, Wakeup};
 pub use quarantine::{Quarantine, QuarantineEntry, Readmission};
 pub use repository::{Created, EventRepository};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omni_box_core::store::GroupHandling;
 use omni_box_core::{
     DefaultMessageDecoder, EventConsumer, FetchFilters, InboxEvent, InboxHandler, InboxMetrics,
     InboxRepository, MessageDecoder, NoMetrics, OutboxRepository, Result, RetryPolicy,
@@ -16,6 +17,7 @@ use super::runner::InboxConsumerRunner;
 use super::shared::Shared;
 use crate::copies::Copies;
 use crate::gate::Gate;
+use crate::membership::Membership;
 use crate::settings::outage_retry;
 use crate::status::InboxStatus;
 use crate::step::{ProcessingStep, Steps};
@@ -238,6 +240,10 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         }
         let filters = FetchFilters::new().consumer_group(checked.group.clone());
         let copies = Copies::new(&self.steps, &self.store, filters, &checked.worker)?.map(Arc::new);
+        let membership = self
+            .handler
+            .as_ref()
+            .map(|_| Membership::new(self.store.clone(), checked.group.clone(), GroupHandling::Direct));
         let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY);
         let steps = Steps::new(self.steps);
         let mut gates = vec!["database", OFFSET_COMMIT];
@@ -265,6 +271,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         let shared = Shared {
             context: Arc::new(context),
             copies,
+            membership,
             decoder: self.decoder,
             drain_deadline: checked.drain_deadline,
             stuck_after: config.stuck_after,

@@ -1,6 +1,7 @@
 //! The runner: start, run, take one, stop.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::select_all;
@@ -155,7 +156,8 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     /// group, all within the drain deadline (and at once when nothing is running).
     ///
     /// # Errors
-    /// When the consumer cannot go on, or a last commit failed (the messages come again, and are duplicates then). The runner has
+    /// [`Misconfigured`](ErrorKind::Misconfigured) when workers of stored messages handle the group's messages beside a runner with a handler, in
+    /// whatever process. When the consumer cannot go on, or a last commit failed (the messages come again, and are duplicates then). The runner has
     /// stopped in either case.
     ///
     /// # Cancel safety
@@ -165,6 +167,18 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         self.start().await?;
         let _running = self.shared.context.status.running();
         self.state = State::Running;
+        let joined = match &self.shared.membership {
+            Some(membership) => cancel.run_until_cancelled(membership.join()).await,
+            None => Some(Ok(())),
+        };
+        match joined {
+            Some(Ok(())) => {}
+            None => return self.stop().await,
+            Some(Err(refused)) => {
+                let _ = self.stop().await;
+                return Err(refused);
+            }
+        }
         let _copying = Copies::spawn(self.shared.copies.as_ref(), cancel);
         let draining = CancellationToken::new();
         let mut workers = JoinSet::new();
@@ -176,9 +190,18 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         }
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let shared = self.shared.clone();
+        let lost = async {
+            match &shared.membership {
+                Some(membership) => membership.lost().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut lost = pin!(lost);
         let ended = loop {
             tokio::select! {
                 () = cancel.cancelled() => break Ok(()),
+                error = &mut lost => break Err(error),
                 _ = beat.tick() => if let Some(watchdog) = &self.watchdog {
                     watchdog.beat();
                 },
@@ -199,6 +222,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         }
         draining.cancel();
         let drained = drain(&self.shared, &self.abort, workers).await;
+        leave(&self.shared).await;
         self.state = State::Closed;
         let closed = self.consumer.close().await;
         ended.and(drained).and(closed)
@@ -210,15 +234,19 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     /// Partitions that were taken away are let go of by the next call, for which a rebalance may wait.
     ///
     /// # Errors
-    /// As [`EventConsumer::next_partition`]; what happens to the message is in the result.
+    /// [`Misconfigured`](ErrorKind::Misconfigured) when workers of stored messages handle the group's messages beside a runner with a handler. Else
+    /// as [`EventConsumer::next_partition`]; what happens to the message is in the result.
     ///
     /// # Cancel safety
     /// No message is lost. One that was begun is rolled back, and the next call begins it again. One that is done by then is told of by the
     /// next call, unless the commit was under way: then it may turn out to be a [`Duplicate`](crate::Outcome::Duplicate).
     pub async fn process_one(&mut self, deadline: Instant) -> Result<Option<InboxConsumeResult>> {
+        if let (Some(membership), State::Ready) = (&self.shared.membership, self.state) {
+            membership.keep_if_known().await?;
+        }
         self.start().await?;
         if let Some(copies) = &self.shared.copies {
-            copies.now_and_then().await;
+            copies.now_and_then(false).await;
         }
         // one at most: nothing else is begun before it is told
         if let Some(at) = self.partitions.iter().position(Partition::has_result) {
@@ -282,7 +310,15 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         for partition in self.partitions.drain(..) {
             partition.close().await;
         }
+        leave(&self.shared).await;
         self.consumer.close().await
+    }
+}
+
+/// Makes room for those who handle the group's messages in another way.
+async fn leave<S: InboxRepository>(shared: &Shared<S>) {
+    if let Some(membership) = &shared.membership {
+        membership.leave().await;
     }
 }
 

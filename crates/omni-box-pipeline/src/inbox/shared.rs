@@ -7,11 +7,14 @@ use omni_box_core::{InboxEvent, InboxRepository, MessageDecoder};
 use tokio::sync::Semaphore;
 
 use crate::copies::Copies;
+use crate::membership::Membership;
 use crate::transact::Context;
 
 /// Parts of one runner that each partition's worker uses.
 pub(super) struct Shared<S: InboxRepository> {
     pub(super) context: Arc<Context<S>>,
+    /// Of a runner with a handler.
+    pub(super) membership: Option<Membership<S>>,
     pub(super) copies: Option<Arc<Copies<S, InboxEvent>>>,
     pub(super) decoder: Arc<dyn MessageDecoder>,
     pub(super) drain_deadline: Duration,

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::BatchProcessingResult;
 use crate::claims::{Claims, Stale};
 use crate::copies::Copies;
+use crate::membership::Membership;
 use crate::polling::Polling;
 use crate::transact::{Context, Item};
 use crate::work::Messages;
@@ -28,6 +29,7 @@ const STORED_ROWS: &str = "stored rows";
 pub(super) struct Shared<S: InboxRepository> {
     pub(super) context: Arc<Context<S>>,
     pub(super) filters: FetchFilters,
+    pub(super) membership: Membership<S>,
     pub(super) copies: Option<Arc<Copies<S, InboxEvent>>>,
     pub(super) lease_ttl: Duration,
     pub(super) shortest_poll: Duration,

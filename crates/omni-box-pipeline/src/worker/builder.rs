@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omni_box_core::store::GroupHandling;
 use omni_box_core::{
     FetchFilters, InboxEvent, InboxHandler, InboxMetrics, InboxRepository, NoMetrics, OutboxRepository,
     Result, RetryPolicy,
@@ -15,6 +16,7 @@ use super::runner::InboxWorker;
 use crate::claims::Stale;
 use crate::copies::Copies;
 use crate::gate::Gate;
+use crate::membership::Membership;
 use crate::settings::{misconfigured, outage_retry};
 use crate::status::InboxStatus;
 use crate::step::{ProcessingStep, Steps};
@@ -192,6 +194,7 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
         let filters = FetchFilters::new().consumer_group(checked.group.clone());
         let filters = self.sources.into_iter().fold(filters, FetchFilters::source);
         let copies = Copies::new(&self.steps, &self.store, filters.clone(), &checked.worker)?.map(Arc::new);
+        let membership = Membership::new(self.store.clone(), checked.group.clone(), GroupHandling::Stored);
         let outage_retry = outage_retry(LONGEST_OUTAGE_RETRY);
         let steps = Steps::new(self.steps);
         let mut gates = vec!["database"];
@@ -220,6 +223,7 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
             context: Arc::new(context),
             filters,
             copies,
+            membership,
             lease_ttl: config.lease_ttl,
             shortest_poll: config.shortest_poll,
             longest_poll: config.longest_poll,

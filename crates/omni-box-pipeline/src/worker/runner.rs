@@ -1,6 +1,7 @@
 //! The worker: runs, or takes one batch a call.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ use crate::watchdog::{Watchdog, Watched};
 ///   when the lease is over.
 /// - A message that ends its process is found: after an unclean end the next messages go one at a time, each with its attempt counted first.
 ///
-/// A group has either a runner with a handler, or workers: what one of them has in memory the other may handle before it.
+/// A group has either a runner with a handler, or workers: what one of them has in memory the other may handle before it. Whichever begins
+/// while the other is at work, in whatever process, ends with an error, if the store keeps [members](InboxRepository::members).
 ///
 /// ```
 /// use omni_box_core::{BatchSize, ConsumerGroup, InboxContext, Result};
@@ -104,16 +106,19 @@ impl<S: InboxRepository> InboxWorker<S> {
     /// there is nothing to do now. One call runs at a time; another waits.
     ///
     /// # Errors
-    /// When the database cannot be reached to claim; when it fails later, what has no outcome is in
+    /// [`Misconfigured`](ErrorKind::Misconfigured) when a runner gives the group's messages to a handler, in whatever process. When the
+    /// database cannot be reached to claim; when it fails later, what has no outcome is in
     /// [`released_event_ids`](BatchProcessingResult::released_event_ids).
     ///
     /// # Cancel safety
     /// The transaction that runs is rolled back when the future is dropped. What it had claimed is given back by the next call.
     pub async fn process_batch(&self, batch_size: BatchSize) -> Result<BatchProcessingResult> {
+        self.shared.membership.keep_if_known().await?;
+        let result = self.single.lock().await.next(batch_size, &self.abort).await?;
         if let Some(copies) = &self.shared.copies {
-            copies.now_and_then().await;
+            copies.now_and_then(!result.failed_event_ids.is_empty()).await;
         }
-        self.single.lock().await.next(batch_size, &self.abort).await
+        Ok(result)
     }
 
     /// Notes that the worker ends in good order, after its last [`process_batch`](Self::process_batch). Without it, the next worker of the
@@ -122,17 +127,23 @@ impl<S: InboxRepository> InboxWorker<S> {
     /// # Errors
     /// When the database fails.
     pub async fn close(self) -> Result<()> {
+        self.shared.membership.leave().await;
         self.shared.detach().await
     }
 
     /// Handles what is stored until `shutdown` is cancelled, then ends the groups that are running, and gives back what they did not reach.
     ///
     /// # Errors
-    /// When the store cannot serve a worker at all. An outage of the database is waited out.
+    /// [`Misconfigured`](ErrorKind::Misconfigured) when a runner gives the group's messages to a handler, in whatever process. When the store
+    /// cannot serve a worker at all. An outage of the database is waited out.
     ///
     /// # Cancel safety
     /// Dropping the future rolls running transactions back; claims expire. Cancel the token instead.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        let Some(joined) = shutdown.run_until_cancelled(self.shared.membership.join()).await else {
+            return Ok(());
+        };
+        joined?;
         let context = &self.shared.context;
         let _watchdog = Watchdog::start(Watched {
             worker: context.worker.clone(),
@@ -155,8 +166,13 @@ impl<S: InboxRepository> InboxWorker<S> {
             sleep(self.drain_deadline).await;
         };
         tokio::pin!(late);
+        let mut lost = pin!(self.shared.membership.lost());
         loop {
             tokio::select! {
+                error = &mut lost, if !stop.is_cancelled() => {
+                    ended = Err(error);
+                    stop.cancel();
+                }
                 batches = running.join_next() => {
                     let Some(batches) = batches else { break };
                     ended = ended.and(batches.unwrap_or_else(|failure| Err(broken(failure))));
@@ -169,10 +185,12 @@ impl<S: InboxRepository> InboxWorker<S> {
                         "did not drain in time, abandoning what is running",
                     );
                     abandon(&mut running, &self.abort).await;
+                    self.shared.membership.leave().await;
                     return ended;
                 }
             }
         }
+        self.shared.membership.leave().await;
         if let Err(error) = self.shared.detach().await {
             tracing::warn!(
                 worker_id = %self.shared.context.worker, kind = ?error.kind(),

@@ -4,6 +4,7 @@ mod by_hand;
 mod gate_log;
 mod inbox;
 mod maintenance;
+mod members;
 mod relay;
 mod router;
 mod settings;

@@ -13,7 +13,7 @@ use crate::sequence::Waiting;
 use crate::{PgStore, PgTx, Table};
 
 /// Tables that the Python library made have `jsonb` for `json`.
-static EXPECTED: [ExpectedTable; 9] = [
+static EXPECTED: [ExpectedTable; 10] = [
     ExpectedTable {
         table: Table::OutboxEvents,
         columns: "id uuid, event_type varchar, aggregate_type varchar, aggregate_id uuid, topic varchar, \
@@ -61,6 +61,11 @@ static EXPECTED: [ExpectedTable; 9] = [
     ExpectedTable {
         table: Table::InboxPartitions,
         columns: "consumer_group varchar, topic varchar, partition int4, worker text, attached_at timestamptz, clean bool",
+        indexes: &["_pkey"],
+    },
+    ExpectedTable {
+        table: Table::InboxMembers,
+        columns: "member uuid, consumer_group varchar, handling text, alive_until timestamptz",
         indexes: &["_pkey"],
     },
     ExpectedTable {

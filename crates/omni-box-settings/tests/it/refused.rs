@@ -26,7 +26,7 @@ fn a_key_that_does_not_exist_is_answered_with_the_one_that_was_meant() {
     );
     in_file(
         "[database]\npool_of_threads = 5\n[maintenance]\nmax_batch_bytes = 7\n[retry]\nzzz = 1",
-        r#"omni-box.toml line 2: [database] has no key "pool_of_threads", there are url, max_connections, acquire_timeout, schema, listen, migrate_wait, busy_timeout, outbox_events_table, inbox_events_table, outbox_lanes_table, outbox_relays_table, inbox_partitions_table, inbox_quarantine_table, omni_box_control_table, omni_box_breakers_table, omni_box_migrations_table; omni-box.toml line 4: [maintenance] has no key "max_batch_bytes", [outbox_processor] has; omni-box.toml line 6: [retry] has no key "zzz", there are base, max, jitter"#,
+        r#"omni-box.toml line 2: [database] has no key "pool_of_threads", there are url, max_connections, acquire_timeout, schema, listen, migrate_wait, busy_timeout, outbox_events_table, inbox_events_table, outbox_lanes_table, outbox_relays_table, inbox_partitions_table, inbox_members_table, inbox_quarantine_table, omni_box_control_table, omni_box_breakers_table, omni_box_migrations_table; omni-box.toml line 4: [maintenance] has no key "max_batch_bytes", [outbox_processor] has; omni-box.toml line 6: [retry] has no key "zzz", there are base, max, jitter"#,
     );
     in_file(
         "batch_size = 5\n",

@@ -11,7 +11,7 @@ use crate::error::failed;
 use crate::migrations::MIGRATIONS;
 use crate::{SqliteStore, SqliteTx, Table};
 
-const EXPECTED: [ExpectedTable; 9] = [
+const EXPECTED: [ExpectedTable; 10] = [
     ExpectedTable {
         table: Table::OutboxEvents,
         columns: "id text, event_type text, aggregate_type text, aggregate_id text, topic text, \
@@ -59,6 +59,11 @@ const EXPECTED: [ExpectedTable; 9] = [
         table: Table::InboxPartitions,
         columns: "consumer_group text, topic text, worker text, partition integer, attached_at integer, \
                   clean integer",
+        indexes: &[],
+    },
+    ExpectedTable {
+        table: Table::InboxMembers,
+        columns: "member text, consumer_group text, handling text, alive_until integer",
         indexes: &[],
     },
     ExpectedTable {

@@ -47,6 +47,7 @@ async fn installations_with_odd_names_stand_side_by_side() {
         Table::OutboxLanes,
         Table::OutboxRelays,
         Table::InboxPartitions,
+        Table::InboxMembers,
         Table::Quarantine,
         Table::Control,
         Table::Breakers,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::store::{
-    BreakerReport, BreakerState, Breakers, DeadLetters, Inspection, Quarantine, QuarantineEntry, Replayed,
-    Sample,
+    BreakerReport, BreakerState, Breakers, DeadLetters, GroupHandling, GroupMembers, Inspection, Quarantine,
+    QuarantineEntry, Replayed, Sample,
 };
 use omni_box_core::{
     Activity, BatchSize, BulkOperations, ClaimToken, ConsumerGroup, DistributedLocking, Error, ErrorKind,
@@ -110,6 +110,24 @@ impl<E: Event, S: EventRepository<E>> DeadLetters<E> for Faulty<S> {
     async fn purge(&self, older_than: Duration, limit: BatchSize) -> Result<u64> {
         let letters = offered(self.inner.dead_letters())?;
         self.plan.run(Operation::PurgeFailed, letters.purge(older_than, limit)).await
+    }
+}
+
+#[async_trait]
+impl<S: InboxRepository> GroupMembers for Faulty<S> {
+    async fn join(
+        &self,
+        group: &ConsumerGroup,
+        member: OwnerId,
+        handling: GroupHandling,
+        ttl: Duration,
+    ) -> Result<bool> {
+        let join = offered(self.inner.members())?.join(group, member, handling, ttl);
+        self.plan.run(Operation::JoinGroup, join).await
+    }
+
+    async fn leave(&self, member: OwnerId) -> Result<()> {
+        self.plan.run(Operation::LeaveGroup, offered(self.inner.members())?.leave(member)).await
     }
 }
 

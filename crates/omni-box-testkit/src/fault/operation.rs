@@ -90,6 +90,10 @@ pub enum Operation {
     Attach,
     /// `InboxRepository::detach`.
     Detach,
+    /// `GroupMembers::join`.
+    JoinGroup,
+    /// `GroupMembers::leave`.
+    LeaveGroup,
     /// `Savepoints::start`.
     StartSavepoint,
     /// `Savepoints::advance`.

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use omni_box_core::store::{Breakers, DeadLetters, Inspection, Quarantine};
+use omni_box_core::store::{Breakers, DeadLetters, GroupMembers, Inspection, Quarantine};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DeliveryMode, DistributedLocking,
     ErrorKind, Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository,
@@ -191,6 +191,10 @@ impl<S: InboxRepository> InboxRepository for Faulty<S> {
 
     fn in_quarantine(&self) -> Option<&dyn Quarantine<S::Conn>> {
         self.inner.in_quarantine().is_some().then_some(self)
+    }
+
+    fn members(&self) -> Option<&dyn GroupMembers> {
+        self.inner.members().is_some().then_some(self)
     }
 
     fn savepoints(&self) -> Option<&dyn Savepoints<S::Conn>> {

@@ -10,6 +10,7 @@ mod lane;
 mod lanes;
 mod lock;
 mod locking;
+mod members;
 mod outbox;
 mod quarantine;
 mod record;

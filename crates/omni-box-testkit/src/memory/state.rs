@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::breaker::Breaker;
 use super::key::{LockKey, TxId};
 use super::lane::Lane;
+use super::members::Member;
 use super::tables::Tables;
 use crate::TestClock;
 
@@ -34,6 +35,7 @@ pub(super) struct State {
     pub(super) relays: BTreeMap<OwnerId, DateTime<Utc>>,
     /// Owners of a group's partitions that have not detached.
     pub(super) partitions: BTreeMap<(String, String, i32), ClaimToken>,
+    pub(super) members: BTreeMap<OwnerId, Member>,
     /// Failures that have a copy outside.
     pub(super) copied: HashMap<EventId, DateTime<Utc>>,
     pub(super) breakers: HashMap<String, Breaker>,
@@ -51,6 +53,7 @@ impl Shared {
             lanes: Lane::all(),
             relays: BTreeMap::new(),
             partitions: BTreeMap::new(),
+            members: BTreeMap::new(),
             copied: HashMap::new(),
             breakers: HashMap::new(),
             mode,

@@ -142,13 +142,13 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         filters: &FetchFilters,
         shutdown: &CancellationToken,
     ) -> Result<BatchProcessingResult> {
-        if let Some(copies) = &self.copies {
-            copies.now_and_then().await;
-        }
         let stop = Stop { sending: shutdown, waiting: shutdown };
         let (result, unavailable) = self.publish(worker_id, batch_size, filters, stop).await?;
         if let Some(error) = unavailable {
             tracing::debug!(%worker_id, error = %error.chain(), "events released");
+        }
+        if let Some(copies) = &self.copies {
+            copies.now_and_then(!result.failed_event_ids.is_empty()).await;
         }
         Ok(result)
     }

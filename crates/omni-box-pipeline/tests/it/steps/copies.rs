@@ -200,12 +200,11 @@ async fn what_is_requeued_and_given_up_again_is_copied_again() {
     };
     let (worker, size) = (refusing(), BatchSize::new(10).unwrap());
     worker.process_batch(size).await.unwrap();
-    assert_eq!(outside.kept()["any"].1, 1, "a batch begins with what was given up before");
+    assert_eq!(outside.kept()["any"].1, 1, "a batch ends with what was given up before");
     let letters = store.inbox().dead_letters().unwrap();
     letters.requeue(&[store.inbox_events()[0].id()]).await.unwrap();
     let result = worker.process_batch(size).await.unwrap();
     assert_eq!(result.failed_event_ids.len(), 1);
-    worker.process_batch(size).await.unwrap();
     assert_eq!(outside.kept()["any"].1, 2);
     worker.process_batch(size).await.unwrap();
     assert_eq!(outside.kept()["any"].1, 2, "each failure once");

@@ -2,7 +2,7 @@
 
 mod statement;
 
-use omni_box_core::store::{DeadLetters, Quarantine};
+use omni_box_core::store::{DeadLetters, GroupMembers, Quarantine};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
@@ -84,6 +84,10 @@ impl InboxRepository for MemoryStore {
     }
 
     fn in_quarantine(&self) -> Option<&dyn Quarantine<MemoryConn>> {
+        Some(self)
+    }
+
+    fn members(&self) -> Option<&dyn GroupMembers> {
         Some(self)
     }
 

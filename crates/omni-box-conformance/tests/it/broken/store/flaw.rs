@@ -263,6 +263,14 @@ flaws! { Fixture:
     EveryEndIsClean => inbox::partition::a_partition_remembers_how_its_owner_ended;
     ALateDetachCounts => inbox::partition::a_partition_remembers_how_its_owner_ended;
 
+    // members of groups
+    AMemberIsNeverRefused => inbox::members::a_group_is_handled_in_one_way;
+    AllGroupsAreOne => inbox::members::a_group_is_handled_in_one_way;
+    /// A member that has ended without a word is there for good.
+    MembersNeverEnd => inbox::members::a_member_that_does_not_renew_is_none;
+    /// Who comes is looked at before those that come with it are there.
+    MembersJoinBehindEachOthersBack => inbox::members::who_comes_at_once_agrees_on_one_way;
+
     // circuit breakers
     /// Each report begins a row of failures.
     ABreakerForgetsFailures => breaker::failures_of_all_open_a_breaker;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::store::Quarantine;
+use omni_box_core::store::{GroupHandling, GroupMembers, Quarantine};
 use omni_box_core::{
     ClaimToken, ConsumerGroup, Error, ErrorKind, Event, EventId, InboxEvent, InboxRecord, InboxRepository,
-    InboxSettlement, PartitionEnd, QuarantinedMessage, Received, Result, Savepoints, TopicPartition,
+    InboxSettlement, OwnerId, PartitionEnd, QuarantinedMessage, Received, Result, Savepoints, TopicPartition,
 };
 
 use super::Broken;
@@ -197,6 +197,10 @@ impl<S: InboxRepository> InboxRepository for Broken<S> {
         Some(self)
     }
 
+    fn members(&self) -> Option<&dyn GroupMembers> {
+        Some(self)
+    }
+
     fn savepoints(&self) -> Option<&dyn Savepoints<S::Conn>> {
         Some(self)
     }
@@ -238,5 +242,33 @@ impl<S: InboxRepository> Savepoints<S::Conn> for Broken<S> {
             }
             _ => savepoints.rollback(conn).await,
         }
+    }
+}
+
+#[async_trait]
+impl<S: InboxRepository> GroupMembers for Broken<S> {
+    async fn join(
+        &self,
+        group: &ConsumerGroup,
+        member: OwnerId,
+        handling: GroupHandling,
+        ttl: Duration,
+    ) -> Result<bool> {
+        let members = self.inner.members().unwrap();
+        let one = ConsumerGroup::new("one")?;
+        let group = if self.has(Flaw::AllGroupsAreOne) { &one } else { group };
+        let ttl = if self.has(Flaw::MembersNeverEnd) { ttl * 1_000 } else { ttl };
+        if self.has(Flaw::MembersJoinBehindEachOthersBack) {
+            let may_join = members.join(group, member, handling, ttl).await?;
+            members.leave(member).await?;
+            tokio::task::yield_now().await;
+            members.join(group, member, handling, ttl).await?;
+            return Ok(may_join);
+        }
+        Ok(members.join(group, member, handling, ttl).await? || self.has(Flaw::AMemberIsNeverRefused))
+    }
+
+    async fn leave(&self, member: OwnerId) -> Result<()> {
+        self.inner.members().unwrap().leave(member).await
     }
 }

@@ -1,0 +1,1 @@
+delete from {{inbox_members}} m where m.member = $1
