@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use omni_box::sqlite::{SqliteConfig, SqliteStore};
 use omni_box_harness::usage::seconds_of;
-use omni_box_harness::{TestDatabase, usage};
+use omni_box_harness::{TestDatabase, topic, usage};
 
 use crate::relay::Relay;
 use crate::report::Report;
@@ -14,12 +14,19 @@ use crate::table;
 
 /// By then a relay has told writers that it sleeps, and its polls have become rare.
 const SETTLES: Duration = Duration::from_secs(5);
+/// Events that were published before.
+const BEFORE: usize = 100;
 
-/// A relay on an empty outbox of PostgreSQL.
+/// A relay on an outbox of PostgreSQL whose events are published.
 pub(crate) async fn postgres(run: &Run, seconds: usize) -> Result<Report> {
     let database = TestDatabase::create_on(&run.servers.database_url).await?;
-    table::store(&database).await?;
-    let report = watch(run, Relay::start(&database.url(), run.brokers())?, seconds).await?;
+    let store = table::store(&database).await?;
+    // an outbox that was never used is another case: nothing is known of it
+    let topic = topic::create_topic(run.brokers(), run.name, 1, &[]).await?;
+    table::fill(&store, &topic, BEFORE, BEFORE).await?;
+    let relay = Relay::start(&database.url(), run.brokers())?;
+    table::drained(database.pool(), run.brokers(), &topic, BEFORE).await?;
+    let report = watch(run, relay, seconds).await?;
     database.close().await?;
     Ok(report)
 }

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use omni_box::prelude::*;
 use omni_box_harness::TestDatabase;
 use omni_box_harness::topic::{self, Message};
 use omni_box_harness::usage::rss_mib;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 
 use crate::consumer::Consumer;
 use crate::inbox::EVENT_TYPE;
@@ -64,6 +67,7 @@ pub(crate) async fn large(run: &Run, a_partition: usize) -> Result<Report> {
     (report.missing, report.duplicates, report.out_of_order) =
         table::judge(run.brokers(), &topic, events).await?;
     report.remark = remark(of_consumer, events * LARGE);
+    delete(run, &topic).await?;
     Ok(report)
 }
 
@@ -98,6 +102,7 @@ pub(crate) async fn small(run: &Run, bytes_a_partition: usize) -> Result<Report>
     let mut report = Report::new(run.name, handled, start.elapsed());
     report.rss_mib_consumer = memory;
     report.remark = remark(memory, messages * SMALL);
+    delete(run, &topic).await?;
     Ok(report)
 }
 
@@ -118,4 +123,14 @@ fn remark(consumer: Option<f64>, bytes: usize) -> String {
     consumer.map_or_else(String::new, |consumer| {
         format!("the consumer has {consumer:.0} MiB, behind it lie {backlog:.0} MiB")
     })
+}
+
+/// Frees the broker's disk: no other workload writes as much.
+async fn delete(run: &Run, topic: &str) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", run.brokers()).create()?;
+    for deleted in admin.delete_topics(&[topic], &AdminOptions::new()).await? {
+        deleted.map_err(|(topic, code)| anyhow!("cannot delete topic {topic}: {code}"))?;
+    }
+    Ok(())
 }
