@@ -26,23 +26,30 @@ pub(crate) async fn sql(pool: &PgPool, lanes: i64) -> Result<f64> {
     let mut connection = pool.acquire().await?;
     let start = Instant::now();
     let mut total = 0usize;
+    // everything was committed before, so that a cursor for each lane is right
+    let mut read_to = [0i64; 16];
     loop {
         let rows = sqlx::query(
-            "select e.id, e.topic, e.partition_key, e.payload::text, e.headers::text, e.event_type, e.created_at
-             from generate_series(0, 15) as l (lane)
+            "select e.id, e.topic, e.partition_key, e.payload::text, e.headers::text, e.event_type, e.created_at, e.lane, e.seq
+             from unnest($2::bigint[]) with ordinality as l (read_to, number)
              cross join lateral (
                  select * from outbox_events o
-                 where o.lane = l.lane and o.status = 'pending' and not o.held and not o.deferred
+                 where o.lane = l.number - 1 and o.aside is null and o.seq > l.read_to
                  order by o.seq limit $1
              ) e",
         )
         .bind(BATCH / lanes)
+        .bind(read_to.as_slice())
         .fetch_all(&mut *connection)
         .await?;
         if rows.is_empty() {
             return Ok(total as f64 / start.elapsed().as_secs_f64());
         }
         let ids: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+        for row in &rows {
+            let (lane, seq): (i16, i64) = (row.get(7), row.get(8));
+            read_to[usize::from(lane.unsigned_abs())] = seq;
+        }
         sqlx::query("update outbox_events set status = 'completed', completed_at = now() where id = any($1)")
             .bind(&ids)
             .execute(&mut *connection)

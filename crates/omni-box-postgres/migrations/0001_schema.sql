@@ -1,9 +1,10 @@
 -- Tables of omni-box. Names in double braces are replaced by the configured, quoted names.
 -- A column that a foreign writer does not name has a default, is generated, or may be null.
 
--- No fillfactor: `status` and `held` are in the predicates of the partial indexes, so no update of a row can be heap-only, and room
--- reserved in a page would only make the table larger. Every event dies once (pending -> completed), so vacuum works by a
--- count of rows rather than by a share of a table that keeps a history of completed rows.
+-- Half of each page is left to new versions of its rows: a batch completes whole pages in one transaction, before anything in them can be
+-- pruned. With room in the page, and as no index has a column whose value a completion changes, a completion writes no index (heap-only).
+-- Every event dies once (pending -> completed), so vacuum works by a count of rows rather than by a share of a table that keeps a history
+-- of completed rows.
 create table {{outbox_events}} (
     id uuid not null default gen_random_uuid(),
     event_type varchar(100) not null,
@@ -45,9 +46,23 @@ create table {{outbox_events}} (
     released boolean not null default false,
     -- the `updated_at` of the failure that a storage outside has a copy of
     copied_at timestamptz,
+    -- what is set aside, and why. Null of what is in line by `seq`, and of what is completed: a completion leaves it as it is.
+    aside varchar(8) generated always as (
+        case
+            when status = 'failed' then 'failed'
+            when status <> 'pending' then null
+            when held and head then 'head'
+            when held then 'follower'
+            when released then 'released'
+            when scheduled_at - created_at > interval '1 second' then 'deferred'
+        end
+    ) stored,
+    -- when it was given up
+    failed_at timestamptz generated always as (case when status = 'failed' then updated_at end) stored,
     constraint {{outbox_events_pkey}} primary key (id),
     constraint {{outbox_events_status_check}} check (status in ('pending', 'completed', 'failed'))
 ) with (
+    fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0.01,
     autovacuum_vacuum_threshold = 5000,
     autovacuum_analyze_scale_factor = 0.02,
@@ -55,30 +70,25 @@ create table {{outbox_events}} (
 );
 
 create unique index {{outbox_events_idempotency}} on {{outbox_events}} (idempotency_key) where idempotency_key is not null;
--- what is due now, in order: the fetch of a lane
-create index {{outbox_events_hot}} on {{outbox_events}} (lane, seq)
-    where status = 'pending' and not held and not deferred;
+-- None of these indexes mentions `status`, `completed_at` or `updated_at`, so that completions are heap-only.
+-- What is due now, in order: the fetch of a lane. What is completed stays in it; readers begin above `read_to` of the lane.
+create index {{outbox_events_hot}} on {{outbox_events}} (lane, seq) where aside is null;
 -- what has waited and is due again, wherever the readers of its lane are
-create index {{outbox_events_released}} on {{outbox_events}} (lane, seq)
-    where status = 'pending' and released and not held;
+create index {{outbox_events_released}} on {{outbox_events}} (lane, seq) where aside = 'released';
 -- what was scheduled for later
-create index {{outbox_events_due}} on {{outbox_events}} (lane, scheduled_at)
-    where status = 'pending' and deferred and not held;
+create index {{outbox_events_due}} on {{outbox_events}} (lane, scheduled_at) where aside = 'deferred';
 -- heads of held keys, by the time of their retry and by key
-create index {{outbox_events_retry}} on {{outbox_events}} (lane, hold_until)
-    where status = 'pending' and held and head;
-create index {{outbox_events_heads}} on {{outbox_events}} (lane, topic, partition_key)
-    where status = 'pending' and held and head;
+create index {{outbox_events_retry}} on {{outbox_events}} (lane, hold_until) where aside = 'head';
+create index {{outbox_events_heads}} on {{outbox_events}} (lane, topic, partition_key) where aside = 'head';
 -- what waits behind them
-create index {{outbox_events_followers}} on {{outbox_events}} (lane, topic, partition_key, seq)
-    where status = 'pending' and held and not head;
--- what may be cleaned up; completions come in the order of time, so that each goes to the index's end
-create index {{outbox_events_completed}} on {{outbox_events}} (completed_at) where status = 'completed';
+create index {{outbox_events_followers}} on {{outbox_events}} (lane, topic, partition_key, seq) where aside = 'follower';
 -- what was given up: found and counted by operators and samples
-create index {{outbox_events_failed}} on {{outbox_events}} (updated_at) where status = 'failed';
+create index {{outbox_events_failed}} on {{outbox_events}} (failed_at) where aside = 'failed';
 -- what was given up and has no copy outside
-create index {{outbox_events_uncopied}} on {{outbox_events}} (updated_at, id)
-    where status = 'failed' and copied_at is distinct from updated_at;
+create index {{outbox_events_uncopied}} on {{outbox_events}} (failed_at, id)
+    where aside = 'failed' and copied_at is distinct from failed_at;
+-- claims, by their age: empty in the mode `lanes`
+create index {{outbox_events_locked}} on {{outbox_events}} (locked_at) where locked_at is not null;
 
 create table {{inbox_events}} (
     id uuid not null default gen_random_uuid(),
@@ -142,6 +152,8 @@ create table {{outbox_lanes}} (
     epoch bigint not null default 0,
     leased_until timestamptz,
     idle boolean not null default false,
+    -- nothing is due at or below this `seq`, but for what was set aside; owners move it on, and read from there
+    read_to bigint not null default 0,
     constraint {{outbox_lanes_pkey}} primary key (lane)
 ) with (fillfactor = 25, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 insert into {{outbox_lanes}} (lane) select generate_series(0, 15);

@@ -126,6 +126,12 @@ impl Dialect for PgConfig {
             "channel" => self.channel(),
             "clock" => format!("(select clock_timestamp() + {CLOCK_OFFSET})"),
             "statement_clock" => format!("(statement_timestamp() + {CLOCK_OFFSET})"),
+            "server" => {
+                let table = self.qualified(Table::OutboxEvents).replace('\'', "''");
+                format!(
+                    "(extract(epoch from pg_postmaster_start_time()) || ':' || to_regclass('{table}')::oid::text)"
+                )
+            }
             _ => return None,
         })
     }

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 /// A proof is looked for this often at most.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Who writes to the table, whether one of them is prepared, whether anything can be proven, and the last `seq` that was taken, if known.
-pub(crate) type Writers = (Vec<String>, bool, bool, Option<i64>);
+/// Who writes to the table, whether one of them is prepared, whether anything can be proven, the last `seq` that was taken, if known, and the
+/// name of the server and its table.
+pub(crate) type Writers = (Vec<String>, bool, bool, Option<i64>, Option<String>);
 
 /// What is proven, and what is about to be.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub(crate) struct Horizon(Mutex<Proof>);
 #[derive(Debug, Default)]
 struct Proof {
     proven: Option<i64>,
+    /// Where it is.
+    server: Option<String>,
     /// The highest `seq` that is known to have been taken.
     seen: Option<i64>,
     /// What is proven once these transactions have ended.
@@ -50,6 +53,12 @@ impl Horizon {
     /// The `seq` at or below which nothing can appear that a statement does not see which begins from now on.
     pub(crate) fn proven(&self) -> Option<i64> {
         self.proof().proven
+    }
+
+    /// The same, and the name of the server at which it holds.
+    pub(crate) fn proven_at(&self) -> Option<(i64, String)> {
+        let proof = self.proof();
+        proof.proven.zip(proof.server.clone())
     }
 
     /// Notes that this `seq` was taken.
@@ -87,14 +96,16 @@ impl Horizon {
 impl Look<'_> {
     /// Takes in what it found.
     pub(crate) fn end(self, found: Writers) {
-        let (writers, any_prepared, is_provable, last) = found;
+        let (writers, any_prepared, is_provable, last, server) = found;
         let mut proof = self.horizon.proof();
         proof.looked_at = Some(self.began_at);
         if proof.generation != self.generation {
             return;
         }
         let is_restarted = last.is_some_and(|last| proof.proven.is_some_and(|proven| last < proven));
-        if !is_provable || is_restarted {
+        let is_another = proof.server.is_some() && proof.server != server;
+        proof.server = server;
+        if !is_provable || is_restarted || is_another {
             (proof.proven, proof.candidate, proof.seen) = (None, None, None);
             return;
         }

@@ -26,11 +26,14 @@ impl OrderedLanes for PgStore {
     /// One transaction, and a durable one: an epoch must not fall back when the server crashes. What waits for nobody in a lane is released
     /// by whoever takes it: were that a transaction of its own, its failure would leave it to the next owner.
     async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare> {
+        // before any snapshot of this call
+        let proven = self.horizon.proven_at();
         // a lock that is not to be had costs no lease: a heartbeat is a quarter of it
         let mut tx = self.begin_within(Limits::BRIEF.lock(request.ttl / 8)).await?;
         let (share, unreleased) = self.take_share(&mut tx, request).await?;
         tx.commit_checked().await?;
         self.orphans.keep(request.owner, &unreleased);
+        self.move_on(request.owner, &share.leases, proven, request.ttl / 8).await;
         Ok(share)
     }
 
@@ -50,6 +53,7 @@ impl OrderedLanes for PgStore {
             .map_err(self.failed("give all lanes back"))?;
         session.finish().await?;
         self.orphans.keep(owner, &[]);
+        self.progress.forget(owner);
         self.notify().await
     }
 

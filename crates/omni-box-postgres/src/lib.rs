@@ -39,6 +39,7 @@ mod migrate;
 mod migrations;
 mod notify;
 mod outbox;
+mod progress;
 mod quarantine;
 mod query;
 mod reading;

@@ -54,7 +54,13 @@ impl EventRepository<OutboxEvent> for PgStore {
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<OutboxEvent>> {
         OutboxEvent::check_filters(filters)?;
         let mut session = self.session().await?;
-        let rows = sqlx::query(self.queries.outbox_fetch.sql())
+        let mode: Option<String> = sqlx::query_scalar(self.queries.control_mode.sql())
+            .fetch_optional(&mut *session)
+            .await
+            .map_err(self.failed("read the delivery mode"))?;
+        let is_rows = mode.is_some_and(|mode| mode == DeliveryMode::Rows.as_str());
+        let query = if is_rows { &self.queries.outbox_fetch_rows } else { &self.queries.outbox_fetch };
+        let rows = sqlx::query(query.sql())
             .bind(i64::from(limit.get()))
             .bind(&filters.topics)
             .bind(&filters.aggregate_types)

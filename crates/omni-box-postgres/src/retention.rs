@@ -9,6 +9,11 @@ use omni_box_sql::Query;
 use crate::PgStore;
 use crate::store::interval;
 
+/// Steps through the outbox for an iteration of its clean-up, each of a thousand events or a batch.
+const STEPS: u64 = 16;
+/// Steps that met nothing that was created long ago: what lies behind so many is younger still.
+const YOUNG_STEPS: u32 = 2;
+
 impl PgStore {
     async fn release_stale(&self, query: &Query, older_than: Duration) -> Result<u64> {
         let mut session = self.session().await?;
@@ -53,13 +58,37 @@ impl RetentionPolicies<OutboxEvent> for PgStore {
         self.release_stale(&self.queries.outbox_events.release_stale, older_than).await
     }
 
+    /// In steps by `seq`, each with a place where it ended: what is not to be deleted is met once, and at most [`STEPS`] steps are made for
+    /// an iteration that finds less than a batch.
     async fn cleanup_old_events(
         &self,
         retention: Duration,
         batch: BatchSize,
         max_iterations: u32,
     ) -> Result<u64> {
-        self.cleanup(&self.queries.outbox_events.purge, retention, batch, max_iterations).await
+        let most = u64::from(batch.get()) * u64::from(max_iterations);
+        let (mut total, mut place, mut young) = (0, i64::MIN, 0);
+        for _ in 0..u64::from(max_iterations) * STEPS {
+            let limit = (most - total).min(u64::from(batch.get()));
+            if limit == 0 || young > YOUNG_STEPS {
+                break;
+            }
+            let mut session = self.session().await?;
+            let (deleted, end, is_old): (i64, Option<i64>, bool) =
+                sqlx::query_as(self.queries.outbox_events.purge.sql())
+                    .bind(interval(retention))
+                    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                    .bind(place)
+                    .fetch_one(&mut *session)
+                    .await
+                    .map_err(self.failed("delete old events"))?;
+            session.finish().await?;
+            total += deleted.unsigned_abs();
+            let Some(end) = end else { break };
+            place = end;
+            young = if is_old { 0 } else { young + 1 };
+        }
+        Ok(total)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::error::kind;
 use crate::hook::{BeginHook, DynHook, HookError};
 use crate::horizon::Horizon;
 use crate::notify::Listener;
+use crate::progress::Progress;
 use crate::query::Queries;
 use crate::sizes::Sizes;
 use crate::transaction::{Limits, PgTx};
@@ -32,6 +33,7 @@ pub struct PgStore {
     pub(crate) listener: Arc<Listener>,
     pub(crate) orphans: Arc<Orphans>,
     pub(crate) horizon: Arc<Horizon>,
+    pub(crate) progress: Arc<Progress>,
     pub(crate) sizes: Arc<Sizes>,
     hook: Option<Arc<dyn DynHook>>,
 }
@@ -50,6 +52,7 @@ impl PgStore {
             listener,
             orphans: Arc::default(),
             horizon: Arc::default(),
+            progress: Arc::default(),
             sizes: Arc::default(),
             hook: None,
         }

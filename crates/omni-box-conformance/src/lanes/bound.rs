@@ -12,7 +12,7 @@ use omni_box_core::{
 use super::{AMPLE, Relay, ids, key_of};
 use crate::specimen::{new_outbox, outbox};
 use crate::table::{self, HOUR, MINUTE};
-use crate::transaction::{at_once, begin, commit};
+use crate::transaction::{at_once, begin, commit, retried};
 use crate::{Specimen, StoreFixture};
 
 /// Fetches after which a store has given the bounds that it can give.
@@ -153,4 +153,74 @@ where
     relay.lease().await;
     let mut reader = Reader { bounds, ..Reader::new(&relay) };
     assert_eq!(ids(&reader.next(1000, AMPLE).await), [events[3].id()], "what was scheduled is due");
+}
+
+/// Heartbeats of an owner that goes on reading: a store notes what it likes of how far its lanes are done.
+async fn heartbeats<S: OutboxRepository>(reader: &mut Reader<'_, S>) {
+    for _ in 0..3 {
+        retried("lease lanes", async || reader.relay.ask().await).await;
+        assert_eq!(reader.rest().await, [], "nothing is new");
+    }
+}
+
+/// `fetch`: a new owner reads what the one before had read and not settled, whatever was settled behind it, and nothing that was settled.
+pub async fn a_new_owner_reads_what_the_one_before_left<F>(fixture: F)
+where
+    F: StoreFixture<Store: OutboxRepository>,
+{
+    let relay = Relay::first(&fixture).await;
+    let events = [0; 6].map(|_| OutboxEvent::of("a"));
+    relay.table.create(&events).await;
+    let mut reader = Reader::new(&relay);
+    assert_eq!(reader.rest().await, table::ids(&events), "all are due");
+    let settled = [&events[..2], &events[3..]].concat();
+    relay.complete(table::ids(&settled)).await;
+    heartbeats(&mut reader).await;
+    relay.leave().await;
+
+    let next = Relay::start(&fixture).await;
+    let mut reader = Reader::new(&next);
+    assert_eq!(
+        reader.rest().await,
+        [events[2].id()],
+        "an event was lost: an owner had read it and ended, and the next one begins behind it"
+    );
+    next.complete(vec![events[2].id()]).await;
+    heartbeats(&mut reader).await;
+    next.leave().await;
+    let later = OutboxEvent::of("a");
+    relay.table.create_one(&later).await;
+    let last = Relay::start(&fixture).await;
+    assert_eq!(Reader::new(&last).rest().await, [later.id()], "what is new");
+}
+
+/// `fetch`: followers that were released come to a new owner, though everything around them was settled long before.
+pub async fn a_new_owner_reads_what_was_released<F>(fixture: F)
+where
+    F: StoreFixture<Store: OutboxRepository>,
+{
+    let relay = Relay::first(&fixture).await;
+    let events = [0; 3].map(|_| OutboxEvent::of("a"));
+    relay.table.create(&events).await;
+    let first = relay.fetch().await;
+    relay.hold(&first[0], Attempt::Counted, Retry::OnRequest, table::ids(&events[1..])).await;
+    let others: Vec<OutboxEvent> = (0..200).map(|n| OutboxEvent::of(&format!("key-{n}"))).collect();
+    relay.table.create(&others).await;
+    let mut reader = Reader::new(&relay);
+    reader.rest().await;
+    relay.complete(table::ids(&others)).await;
+    heartbeats(&mut reader).await;
+    let settlement = LaneSettlement {
+        completed: vec![events[0].id()],
+        release: vec![key_of(&first[0])],
+        ..LaneSettlement::default()
+    };
+    relay.settle(settlement).await;
+    relay.leave().await;
+    let next = Relay::start(&fixture).await;
+    assert_eq!(
+        Reader::new(&next).rest().await,
+        table::ids(&events[1..]),
+        "events were lost: they were released, and the next owner begins behind them"
+    );
 }

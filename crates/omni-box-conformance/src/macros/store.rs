@@ -170,6 +170,8 @@ macro_rules! lanes_conformance {
             what_commits_late_is_above_the_bound
             what_a_limit_cuts_off_is_above_the_bound
             what_waited_is_read_below_the_bound
+            a_new_owner_reads_what_the_one_before_left
+            a_new_owner_reads_what_was_released
         }
         $crate::__conformance_cases! { StoreFixture, $fixture, [], in (lanes::settle):
             what_was_published_is_completed

@@ -232,6 +232,14 @@ pub trait OrderedLanes: Send + Sync {
     ///   again if it forgets it, or settles it as a hold or a follower, which the store may leave as it is. It does not use the bound of a
     ///   fetch that began before that. A bound ends with its lease, and with a call of the database that failed.
     /// - An owner reads each lane from its beginning now and then: someone may have changed rows by hand.
+    ///
+    /// A store may note for all owners how far a lane is done, and then begin there also where an owner [reads all](LaneRead::ALL).
+    ///
+    /// - The place is a proof, too: what lies at or below it has committed and is not pending, but for the exceptions above. How far an
+    ///   owner has read proves nothing, as it may end before it has settled what it read.
+    /// - It may rise by calls of [`lease`](Self::lease), and falls if the order of the table begins anew.
+    /// - Whatever makes an event due again below it gives the event a new place, or has it returned wherever it lies. What was changed by
+    ///   hand is found in the end, by calls of `lease`.
     async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch>;
 
     /// Writes the outcomes of events of these leases.

@@ -4,38 +4,43 @@
 -- nearly, and stops reading where there are too many bytes. What is due comes first in the order of its index; the constant limit keeps the
 -- planner from expecting a tenth of the table, and then from compiling the statement (200 ms). `not in (select ..)` hashes what is in
 -- flight once; `<> all(..)` would compare each row with each id, as a plan made without the array's values cannot hash it.
+-- What is completed lies in the same index, below the bound for the most part. `nullif(..)` hides how few rows are pending, else the planner
+-- prefers a bitmap of all that is above the bound, and sorts it.
 with wanted as materialized (
     select
         w.lane,
         w.most,
-        w.above,
+        -- how far the lane was read by all its owners
+        greatest(w.above, l.read_to) as above,
         -- Scalar subqueries stay index look-ups; the planner may turn `exists` into a hash of all that is held. The first row of many is
         -- asked for in the index's order: without it the planner scans the table for one where it expects many. Heads of a key, below,
         -- are counted: they are few.
         (
             select true from {{outbox_events}} h
-            where h.lane = w.lane and h.status = 'pending' and h.held and h.head
+            where h.lane = w.lane and h.aside = 'head'
             order by h.topic
             limit 1
         ) is not null or (
             select true from {{outbox_events}} h
-            where h.lane = w.lane and h.status = 'pending' and h.held and not h.head
+            where h.lane = w.lane and h.aside = 'follower'
             order by h.topic
             limit 1
         ) is not null as any_held,
         (
             select true from {{outbox_events}} h
-            where h.lane = w.lane and h.status = 'pending' and h.held and h.head and h.hold_until <= {{statement_clock}}
+            where h.lane = w.lane and h.aside = 'head' and h.hold_until <= {{statement_clock}}
             order by h.hold_until
             limit 1
         ) is not null or (
             select true from {{outbox_events}} h
-            where h.lane = w.lane and h.status = 'pending' and h.deferred and not h.held
-                and h.scheduled_at <= {{statement_clock}}
+            where h.lane = w.lane and h.aside = 'deferred' and h.scheduled_at <= {{statement_clock}}
             order by h.scheduled_at
             limit 1
         ) is not null as any_timed
     from unnest($1::smallint[], $2::int[], $4::bigint[]) as w (lane, most, above)
+    join {{outbox_lanes}} l on l.lane = w.lane
+    -- always so, and the planner takes the lanes for one: it expects so many rows else that it compiles the statement
+    where abs(w.lane) = w.lane
 )
 select
     {{outbox_columns}},
@@ -46,12 +51,12 @@ select
         (
             select count(*) from {{outbox_events}} h
             where h.lane = e.lane and h.topic = e.topic and h.partition_key = e.partition_key
-                and h.status = 'pending' and h.held and h.head
+                and h.aside = 'head'
         ) > 0 or coalesce((
             -- of a key whose followers are being released, what comes before the rest of them goes on
             select h.seq from {{outbox_events}} h
             where h.lane = e.lane and h.topic = e.topic and h.partition_key = e.partition_key
-                and h.status = 'pending' and h.held and not h.head
+                and h.aside = 'follower'
             order by h.seq
             limit 1
         ) < case when e.deferred then 9223372036854775807 else e.seq end, false)
@@ -64,8 +69,8 @@ left join lateral (
     (
         select x.* from (
             select e.* from {{outbox_events}} e
-            where e.lane = w.lane and e.status = 'pending' and not e.held and not e.deferred
-                and e.seq > w.above and not e.released
+            where e.lane = w.lane and e.aside is null and nullif(e.status = 'pending', false) is not null
+                and e.seq > w.above
                 and e.id not in (select f.id from unnest($3::uuid[]) as f (id))
             order by e.seq
             limit 10000
@@ -76,7 +81,7 @@ left join lateral (
     (
         select x.* from (
             select e.* from {{outbox_events}} e
-            where e.lane = w.lane and e.status = 'pending' and e.released and not e.held
+            where e.lane = w.lane and e.aside = 'released'
                 and e.id not in (select f.id from unnest($3::uuid[]) as f (id))
             order by e.seq
             limit 10000

@@ -8,23 +8,26 @@ with wanted as materialized (
     select
         w.lane,
         w.most,
-        w.above,
+        greatest(w.above, l.read_to) as above,
         w.most_timed,
         -- Scalar subqueries stay index look-ups; the planner may turn `exists` into a hash of all that is held. The first row of many is
         -- asked for in the index's order: without it the planner scans the table for one where it expects many. Heads of a key, below,
         -- are counted: they are few.
         (
             select true from {{outbox_events}} h
-            where h.lane = w.lane and h.status = 'pending' and h.held and h.head
+            where h.lane = w.lane and h.aside = 'head'
             order by h.topic
             limit 1
         ) is not null or (
             select true from {{outbox_events}} h
-            where h.lane = w.lane and h.status = 'pending' and h.held and not h.head
+            where h.lane = w.lane and h.aside = 'follower'
             order by h.topic
             limit 1
         ) is not null as any_held
     from unnest($1::smallint[], $2::int[], $5::bigint[], $6::int[]) as w (lane, most, above, most_timed)
+    join {{outbox_lanes}} l on l.lane = w.lane
+    -- always so, and the planner takes the lanes for one: it expects so many rows else that it compiles the statement
+    where abs(w.lane) = w.lane
 ),
 due as materialized (
     select u.*, w.any_held
@@ -34,8 +37,8 @@ due as materialized (
             (
                 select x.* from (select e.* from (
                     select e.* from {{outbox_events}} e
-                    where e.lane = w.lane and e.status = 'pending' and not e.held and not e.deferred
-                        and e.seq > w.above and not e.released
+                    where e.lane = w.lane and e.aside is null and nullif(e.status = 'pending', false) is not null
+                        and e.seq > w.above
                         and e.id not in (select f.id from unnest($3::uuid[]) as f (id))
                     order by e.seq
                     limit 10000
@@ -46,7 +49,7 @@ due as materialized (
             (
                 select x.* from (select e.* from (
                     select e.* from {{outbox_events}} e
-                    where e.lane = w.lane and e.status = 'pending' and e.released and not e.held
+                    where e.lane = w.lane and e.aside = 'released'
                         and e.id not in (select f.id from unnest($3::uuid[]) as f (id))
                     order by e.seq
                     limit 10000
@@ -57,7 +60,7 @@ due as materialized (
             (
                 select x.* from (select e.* from (
                     select e.* from {{outbox_events}} e
-                    where e.lane = w.lane and e.status = 'pending' and e.deferred and not e.held
+                    where e.lane = w.lane and e.aside = 'deferred'
                         and e.scheduled_at <= {{statement_clock}} and e.id not in (select f.id from unnest($3::uuid[]) as f (id))
                     order by e.scheduled_at
                     limit 10000
@@ -68,7 +71,7 @@ due as materialized (
             (
                 select x.* from (select e.* from (
                     select e.* from {{outbox_events}} e
-                    where e.lane = w.lane and e.status = 'pending' and e.held and e.head
+                    where e.lane = w.lane and e.aside = 'head'
                         and e.hold_until <= {{statement_clock}} and e.id not in (select f.id from unnest($3::uuid[]) as f (id))
                     order by e.hold_until
                     limit 10000
@@ -118,12 +121,12 @@ select
         (
             select count(*) from {{outbox_events}} h
             where h.lane = e.lane and h.topic = e.topic and h.partition_key = e.partition_key
-                and h.status = 'pending' and h.held and h.head
+                and h.aside = 'head'
         ) > 0 or coalesce((
             -- of a key whose followers are being released, what comes before the rest of them goes on
             select h.seq from {{outbox_events}} h
             where h.lane = e.lane and h.topic = e.topic and h.partition_key = e.partition_key
-                and h.status = 'pending' and h.held and not h.head
+                and h.aside = 'follower'
             order by h.seq
             limit 1
         ) < case when e.deferred then 9223372036854775807 else e.seq end, false)

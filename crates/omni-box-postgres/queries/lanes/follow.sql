@@ -5,5 +5,5 @@ where e.id = any($1::uuid[]) and e.lane = any($2::smallint[]) and e.status = 'pe
     and (
         select count(*) from {{outbox_events}} h
         where h.lane = e.lane and h.topic = e.topic and h.partition_key = e.partition_key
-            and h.status = 'pending' and h.held and h.head
+            and h.aside = 'head'
     ) > 0

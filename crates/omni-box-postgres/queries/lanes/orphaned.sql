@@ -7,11 +7,11 @@ select k.lane, k.topic, k.partition_key from keys k
 where (
         select count(*) from {{outbox_events}} h
         where h.lane = k.lane and h.topic = k.topic and h.partition_key = k.partition_key
-            and h.status = 'pending' and h.held and h.head
+            and h.aside = 'head'
     ) = 0 and (
         select f.id from {{outbox_events}} f
         where f.lane = k.lane and f.topic = k.topic and f.partition_key = k.partition_key
-            and f.status = 'pending' and f.held and not f.head
+            and f.aside = 'follower'
         order by f.seq
         limit 1
     ) is not null

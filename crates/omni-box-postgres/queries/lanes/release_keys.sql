@@ -10,14 +10,14 @@ where e.id = any(array(
     cross join lateral (
         select f.id from {{outbox_events}} f
         where f.lane = k.lane and f.topic = k.topic and f.partition_key = k.partition_key
-            and f.status = 'pending' and f.held and not f.head
+            and f.aside = 'follower'
         order by f.seq
         limit (select $5::bigint)
     ) b
     where k.lane = any($4::smallint[]) and (
         select count(*) from {{outbox_events}} h
         where h.lane = k.lane and h.topic = k.topic and h.partition_key = k.partition_key
-            and h.status = 'pending' and h.held and h.head
+            and h.aside = 'head'
     ) = 0
     limit (select $6::bigint)
 )) and e.status || '' = 'pending' and e.held and not e.head

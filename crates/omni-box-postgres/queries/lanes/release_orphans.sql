@@ -11,14 +11,14 @@ with recursive mine as materialized (
 keys as (
     select f.* from mine m cross join lateral (
         select e.lane, e.topic, e.partition_key from {{outbox_events}} e
-        where e.lane = m.lane and e.status = 'pending' and e.held and not e.head
+        where e.lane = m.lane and e.aside = 'follower'
         order by e.topic, e.partition_key
         limit 1
     ) f
     union all
     select f.* from keys k cross join lateral (
         select e.lane, e.topic, e.partition_key from {{outbox_events}} e
-        where e.lane = k.lane and e.status = 'pending' and e.held and not e.head
+        where e.lane = k.lane and e.aside = 'follower'
             and (e.topic, e.partition_key) > (k.topic, k.partition_key)
         order by e.topic, e.partition_key
         limit 1
@@ -31,14 +31,14 @@ where e.id = any(array(
     cross join lateral (
         select f.id from {{outbox_events}} f
         where f.lane = k.lane and f.topic = k.topic and f.partition_key = k.partition_key
-            and f.status = 'pending' and f.held and not f.head
+            and f.aside = 'follower'
         order by f.seq
         limit (select $4::bigint)
     ) b
     where (
         select count(*) from {{outbox_events}} h
         where h.lane = k.lane and h.topic = k.topic and h.partition_key = k.partition_key
-            and h.status = 'pending' and h.held and h.head
+            and h.aside = 'head'
     ) = 0
     limit (select $4::bigint)
 )) and e.status || '' = 'pending' and e.held and not e.head

@@ -5,7 +5,8 @@ select
     l.writers,
     l.any_prepared,
     coalesce((select q.seqcache = 1 from pg_sequence q where q.seqrelid = s.sequence), false) as is_provable,
-    case when has_sequence_privilege(s.sequence, 'select, usage') then pg_sequence_last_value(s.sequence) end as last
+    case when has_sequence_privilege(s.sequence, 'select, usage') then pg_sequence_last_value(s.sequence) end as last,
+    {{server}} as server
 from (select pg_get_serial_sequence($1, 'seq')::regclass as sequence) s
 cross join (
     select

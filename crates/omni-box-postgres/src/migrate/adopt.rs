@@ -25,7 +25,9 @@ struct Adoptable {
 
 const OUTBOX: Adoptable = Adoptable {
     table: Table::OutboxEvents,
-    added: &["seq", "lane", "deferred", "held", "head", "hold_until", "released", "copied_at"],
+    added: &[
+        "seq", "lane", "deferred", "held", "head", "hold_until", "released", "copied_at", "aside", "failed_at",
+    ],
     unique: &[
         ("id", None, "_pkey"),
         ("idempotency_key", Some("(idempotency_key IS NOT NULL)"), "_idempotency"),

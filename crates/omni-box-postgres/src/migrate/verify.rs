@@ -22,7 +22,7 @@ static EXPECTED: [ExpectedTable; 10] = [
                   max_attempts int4, last_error varchar, scheduled_at timestamptz, completed_at timestamptz, \
                   locked_at timestamptz, locked_by varchar, created_at timestamptz, updated_at timestamptz, seq int8, \
                   lane int2, deferred bool, held bool, head bool, hold_until timestamptz, released bool, \
-                  copied_at timestamptz",
+                  copied_at timestamptz, aside varchar, failed_at timestamptz",
         indexes: &[
             "_pkey",
             "_idempotency",
@@ -32,9 +32,9 @@ static EXPECTED: [ExpectedTable; 10] = [
             "_retry",
             "_heads",
             "_followers",
-            "_completed",
             "_failed",
             "_uncopied",
+            "_locked",
         ],
     },
     ExpectedTable {
@@ -50,7 +50,7 @@ static EXPECTED: [ExpectedTable; 10] = [
     },
     ExpectedTable {
         table: Table::OutboxLanes,
-        columns: "lane int2, owner uuid, worker text, epoch int8, leased_until timestamptz, idle bool",
+        columns: "lane int2, owner uuid, worker text, epoch int8, leased_until timestamptz, idle bool, read_to int8",
         indexes: &["_pkey"],
     },
     ExpectedTable {

@@ -32,7 +32,7 @@ async fn more_than_can_be_counted_is_estimated() {
         fill(9_999).await;
         db.execute("analyze outbox_events").await;
         let estimated = sample(&db.store).await.outbox.backlog;
-        assert_eq!(estimated, Count { count: 20_000, is_exact: false }, "what the index knows");
+        assert!(!estimated.is_exact && (19_900..=20_000).contains(&estimated.count), "{estimated:?}");
         db.execute("update outbox_events set status = 'failed'").await;
         let failed = sample(&db.store).await.outbox.failed;
         assert_eq!(failed, Count { count: 10_000, is_exact: false }, "at least so many");

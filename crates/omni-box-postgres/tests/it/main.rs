@@ -15,6 +15,7 @@ mod inspection;
 mod lanes;
 mod migrate;
 mod plans;
+mod progress;
 mod retention;
 mod rows;
 mod sequence;

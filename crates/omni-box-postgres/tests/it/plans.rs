@@ -36,26 +36,31 @@ macro_rules! hot {
     };
 }
 
+static ADVANCE: Hot = hot!("lanes/advance.sql", "uuid, smallint[], text, bigint, text");
 static COMPLETE: Hot = hot!("lanes/complete.sql", "uuid, smallint[], bigint[], uuid[]");
 static FETCH: Hot = hot!("lanes/fetch.sql", "smallint[], int[], uuid[], bigint[]");
+static FETCH_PENDING: Hot = hot!("outbox/fetch.sql", "bigint, text[], text[], uuid[]");
 static FETCH_SIZED: Hot = hot!("lanes/fetch_sized.sql", "smallint[], int[], uuid[], bigint, bigint[], int[]");
 static FOLLOW: Hot = hot!("lanes/follow.sql", "uuid[], smallint[]");
 static FOLLOW_DEFERRED: Hot = hot!("lanes/follow_deferred.sql", "uuid[], smallint[]");
 static ORPHANED: Hot = hot!("lanes/orphaned.sql", "uuid[], smallint[]");
 static PENDING_OF: Hot = hot!("inbox/pending_of.sql", "text, text, int, bigint, bigint");
 static PURGE_INBOX: Hot = hot!("events/purge.sql", "interval, bigint", render_for::<InboxEvent>);
-static PURGE_OUTBOX: Hot = hot!("events/purge.sql", "interval, bigint", render_for::<OutboxEvent>);
+static PURGE_OUTBOX: Hot = hot!("outbox/purge.sql", "interval, bigint, bigint");
 static QUARANTINE_LIST: Hot = hot!("quarantine/list.sql", "text, timestamptz, uuid, bigint");
 static QUARANTINE_PURGE: Hot = hot!("quarantine/purge.sql", "text, interval, bigint");
 static UNCOPIED_OUTBOX: Hot =
     hot!("outbox/uncopied.sql", "bigint, timestamptz, uuid, text[], text[], uuid[]");
 static UNCOPIED_INBOX: Hot = hot!("inbox/uncopied.sql", "bigint, timestamptz, uuid, text[], text[]");
+static RELEASE_STALE: Hot = hot!("events/release_stale.sql", "interval", render_for::<OutboxEvent>);
 static RELEASE_KEYS: Hot =
     hot!("lanes/release_keys.sql", "smallint[], text[], text[], smallint[], bigint, bigint");
 static RELEASE_ORPHANS: Hot = hot!("lanes/release_orphans.sql", "uuid, smallint[], bigint[], bigint");
 static SAMPLE_INBOX: Hot = hot!("sample/inbox.sql", "int");
 static SAMPLE_OUTBOX: Hot = hot!("sample/outbox.sql", "text");
 static SEQUENCE: Hot = hot!("control/sequence.sql", "text, boolean");
+static SWEEP: Hot = hot!("lanes/sweep.sql", "uuid, smallint[], bigint");
+static UNDRAINED: Hot = hot!("control/undrained.sql", "int");
 static UNRELEASED: Hot = hot!("lanes/unreleased.sql", "smallint[], text[], text[], smallint[]");
 
 impl Hot {
@@ -87,6 +92,12 @@ impl Hot {
         let of = |kind: &str| plan[0]["Plan"][kind].as_u64().unwrap();
         of("Shared Hit Blocks") + of("Shared Read Blocks")
     }
+}
+
+/// Whether a plan scans a whole table; what is for the other delivery mode is never executed.
+fn scans(plan: &str, table: &str) -> bool {
+    let scan = format!("Seq Scan on {table}");
+    plan.lines().any(|line| line.contains(&scan) && !line.contains("by_rows"))
 }
 
 async fn fill(db: &Database) {
@@ -158,7 +169,7 @@ async fn assert_plans(db: &Database, state: &str) {
                     fetch.file
                 );
             }
-            for bad in ["Seq Scan", "Bitmap", "JIT"] {
+            for bad in ["Seq Scan on outbox_events", "Bitmap", "JIT"] {
                 assert!(!plan.contains(bad), "{state}, {mode}, {}: {bad}\n{plan}", fetch.file);
             }
             assert!(sorts || !plan.contains("Sort"), "{state}, {mode}, {}\n{plan}", fetch.file);
@@ -183,9 +194,8 @@ async fn assert_plans(db: &Database, state: &str) {
             (&PENDING_OF, "'g', 'orders', 1, 5, 100".to_owned(), "Index Scan using inbox_events_pending"),
         ] {
             let plan = hot.plan(&mut conn, &arguments, mode).await;
-            let scans =
-                plan.contains("Seq Scan on outbox_events") || plan.contains("Seq Scan on inbox_events");
-            assert!(plan.contains(index) && !scans, "{state}, {mode}, {}\n{plan}", hot.file);
+            let any_scan = scans(&plan, "outbox_events") || scans(&plan, "inbox_events");
+            assert!(plan.contains(index) && !any_scan, "{state}, {mode}, {}\n{plan}", hot.file);
         }
     }
 }
@@ -308,6 +318,62 @@ async fn an_old_snapshot_does_not_make_a_fetch_dearer() {
     .await;
 }
 
+/// What is completed stays in the index of what is in line. No statement walks through it, however much it is.
+#[tokio::test]
+async fn what_is_completed_costs_nothing() {
+    run(async |db: Arc<Database>| {
+        const DONE: i64 = 300_000;
+        db.execute(&format!(
+            "insert into outbox_events (event_type, topic, partition_key, payload, status, completed_at)
+             select 't', 'orders', 'k' || i % 5000, '{{}}', 'completed', now() from generate_series(1, {DONE}) i;
+             insert into outbox_events (event_type, topic, partition_key, payload)
+             select 't', 'orders', 'k' || i, '{{}}' from generate_series(1, 200) i;
+             update outbox_lanes set read_to = {DONE}, owner = '00000000-0000-0000-0000-000000000001'"
+        ))
+        .await;
+        let server: String = db
+            .scalar(
+                "select extract(epoch from pg_postmaster_start_time()) || ':' || to_regclass('outbox_events')::oid::text",
+            )
+            .await;
+        let mut conn = db.pool.acquire().await.unwrap();
+        let (ids, most) = ("array_fill(gen_random_uuid(), array[100])", "array_fill(256, array[16])");
+        let owner = "'00000000-0000-0000-0000-000000000001'";
+        for state in ["never analysed", "analysed"] {
+            for mode in ["force_generic_plan", "force_custom_plan"] {
+                for (hot, arguments) in [
+                    (&FETCH, format!("{LANES}, {most}, {ids}, {ALL}")),
+                    (&FETCH_SIZED, format!("{LANES}, {most}, {ids}, 67108864, {ALL}, {most}")),
+                    (&FETCH_PENDING, "100, '{}', '{}', '{}'".to_owned()),
+                    (&ADVANCE, format!("{owner}, {LANES}, 'outbox_events', {}, '{server}'", DONE + 200)),
+                    (&SWEEP, format!("{owner}, {LANES}, 100000")),
+                    (&SAMPLE_OUTBOX, "'outbox_events'".to_owned()),
+                    (&SEQUENCE, "'outbox_events', true".to_owned()),
+                    (&UNDRAINED, "1".to_owned()),
+                    (&RELEASE_STALE, "'1 s'".to_owned()),
+                    (&ORPHANED, format!("{ids}, {LANES}")),
+                    (&UNRELEASED, format!("'{{3}}', '{{orders}}', '{{k1}}', {LANES}")),
+                    (&RELEASE_ORPHANS, format!("{owner}, {LANES}, array_fill(0::bigint, array[16]), 10000")),
+                    (&PURGE_OUTBOX, "'1 d', 1000, 0".to_owned()),
+                ] {
+                    // nothing tells the planner that few events are claimed
+                    let is_guess = ["control/undrained.sql", "events/release_stale.sql"].contains(&hot.file);
+                    if state == "never analysed" && is_guess {
+                        continue;
+                    }
+                    let blocks = hot.blocks(&mut conn, &arguments, mode).await;
+                    println!("{state}, {mode}, {}: {blocks} blocks", hot.file);
+                    assert!(blocks < 3_500, "{state}, {mode}, {}: {blocks} blocks", hot.file);
+                }
+            }
+            db.execute("vacuum analyze outbox_events").await;
+        }
+        let table: i64 = db.scalar("select pg_relation_size('outbox_events') / 8192").await;
+        assert!(table > 7_000, "the table has {table} blocks: this shows nothing");
+    })
+    .await;
+}
+
 /// A sample costs the same, however large the tables are: what is completed is never met, and what is counted has a limit.
 #[tokio::test]
 async fn a_sample_goes_by_index() {
@@ -329,8 +395,8 @@ async fn a_sample_goes_by_index() {
             for mode in ["force_generic_plan", "force_custom_plan"] {
                 for (hot, arguments) in samples {
                     let plan = hot.plan(&mut conn, arguments, mode).await;
-                    for bad in ["Seq Scan on outbox_events", "Seq Scan on inbox_events"] {
-                        assert!(!plan.contains(bad), "{state}, {mode}, {}: {bad}\n{plan}", hot.file);
+                    for table in ["outbox_events", "inbox_events"] {
+                        assert!(!scans(&plan, table), "{state}, {mode}, {}: {table}\n{plan}", hot.file);
                     }
                     let blocks = hot.blocks(&mut conn, arguments, mode).await;
                     println!("{state}, {mode}, {}: {blocks} blocks", hot.file);
@@ -357,17 +423,16 @@ async fn the_clean_up_goes_by_index() {
         for state in ["never analysed", "analysed"] {
             for mode in ["force_generic_plan", "force_custom_plan"] {
                 for retention in ["1 s", "1 y"] {
-                    for (table, purge) in [("outbox_events", &PURGE_OUTBOX), ("inbox_events", &PURGE_INBOX)] {
-                        let plan = purge.plan(&mut conn, &format!("'{retention}', 1000"), mode).await;
-                        for needed in [
-                            format!("Index Scan using {table}_completed on {table} d"),
-                            format!("{table}_pkey"),
-                        ] {
+                    for (table, index, purge, place) in [
+                        ("outbox_events", "_hot on outbox_events", &PURGE_OUTBOX, ", 0"),
+                        ("inbox_events", "_completed on inbox_events d", &PURGE_INBOX, ""),
+                    ] {
+                        let plan = purge.plan(&mut conn, &format!("'{retention}', 1000{place}"), mode).await;
+                        for needed in [format!("{table}{index}"), format!("{table}_pkey")] {
                             assert!(plan.contains(&needed), "{state}, {mode}, {retention}: {needed}\n{plan}");
                         }
-                        for bad in ["Seq Scan", "Sort"] {
-                            assert!(!plan.contains(bad), "{state}, {mode}, {retention}: {bad}\n{plan}");
-                        }
+                        let is_sorted = table == "inbox_events" && plan.contains("Sort");
+                        assert!(!scans(&plan, table) && !is_sorted, "{state}, {mode}, {retention}\n{plan}");
                     }
                 }
             }

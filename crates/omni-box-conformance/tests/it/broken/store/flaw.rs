@@ -192,6 +192,10 @@ flaws! { Fixture:
     ABoundHidesHeads => lanes::bound::what_waited_is_read_below_the_bound;
     ABoundHidesTheScheduled => lanes::bound::what_waited_is_read_below_the_bound;
     ABoundHidesTheReleased => lanes::bound::what_waited_is_read_below_the_bound;
+    /// A heartbeat notes how far the owner has read, and lanes are read from there.
+    ANewOwnerBeginsWhereReadingEnded => lanes::bound::a_new_owner_reads_what_the_one_before_left;
+    /// A heartbeat notes how far a lane is done, and followers below are not read once they are released.
+    ANewOwnerMissesTheReleased => lanes::bound::a_new_owner_reads_what_was_released;
 
     // what an owner settles
     SettlesWithoutTheEpoch => lanes::settle::a_settlement_of_an_older_epoch_changes_nothing;

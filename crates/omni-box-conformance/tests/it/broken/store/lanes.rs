@@ -71,6 +71,21 @@ impl<S: OutboxRepository> Broken<S> {
         Ok(all)
     }
 
+    /// What a flaw notes at a heartbeat of how far lanes were read.
+    fn note_progress(&self) {
+        let mut notes = self.notes();
+        let is_done = |id: &EventId| match self.flaw {
+            Some(Flaw::ANewOwnerBeginsWhereReadingEnded) => true,
+            Some(Flaw::ANewOwnerMissesTheReleased) => notes.completed.contains(id),
+            _ => false,
+        };
+        let done: Vec<_> = notes.read.iter().filter(|(id, _)| is_done(id)).map(|(_, place)| *place).collect();
+        for (lane, seq) in done {
+            let to = notes.read_to.entry(lane).or_insert(seq);
+            *to = seq.max(*to);
+        }
+    }
+
     fn gives_bounds(&self) -> bool {
         matches!(
             self.flaw,
@@ -146,6 +161,7 @@ fn is_scheduled(event: &LaneEvent) -> bool {
 #[async_trait]
 impl<S: OutboxRepository> OrderedLanes for Broken<S> {
     async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare> {
+        self.note_progress();
         let relays = self.notes().relays.clone();
         if self.has(Flaw::LeasesNeverExpire) {
             for other in relays.values() {
@@ -215,6 +231,8 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
         }
         let mut notes = self.notes();
         notes.seqs.extend(fetched.iter().map(|event| (event.event.id(), event.seq)));
+        notes.read.extend(fetched.iter().map(|event| (event.event.id(), (event.lane, event.seq))));
+        let is_passed = |event: &LaneEvent| notes.read_to.get(&event.lane).is_some_and(|to| event.seq <= *to);
         match self.flaw {
             Some(Flaw::FetchesNothingScheduled) => fetched.retain(|event| !is_scheduled(event)),
             Some(Flaw::FetchesNothingWithoutAKey) => {
@@ -227,6 +245,11 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
                 fetched.retain(|event| !notes.followers.contains(&event.event.id()));
             }
             Some(Flaw::FetchesLanesBackwards) => fetched.reverse(),
+            Some(Flaw::ANewOwnerBeginsWhereReadingEnded) => fetched.retain(|event| !is_passed(event)),
+            Some(Flaw::ANewOwnerMissesTheReleased) => {
+                let is_released = |event: &LaneEvent| notes.followers.contains(&event.event.id());
+                fetched.retain(|event| !is_passed(event) || !is_released(event));
+            }
             Some(Flaw::AFetchTellsAnotherTime) => {
                 fetched.iter_mut().for_each(|event| event.read_at = event.event.lifecycle().created_at());
             }
@@ -255,6 +278,7 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
     async fn settle(&self, owner: OwnerId, leases: &[Lease], settlement: &LaneSettlement) -> Result<Settled> {
         self.notes().followers.extend(&settlement.followers);
         self.notes().holds |= !settlement.holds.is_empty();
+        self.notes().completed.extend(&settlement.completed);
         if self.has(Flaw::ALostLaneStopsTheOthers) {
             let nothing = KeyRef {
                 lane: omni_box_core::LaneId::new(0),

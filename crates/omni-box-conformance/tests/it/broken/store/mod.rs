@@ -58,6 +58,10 @@ struct Notes {
     holders: BTreeMap<LaneId, (OwnerId, Lease)>,
     leases: i64,
     seqs: HashMap<EventId, i64>,
+    /// Lane and place of what was read, and how far lanes were read at the last heartbeat.
+    read: HashMap<EventId, (LaneId, i64)>,
+    read_to: HashMap<LaneId, i64>,
+    completed: HashSet<EventId>,
     followers: HashSet<EventId>,
     quarantined: Vec<QuarantinedMessage>,
     repeats: Vec<QuarantinedMessage>,
