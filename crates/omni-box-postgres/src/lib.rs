@@ -45,6 +45,7 @@ mod query;
 mod reading;
 mod retention;
 mod row;
+mod rows;
 mod savepoint;
 mod sequence;
 mod sizes;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::PgStore;
 use crate::inbox::{group_names, inbox_events};
 use crate::lanes::uuids;
-use crate::outbox::outbox_events;
+use crate::rows::Claim;
 use crate::store::interval;
 
 impl PgStore {
@@ -55,19 +55,7 @@ impl DistributedLocking<OutboxEvent> for PgStore {
         filters: &FetchFilters,
     ) -> Result<Vec<OutboxEvent>> {
         OutboxEvent::check_filters(filters)?;
-        let mut session = self.session().await?;
-        let rows = sqlx::query(self.queries.outbox_claim.sql())
-            .bind(i64::from(limit.get()))
-            .bind(&filters.topics)
-            .bind(&filters.aggregate_types)
-            .bind(&filters.aggregate_ids)
-            .bind(token.as_str())
-            .bind(interval(ttl))
-            .fetch_all(&mut *session)
-            .await
-            .map_err(self.failed("claim events"))?;
-        session.finish().await?;
-        outbox_events(&rows)
+        self.due(limit, filters, Some(Claim { token, ttl })).await
     }
 
     async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {

@@ -58,9 +58,11 @@ impl EventRepository<OutboxEvent> for PgStore {
             .fetch_optional(&mut *session)
             .await
             .map_err(self.failed("read the delivery mode"))?;
-        let is_rows = mode.is_some_and(|mode| mode == DeliveryMode::Rows.as_str());
-        let query = if is_rows { &self.queries.outbox_fetch_rows } else { &self.queries.outbox_fetch };
-        let rows = sqlx::query(query.sql())
+        if mode.is_some_and(|mode| mode == DeliveryMode::Rows.as_str()) {
+            session.finish().await?;
+            return self.due(limit, filters, None).await;
+        }
+        let rows = sqlx::query(self.queries.outbox_fetch.sql())
             .bind(i64::from(limit.get()))
             .bind(&filters.topics)
             .bind(&filters.aggregate_types)

@@ -20,6 +20,7 @@ use crate::horizon::Horizon;
 use crate::notify::Listener;
 use crate::progress::Progress;
 use crate::query::Queries;
+use crate::rows::Place;
 use crate::sizes::Sizes;
 use crate::transaction::{Limits, PgTx};
 
@@ -34,6 +35,7 @@ pub struct PgStore {
     pub(crate) orphans: Arc<Orphans>,
     pub(crate) horizon: Arc<Horizon>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) place: Arc<Place>,
     pub(crate) sizes: Arc<Sizes>,
     hook: Option<Arc<dyn DynHook>>,
 }
@@ -53,6 +55,7 @@ impl PgStore {
             orphans: Arc::default(),
             horizon: Arc::default(),
             progress: Arc::default(),
+            place: Arc::default(),
             sizes: Arc::default(),
             hook: None,
         }
@@ -196,6 +199,11 @@ pub(crate) enum Session {
 }
 
 impl Session {
+    /// Whether each statement commits by itself.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
     /// Makes what was written last, and gives the connection back; that of a session that is dropped without it is closed.
     pub(crate) async fn finish(self) -> Result<()> {
         match self {

@@ -1,17 +1,15 @@
--- In the mode `rows`, by its indexes: due events that nobody has claimed, oldest first: of each key its oldest pending event, and none while one of the key is
--- claimed. An event scheduled for later is in line once it is due.
+-- In the mode `rows`: of the candidates $2 those that no publisher has claimed, oldest first: of each key its oldest pending event, and none
+-- while one of the key is claimed. An event scheduled for later is in line once it is due. What an event is compared with is found by two
+-- indexes, one by place and one by time.
 select {{outbox_columns}}
 from {{outbox_events}} e
-where e.status = 'pending'
+where e.id = any($2::uuid[]) and e.status = 'pending'
     and e.locked_at is null
     and case
-        when e.head then e.hold_until <= {{statement_clock}}
-        when e.deferred and not e.held then e.scheduled_at <= {{statement_clock}}
+        when e.head then e.hold_until <= {{clock}}
+        when e.deferred and not e.held then e.scheduled_at <= {{clock}}
         else true
     end
-    and (cardinality($2::text[]) = 0 or e.topic = any($2::text[]))
-    and (cardinality($3::text[]) = 0 or e.aggregate_type = any($3::text[]))
-    and (cardinality($4::uuid[]) = 0 or e.aggregate_id = any($4::uuid[]))
     and (
         e.partition_key is null or (
             (
@@ -22,8 +20,15 @@ where e.status = 'pending'
             and (
                 select true from {{outbox_events}} o
                 where o.topic = e.topic and o.partition_key = e.partition_key and o.status = 'pending'
-                    and o.seq < e.seq and (o.held or not o.deferred or o.last_error is not null or o.scheduled_at <= {{statement_clock}})
+                    and o.seq < e.seq and (o.held or not o.deferred or o.last_error is not null)
                 order by o.seq
+                limit 1
+            ) is null
+            and (
+                select true from {{outbox_events}} o
+                where o.topic = e.topic and o.partition_key = e.partition_key and o.status = 'pending'
+                    and o.deferred and not o.held and o.last_error is null and o.scheduled_at <= {{clock}} and o.seq < e.seq
+                order by o.scheduled_at
                 limit 1
             ) is null
         )

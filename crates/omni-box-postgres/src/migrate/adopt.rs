@@ -26,7 +26,16 @@ struct Adoptable {
 const OUTBOX: Adoptable = Adoptable {
     table: Table::OutboxEvents,
     added: &[
-        "seq", "lane", "deferred", "held", "head", "hold_until", "released", "copied_at", "aside", "failed_at",
+        "seq",
+        "lane",
+        "deferred",
+        "held",
+        "head",
+        "hold_until",
+        "released",
+        "copied_at",
+        "aside",
+        "failed_at",
     ],
     unique: &[
         ("id", None, "_pkey"),

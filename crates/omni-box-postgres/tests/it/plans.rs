@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use omni_box_core::{InboxEvent, OutboxEvent};
+use omni_box_core::{DeliveryMode, InboxEvent, OutboxEvent};
 use omni_box_postgres::PgConfig;
 use omni_box_sql::{render, render_for};
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::database::{Database, run};
 
@@ -37,12 +37,15 @@ macro_rules! hot {
 }
 
 static ADVANCE: Hot = hot!("lanes/advance.sql", "uuid, smallint[], text, bigint, text");
+static CANDIDATES: Hot = hot!("outbox/candidates.sql", "bigint, text[], text[], uuid[], interval");
+static CLAIM: Hot = hot!("outbox/claim.sql", "bigint, uuid[], text, interval");
 static COMPLETE: Hot = hot!("lanes/complete.sql", "uuid, smallint[], bigint[], uuid[]");
 static FETCH: Hot = hot!("lanes/fetch.sql", "smallint[], int[], uuid[], bigint[]");
 static FETCH_PENDING: Hot = hot!("outbox/fetch.sql", "bigint, text[], text[], uuid[]");
 static FETCH_SIZED: Hot = hot!("lanes/fetch_sized.sql", "smallint[], int[], uuid[], bigint, bigint[], int[]");
 static FOLLOW: Hot = hot!("lanes/follow.sql", "uuid[], smallint[]");
 static FOLLOW_DEFERRED: Hot = hot!("lanes/follow_deferred.sql", "uuid[], smallint[]");
+static KEYS: Hot = hot!("outbox/keys.sql", "bigint, text[], text[], uuid[], interval, text, text");
 static ORPHANED: Hot = hot!("lanes/orphaned.sql", "uuid[], smallint[]");
 static PENDING_OF: Hot = hot!("inbox/pending_of.sql", "text, text, int, bigint, bigint");
 static PURGE_INBOX: Hot = hot!("events/purge.sql", "interval, bigint", render_for::<InboxEvent>);
@@ -372,6 +375,55 @@ async fn what_is_completed_costs_nothing() {
         assert!(table > 7_000, "the table has {table} blocks: this shows nothing");
     })
     .await;
+}
+
+/// A claim of rows costs the same, however many are pending, and however many of them belong to one key that waits.
+#[tokio::test]
+async fn a_claim_of_rows_stays_short() {
+    // keys, and how many of the first events are heads that wait
+    for (keys, heads) in [
+        ("'k'", 0),
+        ("'k'", 1),
+        ("'k' || i % 5000", 0),
+        ("'k' || i % 50000", 50_000),
+        ("'k' || i", 0),
+        ("null", 0),
+        ("null", 100_000),
+    ] {
+        run(async |db: Arc<Database>| {
+            db.store.set_delivery_mode(DeliveryMode::Rows).await.unwrap();
+            db.execute(&format!(
+                "insert into outbox_events (event_type, topic, partition_key, payload)
+                 select 't', 'orders', {keys}, '{{}}' from generate_series(1, 100000) i;
+                 update outbox_events set held = true, head = true, hold_until = now() + interval '1 h' where seq <= {heads};
+                 insert into outbox_events (event_type, topic, partition_key, payload, scheduled_at)
+                 select 't', 'orders', 'd' || i % 5, '{{}}', now() + interval '1 d' from generate_series(1, 20000) i"
+            ))
+            .await;
+            db.execute("vacuum outbox_events").await;
+            let mut conn = db.pool.acquire().await.unwrap();
+            let oldest: String = db
+                .scalar("select array(select id from outbox_events where not deferred order by seq limit 200)::text")
+                .await;
+            for state in ["never analysed", "analysed"] {
+                for mode in ["force_generic_plan", "force_custom_plan"] {
+                    for (hot, arguments) in [
+                        (&CANDIDATES, "200, '{}', '{}', '{}', '1 min'".to_owned()),
+                        (&KEYS, "1000, '{}', '{}', '{}', '1 min', '', ''".to_owned()),
+                        (&CLAIM, format!("100, '{oldest}', 'w', '1 min'")),
+                    ] {
+                        let mut tx = conn.begin().await.unwrap();
+                        let blocks = hot.blocks(&mut tx, &arguments, mode).await;
+                        tx.rollback().await.unwrap();
+                        println!("{keys}, {heads}, {state}, {mode}, {}: {blocks} blocks", hot.file);
+                        assert!(blocks < 6_000, "{keys}, {heads}, {state}, {mode}, {}: {blocks} blocks", hot.file);
+                    }
+                }
+                db.execute("analyze outbox_events").await;
+            }
+        })
+        .await;
+    }
 }
 
 /// A sample costs the same, however large the tables are: what is completed is never met, and what is counted has a limit.

@@ -1,16 +1,17 @@
 //! The mode `rows`: claims, marks, and the change of modes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, ClaimToken, DeliveryMode, ErrorKind, Event, EventId, FetchFilters, OrderedLanes, OutboxExt,
-    OutboxRepository, OwnerId, WorkerId,
+    BatchSize, ClaimToken, DeliveryMode, ErrorKind, Event, EventId, FetchFilters, NewOutboxEvent,
+    OrderedLanes, OutboxExt, OutboxRepository, OwnerId, WorkerId,
 };
 use omni_box_postgres::{PgConfig, PgStore};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use crate::database::{Database, event, eventually, request, run};
+use crate::database::{Database, build, event, eventually, request, run};
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -39,6 +40,42 @@ async fn two_claimers_at_once_share_without_waiting() {
                 .await
                 .unwrap();
         assert_eq!(claimed, events[50..150].iter().map(Event::id).collect::<Vec<_>>());
+    })
+    .await;
+}
+
+/// The oldest events of all belong to a few keys that wait; what is behind them is found all the same, of each kind.
+#[tokio::test]
+async fn backlogs_of_keys_that_wait_hide_no_other_key() {
+    run(async |db: Arc<Database>| {
+        db.store.set_delivery_mode(DeliveryMode::Rows).await.unwrap();
+        db.execute(
+            "insert into outbox_events (event_type, topic, partition_key, payload)
+             select 't', 'orders', 'hot-' || i % 3, '{}' from generate_series(1, 20000) i;
+             update outbox_events set held = true, head = true, hold_until = now() + interval '1 h' where seq <= 3;
+             insert into outbox_events (event_type, topic, partition_key, payload)
+             select 't', 'orders', 'cold-' || i, '{}' from generate_series(1, 3000) i",
+        )
+        .await;
+        let keyed: Vec<_> = (0..50).map(|n| event(&n.to_string())).collect();
+        let keyless = build(NewOutboxEvent::new("t", "orders", &serde_json::json!({"a": 1})));
+        db.enqueue(&keyed).await;
+        db.enqueue(std::slice::from_ref(&keyless)).await;
+        let (mine, filters) = (token(), FetchFilters::new());
+        let locking = db.store.outbox().locking().unwrap();
+        let mut claimed = Vec::new();
+        // 3,051 due events, 100 a call
+        for _ in 0..40 {
+            let some = locking.claim(&mine, BatchSize::new(100).unwrap(), TTL, &filters).await.unwrap();
+            claimed.extend(some.iter().map(Event::id));
+        }
+        let distinct: HashSet<_> = claimed.iter().collect();
+        assert_eq!((claimed.len(), distinct.len()), (3_051, 3_051), "each due event is claimed once");
+        assert!(keyed.iter().chain([&keyless]).all(|event| distinct.contains(&event.id())));
+
+        let due = "update outbox_events set hold_until = now() - interval '1 s' where head";
+        db.execute(due).await;
+        assert_eq!(claim(&db, &mine, TTL, &filters).await.len(), 3, "their heads are found when they are due");
     })
     .await;
 }
