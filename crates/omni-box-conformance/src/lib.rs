@@ -38,6 +38,7 @@ pub mod publisher;
 pub mod repository;
 pub mod retention;
 pub mod savepoint;
+pub mod sealed;
 mod specimen;
 mod table;
 mod transaction;

@@ -93,7 +93,7 @@ pub use steps::{
     CircuitBreakerStep, DlqStep, HandlerExecutionStep, MetricsStep, PublisherExecutionStep, SharedBreaker,
     SiblingDeduplicationStep,
 };
-pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed};
+pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed, SavepointPolicy};
 pub use worker::{
     InboxWorker, InboxWorkerBuilder, InboxWorkerConfig, ProcessorOptions, create_dispatching_processor,
     create_dispatching_processor_with, create_inbox_processor, create_inbox_processor_with,

@@ -25,7 +25,8 @@ pub enum Listen {
     ///
     /// Behind PgBouncer in transaction mode it must be this: a LISTEN would stay on a connection that others use next, and the
     /// notifications would break their statements. sqlx prepares statements by name, so PgBouncer must be 1.21 or later with
-    /// `max_prepared_statements` above 0.
+    /// `max_prepared_statements` above 0. Nor are transactions of handlers sealed then: a handler that ends one would leave a setting of
+    /// its session to others. Each message of a group has a savepoint instead.
     Off,
 }
 
@@ -91,6 +92,11 @@ impl PgConfig {
 
     /// Whether writers wake relays by NOTIFY.
     pub(crate) fn wakes(&self) -> bool {
+        self.listen == Listen::Dedicated
+    }
+
+    /// Whether transactions of handlers are sealed, which sets the session to read only meanwhile.
+    pub(crate) fn seals(&self) -> bool {
         self.listen == Listen::Dedicated
     }
 

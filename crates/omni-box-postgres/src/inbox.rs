@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc};
-use omni_box_core::store::{DeadLetters, GroupMembers, Quarantine};
+use omni_box_core::store::{DeadLetters, GroupMembers, Quarantine, SealedTransactions};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, ErrorKind,
     Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement,
@@ -24,33 +24,8 @@ use crate::store::interval;
 
 impl InboxRepository for PgStore {
     async fn receive(&self, conn: &mut PgConnection, events: &[InboxEvent]) -> Result<Vec<Received>> {
-        require_transaction(conn).await?;
-        if events.is_empty() {
-            return Ok(Vec::new());
-        }
-        let new = self.insert_messages(conn, events).await?;
-        let known: Vec<&InboxEvent> = events.iter().filter(|event| !new.contains(&event.id())).collect();
-        let mut rows = self.lock_rows(conn, &known).await?;
-        let is_sent_again = |event: &&&InboxEvent| {
-            rows.get(&key_of(event)).is_some_and(|(row, _)| row.is_sent_again_by(event))
-        };
-        let again: Vec<&InboxEvent> = known.iter().filter(is_sent_again).copied().collect();
-        if !again.is_empty() {
-            self.reopen(conn, &again).await?;
-            rows.extend(self.lock_rows(conn, &again).await?);
-        }
-        events
-            .iter()
-            .map(|event| {
-                if new.contains(&event.id()) {
-                    return Ok(Received::New);
-                }
-                match rows.remove(&key_of(event)) {
-                    Some((row, wait)) => Ok(Received::of(row, event, wait)),
-                    None => Err(deleted_meanwhile()),
-                }
-            })
-            .collect()
+        let events: Vec<&InboxEvent> = events.iter().collect();
+        self.receive_as(conn, &events, Stored::Pending).await
     }
 
     async fn by_message(
@@ -192,12 +167,16 @@ impl InboxRepository for PgStore {
     fn savepoints(&self) -> Option<&dyn Savepoints<PgConnection>> {
         Some(self)
     }
+
+    fn sealed(&self) -> Option<&dyn SealedTransactions<Self>> {
+        self.config.seals().then_some(self)
+    }
 }
 
 impl EventRepository<InboxEvent> for PgStore {
     async fn create(&self, conn: &mut PgConnection, event: &InboxEvent) -> Result<Created<InboxEvent>> {
         require_transaction(conn).await?;
-        let is_new = self.insert_messages(conn, std::slice::from_ref(event)).await?.contains(&event.id());
+        let is_new = !self.insert_messages(conn, &[event], Stored::Pending).await?.is_empty();
         let stored = self.by_message(conn, event.message_id(), event.consumer_group()).await?;
         match stored {
             Some(stored) if is_new => Ok(Created::New(stored)),
@@ -279,15 +258,63 @@ impl EventRepository<InboxEvent> for PgStore {
     }
 }
 
+/// What a new message is stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Pending,
+    /// In a sealed transaction.
+    Completed,
+}
+
 impl PgStore {
+    pub(crate) async fn receive_as(
+        &self,
+        conn: &mut PgConnection,
+        events: &[&InboxEvent],
+        stored: Stored,
+    ) -> Result<Vec<Received>> {
+        require_transaction(conn).await?;
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let new = self.insert_messages(conn, events, stored).await?;
+        if new.len() == events.len() {
+            return Ok(events.iter().map(|_| Received::New).collect());
+        }
+        let known: Vec<&InboxEvent> =
+            events.iter().copied().filter(|event| !new.contains(&event.id())).collect();
+        let mut rows = self.lock_rows(conn, &known).await?;
+        let is_sent_again = |event: &&&InboxEvent| {
+            rows.get(&key_of(event)).is_some_and(|(row, _)| row.is_sent_again_by(event))
+        };
+        let again: Vec<&InboxEvent> = known.iter().filter(is_sent_again).copied().collect();
+        if !again.is_empty() {
+            self.reopen(conn, &again).await?;
+            rows.extend(self.lock_rows(conn, &again).await?);
+        }
+        events
+            .iter()
+            .map(|event| {
+                if new.contains(&event.id()) {
+                    return Ok(Received::New);
+                }
+                match rows.remove(&key_of(event)) {
+                    Some((row, wait)) => Ok(Received::of(row, event, wait)),
+                    None => Err(deleted_meanwhile()),
+                }
+            })
+            .collect()
+    }
+
     /// Returns the ids of those that were not there.
     async fn insert_messages(
         &self,
         conn: &mut PgConnection,
-        events: &[InboxEvent],
+        events: &[&InboxEvent],
+        stored: Stored,
     ) -> Result<HashSet<EventId>> {
-        fn column<'a, T>(events: &'a [InboxEvent], get: impl Fn(&'a InboxEvent) -> T) -> Vec<T> {
-            events.iter().map(get).collect()
+        fn column<'a, T>(events: &[&'a InboxEvent], get: impl Fn(&'a InboxEvent) -> T) -> Vec<T> {
+            events.iter().copied().map(get).collect()
         }
         let ids: Vec<Uuid> = sqlx::query_scalar(self.queries.inbox_receive.sql())
             .bind(column(events, |e| e.id().as_uuid()))
@@ -311,6 +338,7 @@ impl PgStore {
             .bind(column(events, InboxEvent::digest))
             .bind(column(events, InboxEvent::raw_key))
             .bind(column(events, |e| e.lifecycle().scheduled_at()))
+            .bind(stored == Stored::Completed)
             .fetch_all(conn)
             .await
             .map_err(self.failed("store messages"))?;

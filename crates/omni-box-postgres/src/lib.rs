@@ -47,6 +47,7 @@ mod retention;
 mod row;
 mod rows;
 mod savepoint;
+mod sealed;
 mod sequence;
 mod sizes;
 mod sqlstate;

@@ -43,6 +43,7 @@ omni_box_sql::queries! {
     inbox_quarantine = "inbox/quarantine.sql",
     inbox_receive = "inbox/receive.sql",
     inbox_reopen = "inbox/reopen.sql",
+    inbox_set_back = "inbox/set_back.sql",
     inbox_settle_completed = "inbox/settle_completed.sql",
     inbox_settle_failed = "inbox/settle_failed.sql",
     lanes_advance = "lanes/advance.sql",

@@ -117,7 +117,7 @@ impl PgStore {
         self.hooked(PgTx::begin_brief(&self.connections, limits).await?).await
     }
 
-    async fn hooked(&self, mut tx: PgTx) -> Result<PgTx> {
+    pub(crate) async fn hooked(&self, mut tx: PgTx) -> Result<PgTx> {
         if let Some(hook) = &self.hook {
             hook.run(&mut tx).await.map_err(|error| self.hook_failed(error))?;
         }

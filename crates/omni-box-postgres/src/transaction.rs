@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use omni_box_core::Result;
+use omni_box_core::{Error, Result};
+use omni_box_sql::no_seal;
 use sqlx::postgres::PgTransactionManager;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, SqlSafeStr, SqlStr};
 // sqlx counts nested transactions by this trait, and does not export it
@@ -19,11 +20,23 @@ use crate::error::failed;
 /// statement must be closed rather than go back to the pool. Only a commit gives the connection back.
 pub struct PgTx {
     lent: Lent,
+    is_sealed: bool,
 }
 
 /// What every transaction begins with: what an inbox row or a lease says must survive a crash of the server.
 const BEGIN: &str = "begin; select set_config('synchronous_commit', 'on', true) \
                      where current_setting('synchronous_commit') in ('off', 'local', 'remote_write')";
+
+/// What a sealed transaction begins with. Whatever its connection runs behind its end cannot write: the session reads only, and this
+/// transaction is the exception. [`UNSEAL`] takes that back in the transaction itself, so that it lasts exactly if the transaction does.
+const READ_ONLY_BEHIND: &str = "begin; set default_transaction_read_only = on; commit; ";
+
+/// What a sealed transaction ends its begin with. A cursor that outlives its transaction is read at the commit, and this one cannot be.
+const SEAL: &str = "; declare omni_box_seal no scroll cursor with hold for \
+                    select pg_catalog.current_setting('omni_box.a_handler_must_not_commit')";
+
+/// Fails if the transaction has ended, which took the cursor along, and if a statement in it has failed.
+const UNSEAL: &str = "close omni_box_seal; reset default_transaction_read_only";
 
 /// How long a transaction may take in which only the engine works; less, where the server or the role has less.
 #[derive(Debug, Clone, Copy)]
@@ -79,15 +92,15 @@ impl PgTx {
     /// Limits each statement, the wait for a lock, and the time between two statements, so that the server ends what a frozen process
     /// cannot. A lock is waited for a little less than a statement may last, so that the error tells which it was.
     pub(crate) async fn begin_handling(connections: &Connections, timeout: Duration) -> Result<Self> {
-        let millis = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX).max(1);
-        let statement = format!(
-            "{BEGIN}; set local statement_timeout = {}; set local lock_timeout = {}; \
-             set local idle_in_transaction_session_timeout = {}",
-            millis(timeout),
-            millis(timeout.mul_f32(0.9)),
-            millis(timeout.saturating_add(Duration::from_secs(5))),
-        );
-        Self::begin_with(connections, AssertSqlSafe(statement).into_sql_str()).await
+        Self::begin_with(connections, AssertSqlSafe(handling(timeout)).into_sql_str()).await
+    }
+
+    /// The same, for a transaction that only [`commit`](Self::commit) can commit.
+    pub(crate) async fn begin_sealed(connections: &Connections, timeout: Duration) -> Result<Self> {
+        let begin = handling(timeout).replacen("begin", "begin read write", 1);
+        let statement = [READ_ONLY_BEHIND, &begin, SEAL].concat();
+        let tx = Self::begin_with(connections, AssertSqlSafe(statement).into_sql_str()).await?;
+        Ok(Self { is_sealed: true, ..tx })
     }
 
     async fn begin_with(connections: &Connections, statement: SqlStr) -> Result<Self> {
@@ -95,15 +108,18 @@ impl PgTx {
         PgTransactionManager::begin(&mut lent, Some(statement))
             .await
             .map_err(connections.failed("begin a transaction"))?;
-        Ok(Self { lent })
+        Ok(Self { lent, is_sealed: false })
     }
 
     /// Commits. `Ok` only if the server did: a transaction with a failed statement in it answers COMMIT with a rollback and no error, so it is
     /// asked first.
     pub(crate) async fn commit(mut self) -> Result<()> {
-        self.execute("select 1")
-            .await
-            .map_err(failed("commit, since a statement of the transaction failed"))?;
+        let doing = "commit, since a statement of the transaction failed";
+        if self.is_sealed {
+            self.execute(sqlx::raw_sql(UNSEAL)).await.map_err(unsealed_or(doing))?;
+        } else {
+            self.execute("select 1").await.map_err(failed(doing))?;
+        }
         self.commit_checked().await
     }
 
@@ -130,6 +146,28 @@ impl PgTx {
     /// Closes the socket without a word to the server, which then rolls back.
     pub(crate) fn abandon(self) {
         drop(self);
+    }
+}
+
+fn handling(timeout: Duration) -> String {
+    let millis = |d: Duration| i32::try_from(d.as_millis()).unwrap_or(i32::MAX).max(1);
+    format!(
+        "{BEGIN}; set local statement_timeout = {}; set local lock_timeout = {}; \
+         set local idle_in_transaction_session_timeout = {}",
+        millis(timeout),
+        millis(timeout.mul_f32(0.9)),
+        millis(timeout.saturating_add(Duration::from_secs(5))),
+    )
+}
+
+/// Tells a seal that is gone from everything else that may fail.
+fn unsealed_or(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
+    const INVALID_CURSOR_NAME: &str = "34000";
+    move |error| match &error {
+        sqlx::Error::Database(native) if native.code().is_some_and(|code| code == INVALID_CURSOR_NAME) => {
+            no_seal()
+        }
+        _ => failed(doing)(error),
     }
 }
 

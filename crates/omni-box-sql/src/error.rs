@@ -60,6 +60,12 @@ pub fn no_transaction() -> Error {
     Error::new(ErrorKind::NoTransaction, message)
 }
 
+/// What the engine is told when the seal of its transaction is gone.
+pub fn no_seal() -> Error {
+    let message = "the seal is gone: a statement on this connection has ended the transaction";
+    Error::new(ErrorKind::NoTransaction, message)
+}
+
 /// What the engine is told when the savepoint that it has set is gone: a statement on the handler's connection has ended the transaction.
 pub fn no_savepoint() -> Error {
     let message = "the savepoint is gone: a statement on this connection has ended the transaction, or released the savepoint";

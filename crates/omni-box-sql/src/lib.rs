@@ -11,7 +11,7 @@
 //! - [`quarantine_entry`] and [`quarantined_message`]: messages kept as raw bytes.
 //! - [`Migrations`] and their ledger; [`ExpectedTable`] and [`SchemaDifference`]: whether a schema is what a program needs.
 //! - [`delivery_mode`], [`by_mode`], [`check_drained`], [`check_lanes`]: the control row.
-//! - [`kind`], [`cause`] and [`KeptError`]: native errors, classified, and without what may repeat a payload; [`no_transaction`], [`no_savepoint`].
+//! - [`kind`], [`cause`] and [`KeptError`]: native errors, classified, and without what may repeat a payload; [`no_transaction`], [`no_savepoint`], [`no_seal`].
 //!
 //! A store's settings implement [`Dialect`]: what its SQL looks like.
 //!
@@ -62,7 +62,7 @@ mod template;
 
 pub use control::{by_mode, check_drained, check_lanes, delivery_mode};
 pub use dialect::Dialect;
-pub use error::{KeptError, cause, kind, no_savepoint, no_transaction};
+pub use error::{KeptError, cause, kind, no_savepoint, no_seal, no_transaction};
 pub use event::StoredEvent;
 pub use extended::{known_message, lane_event};
 pub use inspection::{breaker_state, sampled_group, sampled_outbox};

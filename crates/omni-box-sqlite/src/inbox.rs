@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omni_box_core::store::{DeadLetters, GroupMembers, Quarantine};
+use omni_box_core::store::{DeadLetters, GroupMembers, Quarantine, SealedTransactions};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
@@ -22,20 +22,8 @@ use crate::transaction::require_transaction;
 impl InboxRepository for SqliteStore {
     /// The transaction has the file's write lock, and so the lock of every row.
     async fn receive(&self, conn: &mut SqliteConnection, events: &[InboxEvent]) -> Result<Vec<Received>> {
-        require_transaction(conn).await?;
-        let mut received = Vec::with_capacity(events.len());
-        for event in events {
-            received.push(match self.store_message(conn, event).await? {
-                None => Received::New,
-                Some((row, _)) if row.is_sent_again_by(event) => {
-                    self.reopen(conn, event).await?;
-                    let (row, wait) = self.stored(conn, event).await?;
-                    Received::of(row, event, wait)
-                }
-                Some((row, wait)) => Received::of(row, event, wait),
-            });
-        }
-        Ok(received)
+        let events: Vec<&InboxEvent> = events.iter().collect();
+        self.receive_as(conn, &events, Stored::Pending).await
     }
 
     async fn by_message(
@@ -169,12 +157,16 @@ impl InboxRepository for SqliteStore {
     fn savepoints(&self) -> Option<&dyn Savepoints<SqliteConnection>> {
         Some(self)
     }
+
+    fn sealed(&self) -> Option<&dyn SealedTransactions<Self>> {
+        Some(self)
+    }
 }
 
 impl EventRepository<InboxEvent> for SqliteStore {
     async fn create(&self, conn: &mut SqliteConnection, event: &InboxEvent) -> Result<Created<InboxEvent>> {
         require_transaction(conn).await?;
-        if let Some((existing, _)) = self.store_message(conn, event).await? {
+        if let Some((existing, _)) = self.store_message(conn, event, Stored::Pending).await? {
             return Ok(Created::Existing(existing));
         }
         let (stored, _) = self.stored(conn, event).await?;
@@ -243,12 +235,43 @@ impl EventRepository<InboxEvent> for SqliteStore {
     }
 }
 
+/// What a new message is stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Pending,
+    /// In a sealed transaction.
+    Completed,
+}
+
 impl SqliteStore {
+    pub(crate) async fn receive_as(
+        &self,
+        conn: &mut SqliteConnection,
+        events: &[&InboxEvent],
+        stored: Stored,
+    ) -> Result<Vec<Received>> {
+        require_transaction(conn).await?;
+        let mut received = Vec::with_capacity(events.len());
+        for event in events {
+            received.push(match self.store_message(conn, event, stored).await? {
+                None => Received::New,
+                Some((row, _)) if row.is_sent_again_by(event) => {
+                    self.reopen(conn, event).await?;
+                    let (row, wait) = self.stored(conn, event).await?;
+                    Received::of(row, event, wait)
+                }
+                Some((row, wait)) => Received::of(row, event, wait),
+            });
+        }
+        Ok(received)
+    }
+
     /// Stores a message, or returns the row that is there.
     async fn store_message(
         &self,
         conn: &mut SqliteConnection,
         event: &InboxEvent,
+        stored: Stored,
     ) -> Result<Option<(InboxEvent, Duration)>> {
         let content = event.content();
         let position = event.position();
@@ -274,6 +297,7 @@ impl SqliteStore {
             .bind(event.digest())
             .bind(event.raw_key())
             .bind(event.lifecycle().scheduled_at().map(|at| at.timestamp_micros()))
+            .bind(stored == Stored::Completed)
             .execute(&mut *conn)
             .await
             .map_err(failed("store a message"))?;

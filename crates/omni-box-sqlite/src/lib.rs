@@ -63,6 +63,8 @@ mod query;
 mod retention;
 mod row;
 mod savepoint;
+mod seal;
+mod sealed;
 mod store;
 mod transaction;
 mod wakeup;

@@ -43,6 +43,7 @@ omni_box_sql::queries! {
     inbox_read = "inbox/read.sql",
     inbox_receive = "inbox/receive.sql",
     inbox_reopen = "inbox/reopen.sql",
+    inbox_set_back = "inbox/set_back.sql",
     inbox_settle_completed = "inbox/settle_completed.sql",
     lanes_alive = "lanes/alive.sql",
     lanes_announce = "lanes/announce.sql",

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
-use omni_box_sql::no_transaction;
+use omni_box_sql::{no_seal, no_transaction};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteTransactionManager;
 use sqlx::{AssertSqlSafe, Connection, SqlSafeStr, SqlStr, Sqlite, SqliteConnection, SqlitePool};
@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use sqlx_core::transaction::TransactionManager;
 
 use crate::error::{failed, is_nested_begin};
+use crate::seal::Seal;
 
 /// An open transaction of a [`SqliteStore`](crate::SqliteStore), usable wherever a `&mut SqliteConnection` is. Dropping it rolls back.
 ///
@@ -27,6 +28,7 @@ pub struct SqliteTx {
     is_ending: bool,
     /// Tells the statement that runs to stop.
     interrupt: Option<Arc<AtomicBool>>,
+    seal: Option<Seal>,
     /// Released after the connection, by the order of fields: who comes next finds the lock free, or about to be.
     _turn: Option<OwnedMutexGuard<()>>,
 }
@@ -83,7 +85,7 @@ impl SqliteTx {
         SqliteTransactionManager::begin(&mut conn, Some(statement))
             .await
             .map_err(failed("begin a transaction"))?;
-        Ok(Self { conn: Some(conn), is_ending: false, interrupt: None, _turn: turn })
+        Ok(Self { conn: Some(conn), is_ending: false, interrupt: None, seal: None, _turn: turn })
     }
 
     /// From here on a statement that runs when the transaction is cut off is interrupted: without that, one that never ends would keep
@@ -101,8 +103,22 @@ impl SqliteTx {
         Ok(self)
     }
 
-    /// Commits. A transaction that SQLite has ended on its own fails here.
+    /// From here on only [`commit`](Self::commit) commits. Takes the place of the connection's hooks of commit and rollback.
+    pub(crate) async fn sealed(mut self) -> Result<Self> {
+        self.seal = Some(Seal::set(&mut self).await.map_err(failed("seal a transaction"))?);
+        Ok(self)
+    }
+
+    /// Commits. A transaction that SQLite has ended on its own fails here, and a sealed one that was ended otherwise.
     pub(crate) async fn commit(mut self) -> Result<()> {
+        if let Some(seal) = self.seal.clone() {
+            if !seal.lift() {
+                // whatever is open on the connection by now is not this transaction
+                self.abandon();
+                return Err(no_seal());
+            }
+            Seal::remove(&mut self).await.map_err(failed("commit"))?;
+        }
         self.is_ending = true;
         // savepoints that a handler left open are levels of their own
         while SqliteTransactionManager::get_transaction_depth(&self) > 0 {
@@ -117,6 +133,11 @@ impl SqliteTx {
     }
 
     pub(crate) async fn rollback(mut self) -> Result<()> {
+        if self.seal.is_some() {
+            // with its hooks
+            self.abandon();
+            return Ok(());
+        }
         self.is_ending = true;
         while SqliteTransactionManager::get_transaction_depth(&self) > 0 {
             SqliteTransactionManager::rollback(&mut self).await.map_err(failed("roll back"))?;
@@ -159,7 +180,7 @@ impl Drop for SqliteTx {
             return;
         }
         // cancelled in the middle of its end, or refused: sqlx may count a level that is not there, or ignore a rollback that is needed
-        if self.is_ending || self.interrupt.is_some() {
+        if self.is_ending || self.interrupt.is_some() || self.seal.is_some() {
             self.cut_off();
             return;
         }

@@ -185,7 +185,7 @@ pub mod inbox {
     pub use omni_box_pipeline::{
         AckStrategy, BatchProcessingResult, CommitOffsetPolicy, GateStatus, InboxConfig, InboxConsumeResult,
         InboxConsumerRunner, InboxConsumerRunnerBuilder, InboxSnapshot, InboxStatus, InboxWorker,
-        InboxWorkerBuilder, InboxWorkerConfig, OnFailed, Outcome,
+        InboxWorkerBuilder, InboxWorkerConfig, OnFailed, Outcome, SavepointPolicy,
     };
 }
 

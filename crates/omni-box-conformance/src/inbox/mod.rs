@@ -41,6 +41,7 @@ where
             ("quarantine", store.in_quarantine().is_some()),
             ("retention", store.retention().is_some()),
             ("savepoints", store.savepoints().is_some()),
+            ("sealed", store.sealed().is_some()),
         ],
         tested,
     );

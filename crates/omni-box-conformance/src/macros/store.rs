@@ -274,6 +274,20 @@ macro_rules! savepoint_conformance {
     };
 }
 
+/// The cases of [`SealedTransactions`](omni_box_core::store::SealedTransactions): `sealed_conformance!(MyFixture)`.
+#[macro_export]
+macro_rules! sealed_conformance {
+    ($fixture:ty $(,)?) => {
+        $crate::__conformance_cases! { StoreFixture, $fixture, [], in (sealed):
+            a_new_message_is_completed_by_the_commit
+            a_known_message_is_judged_by_its_row
+            what_is_left_for_later_is_pending
+            a_rollback_leaves_nothing
+            a_commit_behind_a_failed_statement_tells_the_truth
+        }
+    };
+}
+
 /// The cases of [`Quarantine`](omni_box_core::store::Quarantine): `quarantine_conformance!(MyFixture)`.
 #[macro_export]
 macro_rules! quarantine_conformance {
@@ -346,7 +360,7 @@ macro_rules! outbox_conformance {
     };
 }
 
-/// A store of inbox events as tests: `inbox_conformance!(MyFixture, capabilities: [breakers, bulk, dead_letters, inspection, locking, members, partitions, quarantine, retention, savepoints])`.
+/// A store of inbox events as tests: `inbox_conformance!(MyFixture, capabilities: [breakers, bulk, dead_letters, inspection, locking, members, partitions, quarantine, retention, savepoints, sealed])`.
 ///
 /// As [`outbox_conformance!`](crate::outbox_conformance), in a module `inbox`. `MyFixture` is an
 /// [`InboxFixture`](crate::InboxFixture). The capability `partitions` is that of a store whose `attach` tells how the owner
@@ -445,6 +459,9 @@ macro_rules! __capability_conformance {
     };
     (savepoints, $fixture:ty, InboxEvent) => {
         $crate::__capability_module! { savepoints: $crate::savepoint_conformance! { $fixture } }
+    };
+    (sealed, $fixture:ty, InboxEvent) => {
+        $crate::__capability_module! { sealed: $crate::sealed_conformance! { $fixture } }
     };
     (several_lanes, $fixture:ty, OutboxEvent) => {
         $crate::__capability_module! { several_lanes: $crate::__several_lanes_conformance! { $fixture } }

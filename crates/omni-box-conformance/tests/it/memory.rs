@@ -40,7 +40,7 @@ mod memory_store {
     omni_box_conformance::outbox_conformance!(Memory, capabilities: [breakers, bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup]);
     omni_box_conformance::inbox_conformance!(
         Memory,
-        capabilities: [breakers, bulk, dead_letters, inspection, locking, members, partitions, quarantine, retention, savepoints]
+        capabilities: [breakers, bulk, dead_letters, inspection, locking, members, partitions, quarantine, retention, savepoints, sealed]
     );
     omni_box_conformance::model_conformance!(Memory);
 }
@@ -80,6 +80,6 @@ mod nothing_planned {
     omni_box_conformance::outbox_conformance!(Wrapped, capabilities: [breakers, bulk, dead_letters, inspection, lanes, locking, retention, several_lanes, wakeup]);
     omni_box_conformance::inbox_conformance!(
         Wrapped,
-        capabilities: [breakers, bulk, dead_letters, inspection, locking, members, partitions, quarantine, retention, savepoints]
+        capabilities: [breakers, bulk, dead_letters, inspection, locking, members, partitions, quarantine, retention, savepoints, sealed]
     );
 }

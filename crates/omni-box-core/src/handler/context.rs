@@ -14,13 +14,17 @@ use crate::store::{Created, IntoOutboxEvent, OutboxRepository, Store};
 /// Everything written through [`conn`](Self::conn) commits together with the inbox row, or not at all.
 ///
 /// - The transaction is the engine's. A handler whose statements end it (`COMMIT`, `ROLLBACK`, `BEGIN`) fails its message for good; the
-///   messages that share the transaction are neither lost nor handled twice. For a part that may fail alone, open a savepoint
-///   (with sqlx: `cx.conn().begin()`).
-/// - Up to 60 messages share one transaction, each in a savepoint of its own, so that what ends with the transaction reaches the handlers
-///   behind this one: `set local`, `on commit drop`, deferred constraints, advisory locks of the transaction, `now()`.
+///   messages that share the transaction are neither lost nor do they take effect twice. For a part that may fail alone, open a
+///   savepoint (with sqlx: `cx.conn().begin()`).
+/// - Up to `group_size` messages share one transaction, so that what ends with the transaction reaches the handlers behind this one:
+///   `set local`, `on commit drop`, deferred constraints, advisory locks of the transaction, `now()`.
+/// - While messages succeed, handlers run without a savepoint for each. When one fails, the whole group is rolled back and runs again,
+///   with a savepoint for each message; what fails then counts. So a handler may run twice although its message never failed, and so may
+///   what it does outside the transaction: mail, calls of other services. Such effects need a key that makes the second one harmless, or
+///   savepoints for every message (`SavepointPolicy::EveryMessage`), where an error of one handler makes no other one run again.
 /// - A handler that fails behind others is not charged for it. Its message is handled again in a transaction of its own, and what fails
 ///   there counts. A timeout, a [`PermanentError`](crate::PermanentError), a payload that does not fit and
-///   [`HandlerOutcome::Retry`](crate::HandlerOutcome::Retry) count at once.
+///   [`HandlerOutcome::Retry`](crate::HandlerOutcome::Retry) count at once where each message has a savepoint.
 /// - A runner with a `group_size` of 1 gives each message a transaction of its own.
 #[non_exhaustive]
 pub struct InboxContext<'a, S: Store> {

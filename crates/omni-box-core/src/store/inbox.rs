@@ -3,7 +3,9 @@
 use std::future::{Future, ready};
 use std::time::Duration;
 
-use super::{EventRepository, GroupMembers, Quarantine, Savepoints};
+use async_trait::async_trait;
+
+use super::{EventRepository, GroupMembers, Quarantine, Savepoints, Store};
 use crate::error::Result;
 use crate::event::{ClaimToken, Event, EventStatus, Failure, InboxEvent};
 use crate::id::{ConsumerGroup, EventId};
@@ -211,4 +213,42 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
     fn savepoints(&self) -> Option<&dyn Savepoints<Self::Conn>> {
         None
     }
+
+    /// Transactions that handlers cannot end; without them each message of a group has a savepoint.
+    fn sealed(&self) -> Option<&dyn SealedTransactions<Self>> {
+        None
+    }
+}
+
+/// Transactions in which handlers run one after the other without a savepoint for each. The engine uses one while messages succeed: it
+/// commits if all its handlers have succeeded, and is rolled back otherwise, as a whole.
+///
+/// Since no statement tells between two handlers whether the transaction is still open, a handler must not be able to end it, and what
+/// is new can be stored as completed at once: it becomes visible with the effect, or not at all.
+#[async_trait]
+pub trait SealedTransactions<S: Store>: Send + Sync {
+    /// Opens a transaction as [`Store::begin_handling`] does, and seals it.
+    ///
+    /// - A statement on its connection that would commit it, or begin another one, does not: what was written in it is undone.
+    /// - Nothing lasts that is written on the connection behind a statement that has ended it.
+    /// - [`Store::commit`] breaks the seal. It fails with [`NoTransaction`](crate::ErrorKind::NoTransaction) where a statement has ended the
+    ///   transaction, and with another error where a statement has failed and was not undone.
+    ///
+    /// # Errors
+    /// As [`Store::begin_handling`].
+    async fn begin_sealed(&self, timeout: Duration) -> Result<S::Tx>;
+
+    /// Receives messages as [`InboxRepository::receive`] does, but for the new ones: they are stored as
+    /// completed. For sealed transactions only: in any other one a handler could commit messages that no handler has seen.
+    ///
+    /// # Errors
+    /// As [`InboxRepository::receive`].
+    async fn receive_completed(&self, conn: &mut S::Conn, events: &[&InboxEvent]) -> Result<Vec<Received>>;
+
+    /// Makes messages pending that this transaction has stored as completed, and leaves for later. Their rows are as
+    /// [`InboxRepository::receive`] would have stored them.
+    ///
+    /// # Errors
+    /// When the database fails. A message that stays completed would be lost: the engine rolls back.
+    async fn set_back(&self, conn: &mut S::Conn, ids: &[EventId]) -> Result<()>;
 }

@@ -28,7 +28,7 @@ pub use capability::{BulkOperations, DistributedLocking, RetentionPolicies, Save
 pub use dead_letter::{DeadLetters, Replayed};
 pub use enqueue::IntoOutboxEvent;
 pub use ext::{InboxExt, OutboxExt};
-pub use inbox::{InboxRepository, InboxSettlement, PartitionEnd, Received};
+pub use inbox::{InboxRepository, InboxSettlement, PartitionEnd, Received, SealedTransactions};
 pub use inspection::{Count, GroupSample, Inspection, OutboxSample, Sample};
 pub use lanes::{
     Activity, KeyRef, LaneEvent, LaneFetch, LaneHold, LaneRead, LaneSettlement, LaneShare, Lease,

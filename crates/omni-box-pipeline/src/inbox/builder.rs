@@ -22,7 +22,8 @@ use crate::settings::outage_retry;
 use crate::status::InboxStatus;
 use crate::step::{ProcessingStep, Steps};
 use crate::transact::{
-    AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, Letters, OnFailed, Topic,
+    AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, Letters, OnFailed,
+    SavepointPolicy, Topic,
 };
 
 /// Describes an [`InboxConsumerRunner`]: consumer, store, handler, decoder, metrics and an [`InboxConfig`].
@@ -196,6 +197,13 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
         self
     }
 
+    /// Sets [`InboxConfig::savepoints`].
+    #[must_use]
+    pub fn savepoints(mut self, policy: SavepointPolicy) -> Self {
+        self.config.savepoints = policy;
+        self
+    }
+
     /// Sets [`InboxConfig::window`].
     #[must_use]
     pub fn window(mut self, messages: usize) -> Self {
@@ -261,6 +269,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             process_timeout: config.process_timeout,
             running: Arc::default(),
             group_size: config.group_size,
+            savepoints: config.savepoints,
             retry: config.retry,
             outage_retry,
             metrics: self.metrics,

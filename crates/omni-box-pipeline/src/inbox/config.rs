@@ -6,7 +6,9 @@ use omni_box_core::{ConsumerGroup, EventConsumer, Result, RetryPolicy, WorkerId}
 use tokio::sync::Semaphore;
 
 use crate::settings::{check_durations, check_number, misconfigured, named};
-use crate::transact::{AckStrategy, CommitOffsetPolicy, GROUP_TIME, MAX_GROUP, OnFailed};
+use crate::transact::{
+    AckStrategy, CommitOffsetPolicy, GROUP_TIME, MAX_GROUP, MAX_SAVEPOINTS, OnFailed, SavepointPolicy,
+};
 
 const MAX_WINDOW: usize = 1_000_000;
 const DRAIN_DEADLINE: Duration = Duration::from_secs(45);
@@ -57,12 +59,17 @@ pub struct InboxConfig {
     /// How many partitions work in the database at once, each on one connection; at least 1, 8 by default. Keep it below the size of
     /// the store's pool.
     pub concurrency_limit: usize,
-    /// Most messages in one transaction, 1 to 60; 60 by default. A store without savepoints always takes one. Slow handlers share a
-    /// transaction for one second: no further handler starts in it after that.
+    /// Most messages in one transaction, 1 to 1000; 60 by default. Where each has a savepoint, 60 at most; a store without savepoints takes
+    /// one then. Slow handlers share a transaction for one second: no further handler starts in it after that.
     ///
     /// Set it to 1 if handlers change what lasts until the end of the transaction, such as `set local` or `create temp table .. on commit
     /// drop`: see [`InboxContext`](omni_box_core::InboxContext).
     pub group_size: usize,
+    /// Whether each message of a group has a savepoint; after a failure by default.
+    ///
+    /// With the default, a handler may run again because another one of its group failed: what it does outside the transaction must be
+    /// harmless when it is done twice, or each message needs a savepoint. See [`InboxContext`](omni_box_core::InboxContext).
+    pub savepoints: SavepointPolicy,
     /// How many messages of a partition may be in memory, including those that wait for a retry; `group_size` to 1,000,000, 1000 by default.
     pub window: usize,
     /// Delay before a message is retried after its handler failed or it could not be stored; [`RetryPolicy::default`] by default.
@@ -84,7 +91,8 @@ impl Default for InboxConfig {
             stuck_after: Duration::from_secs(300),
             drain_deadline: None,
             concurrency_limit: 8,
-            group_size: MAX_GROUP,
+            group_size: MAX_SAVEPOINTS,
+            savepoints: SavepointPolicy::default(),
             window: 1000,
             retry: RetryPolicy::default(),
         }

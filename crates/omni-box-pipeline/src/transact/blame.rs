@@ -91,6 +91,7 @@ pub(crate) enum Proof {
 pub(crate) fn blame(cause: Cause, group: &[&Item], doing: Doing, patience: Patience) -> Blame {
     match cause {
         Cause::Stopped => Blame::Stop,
+        Cause::Unmarked { .. } => Blame::NoMessage,
         Cause::Unreachable(error) | Cause::Unanswered(error) => Blame::Unreachable(error),
         Cause::Culprit { position, .. } if position >= group.len() => Blame::NoMessage,
         Cause::Culprit { position, charge, left } => {

@@ -28,6 +28,9 @@ pub(crate) enum Cause {
     Refused { error: Error, stage: Stage },
     /// The message at this place of the group ended the transaction; the others had no part in it.
     Culprit { position: usize, charge: Charge, left: Left },
+    /// A message failed, or a handler has ended the transaction, while no message had a savepoint: the group runs again with savepoints, which
+    /// show whom that is charged to. Of a handler that did not end, the connection must not be used again.
+    Unmarked { is_broken_off: bool },
     /// The partition is lost, or the time to drain is over.
     Stopped,
 }
@@ -35,6 +38,16 @@ pub(crate) enum Cause {
 impl Cause {
     pub(crate) fn refused(error: Error, stage: Stage) -> Self {
         if is_given_up(&error) { Self::Unanswered(error) } else { Self::Refused { error, stage } }
+    }
+
+    /// What a failed call of a sealed transaction means, after its first handler.
+    pub(crate) fn of_sealed(error: Error, stage: Stage) -> Self {
+        // at the commit an outage is one, and what is in the way is not the group's
+        let is_own = stage != Stage::Commit || error.class() != FailureClass::Infrastructure;
+        if is_given_up(&error) || !(is_own || error.kind() == ErrorKind::NoTransaction) {
+            return Self::refused(error, stage);
+        }
+        Self::Unmarked { is_broken_off: false }
     }
 
     pub(crate) fn culprit(position: usize, charge: Charge) -> Self {

@@ -10,7 +10,7 @@ use omni_box_core::{
 use super::database::Database;
 use super::letters::Letters;
 use super::observer::Observer;
-use super::policy::{AckStrategy, CommitOffsetPolicy, OnFailed};
+use super::policy::{AckStrategy, CommitOffsetPolicy, MAX_SAVEPOINTS, OnFailed, SavepointPolicy};
 use super::running::Running;
 use crate::status::InboxStatus;
 use crate::step::Steps;
@@ -28,6 +28,7 @@ pub(crate) struct Context<S: InboxRepository> {
     /// The handlers that run now.
     pub(crate) running: Arc<Running>,
     pub(crate) group_size: usize,
+    pub(crate) savepoints: SavepointPolicy,
     pub(crate) retry: RetryPolicy,
     /// For a database or broker that is down, and for contention.
     pub(crate) outage_retry: RetryPolicy,
@@ -65,6 +66,16 @@ impl<S: InboxRepository> Context<S> {
 
     /// Most messages in one transaction.
     pub(crate) fn group_size(&self) -> usize {
-        if self.database.has_savepoints() { self.group_size } else { 1 }
+        if self.may_seal() { self.group_size } else { self.marked_group_size() }
+    }
+
+    /// Most messages in a transaction in which each has a savepoint.
+    pub(crate) fn marked_group_size(&self) -> usize {
+        if self.database.has_savepoints() { self.group_size.min(MAX_SAVEPOINTS) } else { 1 }
+    }
+
+    /// Whether groups may go without savepoints. What was acknowledged first must not run again because a neighbour failed.
+    pub(crate) fn may_seal(&self) -> bool {
+        self.savepoints == SavepointPolicy::AfterFailure && !self.acks_first() && self.database.has_seals()
     }
 }

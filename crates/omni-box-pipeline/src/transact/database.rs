@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omni_box_core::store::SealedTransactions;
 use omni_box_core::{
     BatchSize, ClaimToken, ConsumerGroup, Error, ErrorKind, Event, EventContent, EventId, FailureClass,
     FetchFilters, InboxEvent, InboxRepository, InboxSettlement, NewInboxEvent, OmniBoxDomainService,
@@ -92,6 +93,10 @@ impl<S: InboxRepository> Database<S> {
         self.within("begin", self.store.begin_handling(process_timeout)).await
     }
 
+    pub(crate) async fn begin_sealed(&self, process_timeout: Duration) -> Result<S::Tx> {
+        self.within("begin", self.sealed()?.begin_sealed(process_timeout)).await
+    }
+
     pub(crate) async fn commit(&self, tx: S::Tx) -> Result<()> {
         self.within("commit", self.store.commit(tx)).await
     }
@@ -111,6 +116,30 @@ impl<S: InboxRepository> Database<S> {
 
     pub(crate) async fn receive(&self, conn: &mut S::Conn, events: &[InboxEvent]) -> Result<Vec<Received>> {
         self.within("receive", self.store.receive(conn, events)).await
+    }
+
+    /// In a sealed transaction: what is new is completed.
+    pub(crate) async fn receive_completed(
+        &self,
+        conn: &mut S::Conn,
+        events: &[&InboxEvent],
+    ) -> Result<Vec<Received>> {
+        self.within("receive", self.sealed()?.receive_completed(conn, events)).await
+    }
+
+    /// Makes messages pending that this sealed transaction has completed.
+    pub(crate) async fn set_back(&self, conn: &mut S::Conn, ids: &[EventId]) -> Result<()> {
+        self.within("set_back", self.sealed()?.set_back(conn, ids)).await
+    }
+
+    fn sealed(&self) -> Result<&dyn SealedTransactions<S>> {
+        let missing = || Error::new(ErrorKind::Unsupported, "the store seals no transaction any more");
+        self.store.sealed().ok_or_else(missing)
+    }
+
+    /// Whether a group may go without savepoints.
+    pub(crate) fn has_seals(&self) -> bool {
+        self.store.sealed().is_some()
     }
 
     pub(crate) async fn settle(&self, conn: &mut S::Conn, settlement: &InboxSettlement) -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use omni_box_core::{
-    Attempt, Error, ErrorKind, Event, Failure, InboxEvent, InboxRepository, InboxSettlement,
+    Attempt, Error, ErrorKind, Event, EventId, Failure, InboxEvent, InboxRepository, InboxSettlement,
     QuarantinedMessage, Received, Retry,
 };
 use tokio::time::Instant;
@@ -17,99 +17,16 @@ use super::left::Left;
 use super::letters::Letter;
 use super::message::{Body, Item, Key, Stepped};
 use super::policy::AckStrategy;
+use super::task::{Attempted, GROUP_TIME, Marks, Recorded, Task};
 use crate::outcome::Outcome;
 use crate::step::Ruling;
 
-/// No handler begins any more in a transaction whose first one began this long ago. What a group saves is the time to commit, of which
-/// little is left then; what it costs grows: locks are held, and everything is done again if it fails.
-///
-/// [`Store::begin_handling`](omni_box_core::Store::begin_handling) tells stores.
-pub(crate) const GROUP_TIME: Duration = Duration::from_secs(1);
-
-/// What is done with messages that are pending and due.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Task<'a> {
-    /// Their rows are stored.
-    Persist,
-    /// An attempt is counted before the handler starts.
-    Start,
-    /// The handler runs.
-    Handle,
-    /// The failure of the group's last message is written down. Those before it are stored: a row that is pending says that all before it
-    /// with its key have rows, so that its partition's next worker, who begins with such rows, finds them in order.
-    Record(&'a Recorded),
-}
-
-/// The failure of a group's last message, which ended the transaction before.
-#[derive(Debug)]
-pub(crate) struct Recorded {
-    pub(crate) charge: Charge,
-    /// What that transaction may have left behind, by places in this group.
-    pub(crate) left: Left,
-}
-
-/// What became of a group whose transaction is committed.
-pub(crate) struct Attempted {
-    /// Of each message, in order.
-    pub(crate) fates: Vec<Fate>,
-    /// The step that stopped it before its end, and for how long if it said so.
-    pub(crate) stopped: Option<(&'static str, Option<Duration>)>,
-}
-
-/// Takes a group through one transaction; says what becomes of each message, or why nothing was changed.
-///
-/// `stop` ends it at once, whatever it is doing.
-pub(crate) async fn attempt<S: InboxRepository>(
-    context: &Context<S>,
-    items: &[&Item],
-    task: Task<'_>,
-    stop: impl Future<Output = ()>,
-) -> Result<Attempted, Cause> {
-    let mut stop = std::pin::pin!(stop);
-    let database = &context.database;
-    let mut tx = tokio::select! {
-        tx = begin(context, task) => tx.map_err(Cause::Unreachable)?,
-        () = &mut stop => return Err(Cause::Stopped),
-    };
-    let ended = tokio::select! {
-        ended = Group::new(context, items, task).run(&mut tx) => ended,
-        () = &mut stop => Err(Cause::Stopped),
-    };
-    match ended {
-        Ok(attempted) => {
-            tokio::select! {
-                committed = database.commit(tx) => committed.map_err(|error| Cause::refused(error, Stage::Commit))?,
-                () = &mut stop => return Err(Cause::Stopped),
-            }
-            database.open();
-            database.count_kept(
-                attempted.fates.iter().filter(|fate| matches!(fate, Fate::Done(_) | Fate::Stored)).count(),
-            );
-            Ok(attempted)
-        }
-        Err(cause @ (Cause::Stopped | Cause::Culprit { .. } | Cause::Unanswered(_))) => {
-            database.abandon(tx).await;
-            Err(cause)
-        }
-        Err(cause) => {
-            // rolled back either way; the failure that led here is the one to tell
-            let _ = database.rollback(tx).await;
-            Err(cause)
-        }
-    }
-}
-
-async fn begin<S: InboxRepository>(context: &Context<S>, task: Task<'_>) -> omni_box_core::Result<S::Tx> {
-    match task {
-        Task::Handle => context.database.begin_handling(context.process_timeout).await,
-        Task::Persist | Task::Start | Task::Record(_) => context.database.begin_brief().await,
-    }
-}
-
-struct Group<'a, S: InboxRepository> {
+/// A group on its way through a transaction.
+pub(super) struct Group<'a, S: InboxRepository> {
     context: &'a Context<S>,
     items: &'a [&'a Item],
     task: Task<'a>,
+    marks: Marks,
     fates: Vec<Fate>,
     settlement: InboxSettlement,
     quarantine: Vec<QuarantinedMessage>,
@@ -129,17 +46,18 @@ struct Group<'a, S: InboxRepository> {
 }
 
 impl<'a, S: InboxRepository> Group<'a, S> {
-    fn new(context: &'a Context<S>, items: &'a [&'a Item], task: Task<'a>) -> Self {
+    pub(super) fn new(context: &'a Context<S>, items: &'a [&'a Item], task: Task<'a>, marks: Marks) -> Self {
         Self {
             context,
             items,
             task,
+            marks,
             fates: vec![Fate::Later; items.len()],
             settlement: InboxSettlement::default(),
             quarantine: Vec::new(),
             letters: Vec::new(),
             blocked: HashSet::new(),
-            course: Course::new(),
+            course: if marks == Marks::Sealed { Course::sealed() } else { Course::new() },
             left: Left::default(),
             was_committed: false,
             begun: None,
@@ -152,7 +70,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         self.stopped.is_some() || self.begun.is_some_and(|begun| begun.elapsed() >= GROUP_TIME)
     }
 
-    async fn run(mut self, conn: &mut S::Conn) -> Result<Attempted, Cause> {
+    pub(super) async fn run(mut self, conn: &mut S::Conn) -> Result<Attempted, Cause> {
         let events = self.sort_out_refused();
         if !events.is_empty() {
             let ran = self.run_events(conn, &events).await;
@@ -161,11 +79,11 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         let database = &self.context.database;
         if !self.settlement.is_empty() {
             let settled = database.settle(conn, &self.settlement).await;
-            settled.map_err(|error| Cause::refused(error, Stage::Effect))?;
+            settled.map_err(|error| self.marks.refused(error, Stage::Effect))?;
         }
         if let Some(letters) = self.context.letters.as_deref().filter(|_| !self.letters.is_empty()) {
             let buried = database.bury(letters, conn, &self.letters).await;
-            buried.map_err(|error| Cause::refused(error, Stage::Effect))?;
+            buried.map_err(|error| self.marks.refused(error, Stage::Effect))?;
         }
         if !self.quarantine.is_empty() {
             let kept = database.quarantine(conn, &self.quarantine).await;
@@ -175,20 +93,20 @@ impl<'a, S: InboxRepository> Group<'a, S> {
     }
 
     /// Puts what is no event into quarantine; returns the events.
-    fn sort_out_refused(&mut self) -> Vec<InboxEvent> {
+    fn sort_out_refused(&mut self) -> Vec<&'a InboxEvent> {
         let mut events = Vec::with_capacity(self.items.len());
         let items = self.items;
         for (position, item) in items.iter().enumerate() {
             match &item.body {
-                Body::Event(event) => events.push(event.as_ref().clone()),
+                Body::Event(event) => events.push(event.as_ref()),
                 Body::Refused(reason) => self.keep_raw(position, reason.clone()),
             }
         }
         events
     }
 
-    async fn run_events(&mut self, conn: &mut S::Conn, events: &[InboxEvent]) -> Result<(), Cause> {
-        let received = self.context.database.receive(conn, events).await;
+    async fn run_events(&mut self, conn: &mut S::Conn, events: &[&'a InboxEvent]) -> Result<(), Cause> {
+        let received = self.receive(conn, events).await;
         let received = received.map_err(|error| Cause::refused(error, Stage::Store))?;
         if received.len() != events.len() {
             let error = Error::new(ErrorKind::Internal, "the store answered for another number of messages");
@@ -199,7 +117,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         for ((position, _), (event, known)) in with_event().zip(events.iter().zip(&received)) {
             self.witness(position, event, known);
         }
-        for ((position, item), (event, known)) in with_event().zip(events.iter().zip(&received)) {
+        for ((position, item), (&event, known)) in with_event().zip(events.iter().zip(&received)) {
             if self.is_over() {
                 break;
             }
@@ -213,7 +131,44 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             }
             self.fates[position] = fate;
         }
+        if self.marks == Marks::Sealed {
+            return self.leave_the_rest(conn, with_event().zip(&received)).await;
+        }
         check_mark(self.context, conn, &mut self.course).await
+    }
+
+    /// Inserts the rows of messages, or locks them.
+    async fn receive(
+        &self,
+        conn: &mut S::Conn,
+        events: &[&InboxEvent],
+    ) -> omni_box_core::Result<Vec<Received>> {
+        let database = &self.context.database;
+        match self.marks {
+            Marks::Sealed => database.receive_completed(conn, events).await,
+            Marks::Each => {
+                let events: Vec<InboxEvent> = events.iter().map(|event| (*event).clone()).collect();
+                database.receive(conn, &events).await
+            }
+        }
+    }
+
+    /// Of a sealed transaction: sets back what it has stored as completed and did not handle.
+    async fn leave_the_rest<'r>(
+        &self,
+        conn: &mut S::Conn,
+        received: impl Iterator<Item = ((usize, &'a &'a Item), &'r Received)>,
+    ) -> Result<(), Cause> {
+        let is_left = |position: usize| !matches!(self.fates[position], Fate::Done(_));
+        let left: Vec<EventId> = received
+            .filter(|((position, _), known)| **known == Received::New && is_left(*position))
+            .filter_map(|((_, item), _)| item.event().map(Event::id))
+            .collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let set_back = self.context.database.set_back(conn, &left).await;
+        set_back.map_err(|error| self.marks.refused(error, Stage::Effect))
     }
 
     /// Looks for a row that tells whether a transaction was committed: its own id is there only if its own insert was kept.
@@ -294,8 +249,14 @@ impl<'a, S: InboxRepository> Group<'a, S> {
                 Handled::Later => return Ok(Fate::Later),
                 Handled::Done(outcome) => {
                     self.left.done.push((position, outcome));
-                    self.settlement.completed.push(row.id());
+                    // of a sealed transaction, what is new is completed already
+                    if self.marks == Marks::Each || *known != Received::New {
+                        self.settlement.completed.push(row.id());
+                    }
                     return Ok(Fate::Done(outcome));
+                }
+                Handled::Undone(_) if self.marks == Marks::Sealed => {
+                    return Err(Cause::Unmarked { is_broken_off: false });
                 }
                 Handled::Undone(charge) if charge.is_in_company => return Ok(Fate::Alone),
                 Handled::Undone(charge) => judge(self.context, item, row, &charge),

@@ -1,4 +1,4 @@
-//! One message's handler, inside a savepoint.
+//! One message's handler, inside a savepoint or a sealed transaction.
 
 use std::cell::Cell;
 use std::error::Error as _;
@@ -10,6 +10,7 @@ use omni_box_core::{
     Attempt, Error, ErrorKind, Event, FailureClass, HandlerError, HandlerOutcome, InboxContext, InboxEvent,
     InboxHandler, InboxRepository, TransientError,
 };
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, Span};
 
@@ -27,6 +28,8 @@ pub(crate) enum Mark {
     Fresh,
     /// Before what the handler of the message at this place wrote.
     Passed(usize),
+    /// None is wanted: the transaction is sealed.
+    Sealed,
 }
 
 /// How far the handlers of a transaction have come.
@@ -44,8 +47,19 @@ impl Course {
         Self { mark: Mark::Unset, kept: 0, is_late: false }
     }
 
+    /// That of a sealed transaction.
+    pub(crate) fn sealed() -> Self {
+        Self { mark: Mark::Sealed, ..Self::new() }
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.mark == Mark::Sealed
+    }
+
     fn pass(&mut self, position: usize) {
-        self.mark = Mark::Passed(position);
+        if !self.is_sealed() {
+            self.mark = Mark::Passed(position);
+        }
         self.kept += 1;
     }
 }
@@ -89,6 +103,9 @@ pub(crate) async fn handle<S: InboxRepository>(
     context.observer().handled(row, matches!(ended, Ok(Ok(Ok(_)))), elapsed);
     // one that blocks its thread is not ended by its time; the server may have ended its transaction
     let is_late = elapsed > context.process_timeout;
+    if course.is_sealed() {
+        return sealed(course, position, ended, is_late);
+    }
 
     let failed = match ended {
         Err(_) => {
@@ -114,6 +131,26 @@ pub(crate) async fn handle<S: InboxRepository>(
         Ok(Ok(Err(error))) => judge_error(context, error, is_in_company),
     };
     undo(context, conn, course, position, failed).await.map(Handled::Undone)
+}
+
+/// How a handler ended in a sealed transaction: with success, or the group runs again.
+fn sealed(
+    course: &mut Course,
+    position: usize,
+    ended: Result<std::thread::Result<Result<HandlerOutcome, HandlerError>>, Elapsed>,
+    is_late: bool,
+) -> Result<Handled, Cause> {
+    match ended {
+        Ok(Ok(Ok(outcome))) if !is_late => match settled(outcome) {
+            Ok(outcome) => {
+                course.pass(position);
+                Ok(Handled::Done(outcome))
+            }
+            Err(_) => Err(Cause::Unmarked { is_broken_off: false }),
+        },
+        Ok(Ok(_)) => Err(Cause::Unmarked { is_broken_off: false }),
+        Ok(Err(_)) | Err(_) => Err(Cause::Unmarked { is_broken_off: true }),
+    }
 }
 
 /// What a handler logs says which message it was.

@@ -1,7 +1,24 @@
-//! When a message is acknowledged.
+//! When a message is acknowledged, and when it has a savepoint.
 
 /// Most savepoints in one transaction that PostgreSQL keeps in its subtransaction cache (of 64, with some to spare for handlers).
-pub(crate) const MAX_GROUP: usize = 60;
+pub(crate) const MAX_SAVEPOINTS: usize = 60;
+
+/// Most messages in one transaction.
+pub(crate) const MAX_GROUP: usize = 1000;
+
+/// Whether each message of a group has a savepoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SavepointPolicy {
+    /// After a failure, until all messages of a group have succeeded; before that, none has. A failure in a group without savepoints
+    /// rolls the group back, and its handlers run again with savepoints; attempts are charged only then.
+    ///
+    /// A group of one message always has its savepoint, as have all of a store without
+    /// [`sealed`](omni_box_core::InboxRepository::sealed) and of [`AtMostOnce`](AckStrategy::AtMostOnce).
+    #[default]
+    AfterFailure,
+    /// Always: an error of one handler makes no other one run again.
+    EveryMessage,
+}
 
 /// What is promised about a message's effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -9,11 +9,12 @@ use omni_box_core::{Error, Event, EventId, InboxRepository};
 use tokio::time::Instant;
 
 use super::group_size::GroupSize;
+use super::trust::Trust;
 use super::window::Window;
 use crate::gate::Gate;
 use crate::outcome::Outcome;
 use crate::step::{Mark, SettledEvent};
-use crate::transact::{Context, Doing, Fate, Item, Recorded, Stay, Stepped, Task, attempt};
+use crate::transact::{Cause, Context, Doing, Fate, Item, Marks, Recorded, Stay, Stepped, Task, attempt};
 
 /// Resolves when work must be dropped at once.
 pub(crate) type StopSignal = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
@@ -34,6 +35,7 @@ pub(crate) struct Messages<S: InboxRepository> {
     pub(super) origin: String,
     pub(crate) window: Window,
     pub(super) group_size: GroupSize,
+    trust: Trust,
     /// Messages that still have to go one at a time, because the last worker may have died of one.
     careful: usize,
     paused_until: Option<Instant>,
@@ -62,6 +64,7 @@ impl<S: InboxRepository> Messages<S> {
             origin: origin.to_string(),
             window: Window::new(capacity, context.observer().in_memory()),
             group_size: GroupSize::new(context.group_size()),
+            trust: Trust::new(),
             step_gate: Gate::new("step", context.outage_retry).shown_by(context.status.lamp("step")),
             context,
             careful: 0,
@@ -169,8 +172,17 @@ impl<S: InboxRepository> Messages<S> {
 
     /// The next messages whose handlers may run.
     pub(crate) fn due(&self) -> Vec<usize> {
-        let limit = if self.is_careful() { 1 } else { self.group_size.limit() };
+        let limit = match self.goes_sealed() {
+            _ if self.is_careful() => 1,
+            true => self.group_size.limit(),
+            false => self.group_size.limit().min(self.context.marked_group_size()),
+        };
         self.window.due(limit, self.context.persists_first())
+    }
+
+    /// Whether the next group goes without savepoints, if it is one.
+    fn goes_sealed(&self) -> bool {
+        self.trust.holds() && !self.is_careful() && self.context.may_seal()
     }
 
     /// Whether a stored message is due.
@@ -222,14 +234,30 @@ impl<S: InboxRepository> Messages<S> {
                 None => (task, Doing::Working),
             };
             let items: Vec<&Item> = group.iter().map(|&at| self.window.get(at)).collect();
-            let cause = match attempt(&self.context, &items, task, self.stop_signal()).await {
+            // one that is alone fails alone
+            let is_sealed = matches!(task, Task::Handle) && group.len() > 1 && self.goes_sealed();
+            let marks = if is_sealed { Marks::Sealed } else { Marks::Each };
+            let cause = match attempt(&self.context, &items, task, marks, self.stop_signal()).await {
                 Ok(attempted) => {
                     self.apply(&group, &attempted.fates).await;
                     self.stopped_by_step(attempted.stopped, &attempted.fates);
+                    if matches!(task, Task::Handle) {
+                        self.weigh(&attempted.fates);
+                    }
                     return attempted.fates;
                 }
                 Err(cause) => cause,
             };
+            match cause {
+                Cause::Unmarked { .. } => {
+                    tracing::debug!(
+                        origin = %self.origin, worker_id = %self.context.worker, messages = group.len(),
+                        "a group without savepoints failed, running it again with savepoints",
+                    );
+                    self.trust.disappointed();
+                }
+                _ => self.trust.failed(),
+            }
             let concerned = if doing == Doing::Recording { group.split_off(group.len() - 1) } else { group };
             match self.set_back(&concerned, cause, doing).await {
                 Some((to_record, failure)) if doing == Doing::Working => {
@@ -237,6 +265,16 @@ impl<S: InboxRepository> Messages<S> {
                 }
                 _ => return Vec::new(),
             }
+        }
+    }
+
+    /// Learns from a group whether the next one may go without savepoints.
+    fn weigh(&mut self, fates: &[Fate]) {
+        let has_failed =
+            |fate: &Fate| matches!(fate, Fate::Wait(..) | Fate::Alone | Fate::Done(Outcome::Failed));
+        match fates.iter().any(has_failed) {
+            true => self.trust.failed(),
+            false => self.trust.passed(),
         }
     }
 

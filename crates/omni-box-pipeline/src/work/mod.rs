@@ -7,6 +7,7 @@
 mod group_size;
 mod messages;
 mod setback;
+mod trust;
 mod window;
 
 pub(crate) use messages::{Messages, StopSignal};

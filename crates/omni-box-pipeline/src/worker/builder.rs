@@ -21,7 +21,8 @@ use crate::settings::{misconfigured, outage_retry};
 use crate::status::InboxStatus;
 use crate::step::{ProcessingStep, Steps};
 use crate::transact::{
-    AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, Letters, OnFailed, Topic,
+    AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, Letters, OnFailed,
+    SavepointPolicy, Topic,
 };
 
 /// Describes an [`InboxWorker`]: store, handler, metrics and an [`InboxWorkerConfig`].
@@ -167,6 +168,12 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
         self
     }
 
+    /// Sets [`InboxWorkerConfig::savepoints`].
+    pub fn savepoints(mut self, policy: SavepointPolicy) -> Self {
+        self.config.savepoints = policy;
+        self
+    }
+
     /// Sets [`InboxWorkerConfig::shortest_poll`] and [`longest_poll`](InboxWorkerConfig::longest_poll).
     pub fn poll(mut self, shortest: Duration, longest: Duration) -> Self {
         (self.config.shortest_poll, self.config.longest_poll) = (shortest, longest);
@@ -212,6 +219,7 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
             process_timeout: config.process_timeout,
             running: Arc::default(),
             group_size: config.group_size,
+            savepoints: config.savepoints,
             retry: config.retry,
             outage_retry,
             metrics: self.metrics,

@@ -6,7 +6,7 @@ use omni_box_core::{BatchSize, ConsumerGroup, Result, RetryPolicy, WorkerId};
 use tokio::sync::Semaphore;
 
 use crate::settings::{check_durations, check_number, misconfigured, named};
-use crate::transact::{GROUP_TIME, MAX_GROUP};
+use crate::transact::{GROUP_TIME, MAX_GROUP, MAX_SAVEPOINTS, SavepointPolicy};
 
 /// The settings of an [`InboxWorker`](crate::InboxWorker), as plain data.
 ///
@@ -32,8 +32,11 @@ pub struct InboxWorkerConfig {
     /// How many batches are handled at once, each on one connection; at least 1, 4 by default. Keep it below the size of the store's
     /// pool.
     pub concurrency_limit: usize,
-    /// Most messages in one transaction, 1 to 60; 60 by default. See [`InboxConfig::group_size`](crate::InboxConfig::group_size).
+    /// Most messages in one transaction, 1 to 1000; 60 by default. See [`InboxConfig::group_size`](crate::InboxConfig::group_size).
     pub group_size: usize,
+    /// Whether each message of a group has a savepoint; after a failure by default. See
+    /// [`InboxConfig::savepoints`](crate::InboxConfig::savepoints).
+    pub savepoints: SavepointPolicy,
     /// How soon the table is looked at again after a batch; 50 ms by default.
     pub shortest_poll: Duration,
     /// How often the table is looked at while nothing is stored, by all batches together; at least `shortest_poll`, 1 s by default.
@@ -52,7 +55,8 @@ impl Default for InboxWorkerConfig {
             process_timeout: Duration::from_secs(30),
             drain_deadline: Duration::from_secs(45),
             concurrency_limit: 4,
-            group_size: MAX_GROUP,
+            group_size: MAX_SAVEPOINTS,
+            savepoints: SavepointPolicy::default(),
             shortest_poll: Duration::from_millis(50),
             longest_poll: Duration::from_secs(1),
             retry: RetryPolicy::default(),

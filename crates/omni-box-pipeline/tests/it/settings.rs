@@ -175,7 +175,7 @@ fn a_runner_refuses_what_means_nothing_and_names_it() {
         (runner().drain_deadline(60 * SECOND), &["drain_deadline 60s", "45s"]),
         (runner().window(59), &["window 59", "group_size 60"]),
         (runner().window(1_000_001), &["window 1000001", "1 to 1000000"]),
-        (runner().group_size(61), &["group_size 61", "1 to 60"]),
+        (runner().window(1001).group_size(1001), &["group_size 1001", "1 to 1000"]),
         (runner().concurrency_limit(0), &["concurrency_limit 0", "1 to"]),
         (runner().worker_id(""), &["worker_id \"\"", "0 characters", "1 to 255"]),
         (runner().worker_id(&long), &["worker_id", "256 characters", "1 to 255"]),

@@ -213,3 +213,64 @@ async fn times_before_the_servers_first_keep_no_message_out() {
     })
     .await;
 }
+
+/// What a handler may send to end its transaction.
+const ENDS: [&str; 6] =
+    ["commit", "rollback", "end", "commit and chain", "rollback and chain", "rollback; begin read write"];
+
+#[tokio::test]
+async fn a_sealed_transaction_is_ended_by_its_store_alone() {
+    run(async |db: Arc<Database>| {
+        db.execute("create table effects (n int)").await;
+        let sealed = db.store.sealed().unwrap();
+        for (offset, end) in ENDS.into_iter().enumerate() {
+            let event = message(end, offset as i64, r#"{"a": 1}"#);
+            let mut tx = sealed.begin_sealed(Duration::from_secs(20)).await.unwrap();
+            let received = sealed.receive_completed(&mut tx, &[&event]).await.unwrap();
+            assert_eq!(received, [Received::New], "{end}");
+            tx.execute("insert into effects values (1)").await.unwrap();
+            let ended = tx.execute(sqlx::raw_sql(end)).await;
+            assert_eq!(ended.is_err(), end.starts_with("commit") || end == "end", "{end}: {ended:?}");
+            // a handler behind that one; of a chained transaction its write is open
+            let written = tx.execute("insert into effects values (2)").await;
+            let is_open = end == "rollback and chain" || end.ends_with("write");
+            assert_eq!(written.is_ok(), is_open, "{end}: {written:?}");
+            let committed = db.store.commit(tx).await;
+            assert_eq!(committed.unwrap_err().kind(), ErrorKind::NoTransaction, "{end}");
+            assert_eq!(db.scalar::<i64>("select count(*) from effects").await, 0, "{end}");
+            assert_eq!(db.scalar::<i64>("select count(*) from inbox_events").await, 0, "{end}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sealed_transaction_leaves_its_connection_as_it_was() {
+    run(async |db: Arc<Database>| {
+        db.execute("create table effects (n int)").await;
+        let sealed = db.store.sealed().unwrap();
+        for round in 0..3 {
+            let mut tx = sealed.begin_sealed(Duration::from_secs(20)).await.unwrap();
+            let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *tx).await.unwrap();
+            let mut part = tx.begin().await.unwrap();
+            part.execute("insert into effects values (1)").await.unwrap();
+            part.commit().await.unwrap();
+            db.store.commit(tx).await.unwrap();
+            let session = "select current_setting('default_transaction_read_only') || (select count(*) from pg_cursors)";
+            assert_eq!(db.scalar::<String>(session).await, "off0", "{round}: session {pid}");
+            db.execute("insert into effects values (2)").await;
+        }
+        assert_eq!(db.scalar::<i64>("select count(*) from effects").await, 6);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn behind_a_pooler_no_transaction_is_sealed() {
+    run(async |db: Arc<Database>| {
+        let config =
+            omni_box_postgres::PgConfig::builder().listen(omni_box_postgres::Listen::Off).build().unwrap();
+        assert!(omni_box_postgres::PgStore::new(db.pool.clone(), config).sealed().is_none());
+    })
+    .await;
+}

@@ -1,7 +1,7 @@
 //! `[inbox]`
 
 use omni_box_core::Result;
-use omni_box_pipeline::{AckStrategy, CommitOffsetPolicy, InboxConfig, OnFailed};
+use omni_box_pipeline::{AckStrategy, CommitOffsetPolicy, InboxConfig, OnFailed, SavepointPolicy};
 
 use crate::Settings;
 
@@ -40,8 +40,19 @@ impl Settings {
             drain_deadline: self.duration(INBOX, "drain_deadline"),
             concurrency_limit: count("concurrency_limit", usual.concurrency_limit),
             group_size: count("group_size", usual.group_size),
+            savepoints: self.savepoints(INBOX)?,
             window: count("window", usual.window),
             retry: self.retry()?,
+        })
+    }
+}
+
+impl Settings {
+    /// Whether each message of a group has a savepoint.
+    pub(super) fn savepoints(&self, section: &'static str) -> Result<SavepointPolicy> {
+        Ok(match self.text(section, "savepoints")?.as_deref() {
+            Some("every_message") => SavepointPolicy::EveryMessage,
+            _ => SavepointPolicy::AfterFailure,
         })
     }
 }

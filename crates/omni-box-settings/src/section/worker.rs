@@ -27,6 +27,7 @@ impl Settings {
             drain_deadline: duration("drain_deadline", usual.drain_deadline),
             concurrency_limit: count("concurrency_limit", usual.concurrency_limit),
             group_size: count("group_size", usual.group_size),
+            savepoints: self.savepoints(WORKER)?,
             shortest_poll: duration("shortest_poll", usual.shortest_poll),
             longest_poll: duration("longest_poll", usual.longest_poll),
             retry: self.retry()?,

@@ -153,7 +153,7 @@ mod default_names {
     );
     omni_box_conformance::inbox_conformance!(
         DefaultNames,
-        capabilities: [breakers, bulk, dead_letters, inspection, locking, members, partitions, quarantine, retention, savepoints]
+        capabilities: [breakers, bulk, dead_letters, inspection, locking, members, partitions, quarantine, retention, savepoints, sealed]
     );
     omni_box_conformance::model_conformance!(DefaultNames);
 
@@ -179,6 +179,6 @@ mod odd_names {
     );
     omni_box_conformance::inbox_conformance!(
         OddNames,
-        capabilities: [breakers, bulk, dead_letters, inspection, locking, members, partitions, quarantine, retention, savepoints]
+        capabilities: [breakers, bulk, dead_letters, inspection, locking, members, partitions, quarantine, retention, savepoints, sealed]
     );
 }

@@ -42,6 +42,7 @@ async fn assert_plans(store: &SqliteStore, state: &str) {
         (query!("inbox/by_message.sql"), &["message"]),
         (query!("inbox/complete.sql"), &["id"]),
         (query!("inbox/settle_completed.sql"), &["id"]),
+        (query!("inbox/set_back.sql"), &["id"]),
         (query!("inbox/fail.sql"), &["id"]),
         (query!("inbox/pending_of.sql"), &["pending"]),
     ] {

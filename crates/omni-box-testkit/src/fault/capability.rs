@@ -5,13 +5,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omni_box_core::store::{
     BreakerReport, BreakerState, Breakers, DeadLetters, GroupHandling, GroupMembers, Inspection, Quarantine,
-    QuarantineEntry, Replayed, Sample,
+    QuarantineEntry, Replayed, Sample, SealedTransactions,
 };
 use omni_box_core::{
     Activity, BatchSize, BulkOperations, ClaimToken, ConsumerGroup, DistributedLocking, Error, ErrorKind,
-    Event, EventId, EventRepository, FetchFilters, InboxRepository, LaneFetch, LaneRead, LaneSettlement,
-    LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxRepository, OwnerId, QuarantinedMessage, Result,
-    RetentionPolicies, Savepoints, Settled, Store,
+    Event, EventId, EventRepository, FetchFilters, InboxEvent, InboxRepository, LaneFetch, LaneRead,
+    LaneSettlement, LaneShare, Lease, LeaseRequest, OrderedLanes, OutboxRepository, OwnerId,
+    QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, Settled, Store,
 };
 use uuid::Uuid;
 
@@ -189,6 +189,22 @@ impl<S: InboxRepository> Savepoints<S::Conn> for Faulty<S> {
 
     async fn rollback(&self, conn: &mut S::Conn) -> Result<()> {
         self.plan.run(Operation::RollbackToSavepoint, offered(self.inner.savepoints())?.rollback(conn)).await
+    }
+}
+
+#[async_trait]
+impl<S: InboxRepository> SealedTransactions<Self> for Faulty<S> {
+    async fn begin_sealed(&self, timeout: Duration) -> Result<S::Tx> {
+        self.plan.run(Operation::Begin, offered(self.inner.sealed())?.begin_sealed(timeout)).await
+    }
+
+    async fn receive_completed(&self, conn: &mut S::Conn, events: &[&InboxEvent]) -> Result<Vec<Received>> {
+        let sealed = offered(self.inner.sealed())?;
+        self.plan.run(Operation::Receive, sealed.receive_completed(conn, events)).await
+    }
+
+    async fn set_back(&self, conn: &mut S::Conn, ids: &[EventId]) -> Result<()> {
+        self.plan.run(Operation::SetBack, offered(self.inner.sealed())?.set_back(conn, ids)).await
     }
 }
 

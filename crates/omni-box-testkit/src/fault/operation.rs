@@ -94,6 +94,8 @@ pub enum Operation {
     JoinGroup,
     /// `GroupMembers::leave`.
     LeaveGroup,
+    /// `SealedTransactions::set_back`. Its `begin_sealed` counts as `Begin`, its `receive_completed` as `Receive`.
+    SetBack,
     /// `Savepoints::start`.
     StartSavepoint,
     /// `Savepoints::advance`.

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use omni_box_core::store::{Breakers, DeadLetters, GroupMembers, Inspection, Quarantine};
+use omni_box_core::store::{Breakers, DeadLetters, GroupMembers, Inspection, Quarantine, SealedTransactions};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DeliveryMode, DistributedLocking,
     ErrorKind, Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository,
@@ -199,5 +199,9 @@ impl<S: InboxRepository> InboxRepository for Faulty<S> {
 
     fn savepoints(&self) -> Option<&dyn Savepoints<S::Conn>> {
         self.inner.savepoints().is_some().then_some(self)
+    }
+
+    fn sealed(&self) -> Option<&dyn SealedTransactions<Self>> {
+        self.inner.sealed().is_some().then_some(self)
     }
 }

@@ -16,6 +16,7 @@ mod quarantine;
 mod record;
 mod retention;
 mod savepoint;
+mod sealed;
 mod settlement;
 mod state;
 mod table;

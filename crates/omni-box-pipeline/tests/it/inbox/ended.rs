@@ -25,9 +25,10 @@ enum Then {
     WritesMore,
 }
 
-/// So many messages at once, of which `m` at this place ends the transaction.
-async fn check(service: &Service, end: &'static str, then: Then, size: usize, place: usize) {
-    let case = format!("{end:?}, then {then:?}, as {place} of {size}");
+/// So many messages at once, of which `m` at this place ends the transaction; where it is sealed, as many come before them.
+async fn check(service: &Service, end: &'static str, then: Then, size: usize, place: usize, is_sealed: bool) {
+    let case = format!("{end:?}, then {then:?}, as {place} of {size}, sealed {is_sealed}");
+    let sealed = service.store.sealed_transactions();
     let act = Effects::new(move |id, _, conn| {
         Box::pin(async move {
             if id != "m" {
@@ -46,13 +47,17 @@ async fn check(service: &Service, end: &'static str, then: Then, size: usize, pl
         })
     });
     let broker = super::broker::Broker::new(1);
+    for n in 0..if is_sealed { size } else { 0 } {
+        broker.send(0, &format!("warm {n}"), "k", json!({"n": n}));
+    }
     for n in 0..size {
         let id = if n == place { "m".to_owned() } else { format!("n{n}") };
         broker.send(0, &id, &format!("k{n}"), json!({"n": n}));
     }
     service.execute("truncate effects, inbox_events").await;
     let group = omni_box_core::ConsumerGroup::new(super::service::GROUP).unwrap();
-    let running = Running::new(service.builder_on(broker.consumer(), group).handler(act));
+    let builder = service.builder_on(broker.consumer(), group).handler(act);
+    let running = Running::new(if is_sealed { builder.group_size(size) } else { builder });
     omni_box_harness::eventually(super::service::LONG, async || broker.is_drained()).await;
     running.stop().await;
 
@@ -60,7 +65,10 @@ async fn check(service: &Service, end: &'static str, then: Then, size: usize, pl
     let counts = [
         ("effects where message_id like 'n%'", neighbours),
         ("(select distinct message_id from effects where message_id like 'n%') e", neighbours),
-        ("inbox_events where message_id <> 'm' and status = 'completed' and attempts_made = 0", neighbours),
+        (
+            "inbox_events where message_id like 'n%' and status = 'completed' and attempts_made = 0",
+            neighbours,
+        ),
     ];
     for (what, expected) in counts {
         assert_eq!(service.count(&format!("select count(*) from {what}")).await, expected, "{case}: {what}");
@@ -71,6 +79,7 @@ async fn check(service: &Service, end: &'static str, then: Then, size: usize, pl
         assert_eq!(service.count(&format!("select count(*) from {why}")).await, 1, "{case}: it says why");
     }
     assert_eq!(service.quarantined().await, 0, "{case}");
+    assert_eq!(service.store.sealed_transactions() > sealed, is_sealed, "{case}");
 }
 
 #[tokio::test]
@@ -78,7 +87,7 @@ async fn a_handler_that_ends_its_transaction_neither_loses_nor_doubles_its_neigh
     let Some(service) = Service::new(1).await else { return };
     for end in ENDS {
         for (size, place) in [(2, 1), (10, 1), (10, 5), (10, 9), (2, 0), (1, 0)] {
-            check(&service, end, Then::Succeeds, size, place).await;
+            check(&service, end, Then::Succeeds, size, place, false).await;
         }
     }
     service.database.close().await.unwrap();
@@ -89,7 +98,21 @@ async fn whatever_a_handler_does_after_it_ended_its_transaction() {
     let Some(service) = Service::new(1).await else { return };
     for end in ENDS {
         for then in [Then::Fails, Then::Panics, Then::WritesMore] {
-            check(&service, end, then, 4, 2).await;
+            check(&service, end, then, 4, 2, false).await;
+        }
+    }
+    service.database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sealed_transaction_that_a_handler_ends_leaves_nothing_of_anyone() {
+    let Some(service) = Service::new(1).await else { return };
+    for end in ENDS {
+        for place in [0, 2, 4] {
+            check(&service, end, Then::Succeeds, 5, place, true).await;
+        }
+        for then in [Then::Fails, Then::Panics, Then::WritesMore] {
+            check(&service, end, then, 4, 2, true).await;
         }
     }
     service.database.close().await.unwrap();

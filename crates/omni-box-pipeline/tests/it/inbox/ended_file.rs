@@ -26,8 +26,9 @@ impl InboxHandler<SqliteStore> for Ends {
     }
 }
 
-async fn check(store: &SqliteStore, end: &'static str, size: usize, place: usize) {
-    let case = format!("{end:?} as {place} of {size}");
+/// Where the transaction is sealed, as many messages come before.
+async fn check(store: &SqliteStore, end: &'static str, size: usize, place: usize, is_sealed: bool) {
+    let case = format!("{end:?} as {place} of {size}, sealed {is_sealed}");
     let execute = async |sql: &'static str| sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();
     let count = async |what: &str| -> i64 {
         let sql = format!("select count(*) from {what}");
@@ -35,20 +36,24 @@ async fn check(store: &SqliteStore, end: &'static str, size: usize, place: usize
     };
     execute("delete from effects; delete from inbox_events").await;
     let broker = Broker::new(1);
+    for n in 0..if is_sealed { size } else { 0 } {
+        broker.send(0, &format!("warm {n}"), "k", json!({"n": n}));
+    }
     for n in 0..size {
         let id = if n == place { "m".to_owned() } else { format!("n{n}") };
         broker.send(0, &id, &format!("k{n}"), json!({"n": n}));
     }
     let group = ConsumerGroup::new(GROUP).unwrap();
     let builder = InboxConsumerRunner::builder(broker.consumer(), store.clone()).consumer_group(group);
-    let running = Running::new(builder.handler(Ends(end)));
+    let builder = builder.handler(Ends(end));
+    let running = Running::new(if is_sealed { builder.group_size(size) } else { builder });
     eventually(LONG, async || broker.is_drained()).await;
     running.stop().await;
     let neighbours = i64::try_from(size - 1).unwrap();
-    assert_eq!(count("effects where message_id <> 'm'").await, neighbours, "{case}");
-    let distinct = "(select distinct message_id from effects where message_id <> 'm')";
+    assert_eq!(count("effects where message_id like 'n%'").await, neighbours, "{case}");
+    let distinct = "(select distinct message_id from effects where message_id like 'n%')";
     assert_eq!(count(distinct).await, neighbours, "{case}");
-    let done = "inbox_events where message_id <> 'm' and status = 'completed' and attempts_made = 0";
+    let done = "inbox_events where message_id like 'n%' and status = 'completed' and attempts_made = 0";
     assert_eq!(count(done).await, neighbours, "{case}");
     let given_up = "inbox_events where message_id = 'm' and status = 'failed' and last_error like '%ended its transaction%'";
     assert_eq!(count(given_up).await, 1, "{case}");
@@ -62,7 +67,10 @@ async fn a_handler_that_ends_its_transaction_neither_loses_nor_doubles_its_neigh
     sqlx::raw_sql("create table effects (message_id text) strict").execute(store.pool()).await.unwrap();
     for end in ["rollback", "commit", "end", "commit; begin", "rollback; begin"] {
         for (size, place) in [(2, 1), (10, 5), (10, 9), (1, 0)] {
-            check(&store, end, size, place).await;
+            check(&store, end, size, place, false).await;
+        }
+        for place in [0, 2, 4] {
+            check(&store, end, 5, place, true).await;
         }
     }
     store.pool().close().await;

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use omni_box_core::store::SealedTransactions;
 use omni_box_core::{
     BatchSize, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, ErrorKind, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxExt, InboxRepository, InboxSettlement,
@@ -31,6 +33,8 @@ pub(crate) enum CommitFault {
 pub(crate) struct Faults {
     commit: Mutex<Option<CommitFault>>,
     pub(crate) stopped: Notify,
+    /// How many sealed transactions were begun.
+    sealed: AtomicUsize,
     /// How often messages were brought to the store.
     received: AtomicUsize,
     pub(crate) savepoints: Mutex<Without>,
@@ -63,6 +67,10 @@ impl FaultyStore {
 
     pub(crate) fn received(&self) -> usize {
         self.faults.received.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn sealed_transactions(&self) -> usize {
+        self.faults.sealed.load(Ordering::SeqCst)
     }
 
     async fn stop(&self) -> ! {
@@ -205,5 +213,33 @@ impl InboxRepository for FaultyStore {
             Without::Nothing => self.inner.savepoints(),
             Without::Savepoints => None,
         }
+    }
+
+    fn sealed(&self) -> Option<&dyn SealedTransactions<Self>> {
+        match *self.faults.savepoints.lock().unwrap() {
+            Without::Nothing => Some(self),
+            Without::Savepoints => None,
+        }
+    }
+}
+
+#[async_trait]
+impl SealedTransactions<Self> for FaultyStore {
+    async fn begin_sealed(&self, timeout: Duration) -> Result<PgTx> {
+        self.faults.sealed.fetch_add(1, Ordering::SeqCst);
+        self.inner.begin_sealed(timeout).await
+    }
+
+    async fn receive_completed(
+        &self,
+        conn: &mut PgConnection,
+        events: &[&InboxEvent],
+    ) -> Result<Vec<Received>> {
+        self.faults.received.fetch_add(1, Ordering::SeqCst);
+        self.inner.receive_completed(conn, events).await
+    }
+
+    async fn set_back(&self, conn: &mut PgConnection, ids: &[EventId]) -> Result<()> {
+        self.inner.set_back(conn, ids).await
     }
 }

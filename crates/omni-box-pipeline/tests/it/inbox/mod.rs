@@ -23,6 +23,7 @@ mod metrics;
 mod order;
 mod outage;
 mod poison;
+mod sealed;
 pub(crate) mod service;
 mod silence;
 mod status;

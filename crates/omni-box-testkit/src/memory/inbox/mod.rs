@@ -2,7 +2,7 @@
 
 mod statement;
 
-use omni_box_core::store::{DeadLetters, GroupMembers, Quarantine};
+use omni_box_core::store::{DeadLetters, GroupMembers, Quarantine, SealedTransactions};
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
@@ -16,7 +16,8 @@ use super::{MemoryConn, MemoryStore};
 impl InboxRepository for MemoryStore {
     async fn receive(&self, conn: &mut MemoryConn, events: &[InboxEvent]) -> Result<Vec<Received>> {
         conn.check()?;
-        let result = conn.try_receive(events).await;
+        let events: Vec<&InboxEvent> = events.iter().collect();
+        let result = conn.try_receive(&events).await;
         conn.finish(result)
     }
 
@@ -92,6 +93,10 @@ impl InboxRepository for MemoryStore {
     }
 
     fn savepoints(&self) -> Option<&dyn Savepoints<MemoryConn>> {
+        Some(self)
+    }
+
+    fn sealed(&self) -> Option<&dyn SealedTransactions<Self>> {
         Some(self)
     }
 }

@@ -1,6 +1,6 @@
 //! What a transaction does to the inbox: receive and settle.
 
-use omni_box_core::{Event, InboxEvent, InboxSettlement, Received, Result};
+use omni_box_core::{Event, EventId, InboxEvent, InboxSettlement, Received, Result};
 
 use crate::memory::MemoryConn;
 use crate::memory::key::LockKey;
@@ -8,8 +8,8 @@ use crate::memory::table::{InboxRow, Row};
 
 impl MemoryConn {
     /// All waiting comes first, in an order that all transactions keep, so that two of them do not wait for each other.
-    pub(super) async fn try_receive(&mut self, events: &[InboxEvent]) -> Result<Vec<Received>> {
-        let mut ordered: Vec<&InboxEvent> = events.iter().collect();
+    pub(super) async fn try_receive(&mut self, events: &[&InboxEvent]) -> Result<Vec<Received>> {
+        let mut ordered = events.to_vec();
         ordered.sort_by_key(|event| (event.message_id(), event.consumer_group()));
         for event in ordered {
             if let Some(identity) = InboxRow::identity_of(event) {
@@ -38,6 +38,31 @@ impl MemoryConn {
                 None => self.store::<InboxRow>(event).map(|_| Received::New),
             })
             .collect()
+    }
+
+    /// The same, and what is new is completed at once.
+    pub(in crate::memory) async fn try_receive_completed(
+        &mut self,
+        events: &[&InboxEvent],
+    ) -> Result<Vec<Received>> {
+        let received = self.try_receive(events).await?;
+        let now = self.shared.now();
+        for (event, _) in events.iter().zip(&received).filter(|(_, received)| **received == Received::New) {
+            self.view.inbox.change(event.id(), |row| {
+                row.complete(now);
+                true
+            });
+        }
+        Ok(received)
+    }
+
+    /// Makes messages pending that were stored as completed.
+    pub(in crate::memory) fn set_back(&mut self, ids: &[EventId]) {
+        for id in ids {
+            if self.view.inbox.change(*id, InboxRow::set_back) {
+                self.writes.inbox.insert(*id);
+            }
+        }
     }
 
     pub(super) async fn try_settle(&mut self, settlement: &InboxSettlement) -> Result<()> {

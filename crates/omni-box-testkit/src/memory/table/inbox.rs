@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use omni_box_core::{
-    BatchSize, ConsumerGroup, Event, EventId, Failure, FetchFilters, InboxEvent, InboxRecord,
+    BatchSize, ConsumerGroup, Event, EventId, EventStatus, Failure, FetchFilters, InboxEvent, InboxRecord,
     LifecycleRecord, Received, SourcePosition, TopicPartition,
 };
 
@@ -59,6 +59,15 @@ impl InboxRow {
     pub(in crate::memory) fn reopen(&mut self, event: &InboxEvent, now: DateTime<Utc>) {
         self.record.position = event.position().cloned();
         self.life.reopen(now);
+    }
+
+    /// Makes it pending if it is completed; whether it was.
+    pub(super) fn set_back(&mut self) -> bool {
+        let is_completed = self.life.status == EventStatus::Completed;
+        if is_completed {
+            (self.life.status, self.life.completed_at) = (EventStatus::Pending, None);
+        }
+        is_completed
     }
 
     /// What it says of a message that is received again.

@@ -310,4 +310,14 @@ flaws! { Fixture:
     ASavepointDoesNotAdvance => savepoint::an_advanced_savepoint_keeps_what_was_written;
     /// One that is gone is an error like any other.
     ASavepointIsNotMissed => savepoint::a_savepoint_that_is_gone_is_missed;
+
+    // sealed transactions
+    /// What is left for later stays completed, and is lost.
+    NothingIsSetBack => sealed::what_is_left_for_later_is_pending;
+    SetsBackAllButTheLast => sealed::what_is_left_for_later_is_pending;
+    SetsBackTheWholeGroup => sealed::what_is_left_for_later_is_pending;
+    /// A new message stays pending although it took effect: it would do so again.
+    CompletesNothingUpFront => sealed::a_new_message_is_completed_by_the_commit;
+    CompletesUpFrontWhatIsThere => sealed::a_known_message_is_judged_by_its_row;
+    ReceivesOutsideTheSealedTransaction => sealed::a_rollback_leaves_nothing;
 }

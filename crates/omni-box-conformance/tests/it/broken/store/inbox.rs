@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use omni_box_core::store::{GroupHandling, GroupMembers, Quarantine};
+use omni_box_core::store::{GroupHandling, GroupMembers, Quarantine, SealedTransactions};
 use omni_box_core::{
     ClaimToken, ConsumerGroup, Error, ErrorKind, Event, EventId, InboxEvent, InboxRecord, InboxRepository,
     InboxSettlement, OwnerId, PartitionEnd, QuarantinedMessage, Received, Result, Savepoints, TopicPartition,
@@ -202,6 +202,10 @@ impl<S: InboxRepository> InboxRepository for Broken<S> {
     }
 
     fn savepoints(&self) -> Option<&dyn Savepoints<S::Conn>> {
+        Some(self)
+    }
+
+    fn sealed(&self) -> Option<&dyn SealedTransactions<Self>> {
         Some(self)
     }
 }

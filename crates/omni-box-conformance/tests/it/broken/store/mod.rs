@@ -10,6 +10,7 @@ mod lanes;
 mod outbox;
 mod quarantine;
 mod repository;
+mod sealed;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
@@ -64,6 +65,8 @@ struct Notes {
     completed: HashSet<EventId>,
     followers: HashSet<EventId>,
     quarantined: Vec<QuarantinedMessage>,
+    /// What sealed transactions have received.
+    sealed: Vec<EventId>,
     repeats: Vec<QuarantinedMessage>,
     /// Whether an event without a key was held.
     holds: bool,
