@@ -187,10 +187,15 @@ impl PgStore {
         events: &[OutboxEvent],
     ) -> Result<Vec<Created<OutboxEvent>>> {
         require_transaction(conn).await?;
-        if events.is_empty() {
-            return Ok(Vec::new());
-        }
-        let new = self.insert(conn, events).await?;
+        let is_keyed = events.iter().any(|event| event.content().idempotency_key.is_some());
+        let new = match events {
+            [] => return Ok(Vec::new()),
+            [event] if !is_keyed => {
+                let StoredTimes { scheduled_at, created_at } = self.insert_one(conn, event).await?;
+                return Ok(vec![Created::New(stored(event, scheduled_at, created_at))]);
+            }
+            _ => self.insert(conn, events, is_keyed).await?,
+        };
         let mut met = HashSet::new();
         // an event that is named twice is stored by its first place
         let stored_times: Vec<Option<&StoredTimes>> =
@@ -207,15 +212,46 @@ impl PgStore {
             .collect()
     }
 
+    /// Stores an event without an idempotency key.
+    async fn insert_one(&self, conn: &mut PgConnection, event: &OutboxEvent) -> Result<StoredTimes> {
+        let content = event.content();
+        let row = sqlx::query(self.queries.outbox_create_one.sql())
+            .bind(event.id().as_uuid())
+            .bind(event.event_type())
+            .bind(event.aggregate_type())
+            .bind(event.aggregate_id())
+            .bind(event.topic())
+            .bind(event.partition_key())
+            .bind(event.payload().as_str())
+            .bind(event.headers().to_json())
+            .bind(content.trace_id.as_deref())
+            .bind(content.correlation_id.as_deref())
+            .bind(content.causation_id.as_deref())
+            .bind(content.schema_version.as_deref())
+            .bind(i32::try_from(event.lifecycle().max_attempts()).unwrap_or(i32::MAX))
+            .bind(event.lifecycle().scheduled_at())
+            .bind(self.config.wakes().then(|| self.config.channel()))
+            .fetch_one(conn)
+            .await
+            .map_err(self.failed("store an event"))?;
+        let mut read = Reader::new(&row);
+        let mut times = || Ok(StoredTimes { scheduled_at: read.time()?, created_at: read.time()? });
+        times().map_err(self.failed("read what was stored"))
+    }
+
+    /// Stores events; with `is_keyed`, those whose idempotency key is not there yet.
     async fn insert(
         &self,
         conn: &mut PgConnection,
         events: &[OutboxEvent],
+        is_keyed: bool,
     ) -> Result<HashMap<EventId, StoredTimes>> {
         fn column<'a, T>(events: &'a [OutboxEvent], get: impl Fn(&'a OutboxEvent) -> T) -> Vec<T> {
             events.iter().map(get).collect()
         }
-        let rows = sqlx::query(self.queries.outbox_create.sql())
+        let statement =
+            if is_keyed { &self.queries.outbox_create } else { &self.queries.outbox_create_plain };
+        let mut query = sqlx::query(statement.sql())
             .bind(column(events, |e| e.id().as_uuid()))
             .bind(column(events, |e| e.event_type()))
             .bind(column(events, OutboxEvent::aggregate_type))
@@ -226,8 +262,11 @@ impl PgStore {
             .bind(column(events, |e| e.headers().to_json()))
             .bind(column(events, |e| e.content().trace_id.as_deref()))
             .bind(column(events, |e| e.content().correlation_id.as_deref()))
-            .bind(column(events, |e| e.content().causation_id.as_deref()))
-            .bind(column(events, |e| e.content().idempotency_key.as_deref()))
+            .bind(column(events, |e| e.content().causation_id.as_deref()));
+        if is_keyed {
+            query = query.bind(column(events, |e| e.content().idempotency_key.as_deref()));
+        }
+        let rows = query
             .bind(column(events, |e| e.content().schema_version.as_deref()))
             .bind(column(events, |e| i32::try_from(e.lifecycle().max_attempts()).unwrap_or(i32::MAX)))
             .bind(column(events, |e| e.lifecycle().scheduled_at()))

@@ -73,6 +73,8 @@ omni_box_sql::queries! {
     outbox_claim = "outbox/claim.sql",
     outbox_complete = "outbox/complete.sql",
     outbox_create = "outbox/create.sql",
+    outbox_create_one = "outbox/create_one.sql",
+    outbox_create_plain = "outbox/create_plain.sql",
     outbox_fail = "outbox/fail.sql",
     outbox_fetch = "outbox/fetch.sql",
     outbox_fetch_rows = "outbox/fetch_rows.sql",
