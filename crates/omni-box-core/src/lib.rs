@@ -32,8 +32,8 @@ pub use event::{
     TraceContext, Upcast, set_propagation, trace_of,
 };
 pub use handler::{
-    EventFn, FromRef, HandlerError, HandlerOutcome, InboxContext, InboxHandler, IntoHandlerResult,
-    PermanentError, State, TransientError,
+    BatchFn, EventFn, FromRef, HandlerError, HandlerOutcome, InboxBatch, InboxContext, InboxHandler,
+    IntoHandlerResult, PermanentError, State, TransientError,
 };
 pub use id::{BatchSize, ConsumerGroup, EventId, LaneId, OwnerId, WorkerId};
 pub use limits::EventLimits;

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use omni_box_core::{HandlerError, HandlerOutcome, InboxContext, InboxHandler, IntoHandlerResult, Store};
+use omni_box_core::{
+    Error, ErrorKind, HandlerError, HandlerOutcome, InboxBatch, InboxContext, InboxHandler,
+    IntoHandlerResult, Store,
+};
 
 /// What can be called with a message, behind a pointer.
 pub(crate) trait Call<S: Store, D = ()>: Send + Sync {
@@ -15,9 +18,26 @@ pub(crate) trait Call<S: Store, D = ()>: Send + Sync {
         cx: InboxContext<'a, S>,
         state: &'a D,
     ) -> BoxFuture<'a, Result<HandlerOutcome, HandlerError>>;
+
+    /// Whether it takes several events in one call.
+    fn takes_batches(&self) -> bool {
+        false
+    }
+
+    /// Calls it with several events.
+    fn call_batch<'a>(
+        &'a self,
+        batch: InboxBatch<'a, S>,
+        state: &'a D,
+    ) -> BoxFuture<'a, Result<(), HandlerError>> {
+        let _ = (batch, state);
+        let error = Error::new(ErrorKind::Internal, "a batch for a handler of single events");
+        let refused: Result<(), HandlerError> = Err(error.into());
+        Box::pin(std::future::ready(refused))
+    }
 }
 
-/// Runs around a handler, inside its message's savepoint and with its connection.
+/// Runs around a handler, inside its message's transaction and with its connection.
 ///
 /// - What it writes commits with the handler's writes, or not at all.
 /// - It may answer in the handler's place, by not running [`Next`].

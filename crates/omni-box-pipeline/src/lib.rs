@@ -86,7 +86,7 @@ pub use relay::{
     OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder, RejectionPolicy, RelayConfig,
     RelaySnapshot, RelayStatus,
 };
-pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on};
+pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on, on_batch};
 pub use status::{InboxSnapshot, InboxStatus};
 pub use step::{BatchContext, DlqStorage, ProcessingContext, ProcessingStep, SettledEvent, StepResult};
 pub use steps::{

@@ -158,7 +158,7 @@ pub use omni_box_core::{broker, clock, event, handler, id, message, metrics, ret
 
 pub use omni_box_core::{
     BatchSize, ConsumerGroup, Created, EnvelopeEventConverter, Error, ErrorKind, Event, EventId, EventLimits,
-    EventSchema, FailureClass, HandlerError, HandlerOutcome, InboxContext, InboxEvent, InboxExt,
+    EventSchema, FailureClass, HandlerError, HandlerOutcome, InboxBatch, InboxContext, InboxEvent, InboxExt,
     InboxHandler, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxExt, PermanentError,
     RawEventConverter, Result, RetryPolicy, State, Store, TransientError, WorkerId,
 };
@@ -167,7 +167,7 @@ pub use omni_box_macros::{EventSchema, event_handlers};
 pub use omni_box_pipeline::{
     AckStrategy, CommitOffsetPolicy, EventRouter, InboxConsumerRunner, InboxWorker,
     OmniBoxMaintenanceService, OnFailed, OutboxPublisher, OutboxRelay, Unhandled, Workers, WorkersStatus,
-    create_dispatching_processor, create_inbox_processor, on, shutdown_signal,
+    create_dispatching_processor, create_inbox_processor, on, on_batch, shutdown_signal,
 };
 #[doc(no_inline)]
 pub use tokio_util::sync::CancellationToken;
@@ -193,6 +193,7 @@ pub mod router {
     //! Handlers bound to the events that they are for.
     pub use omni_box_pipeline::{
         ANY_SOURCE, EventHandlers, EventRouter, HandlerLayer, MethodFuture, Next, Routes, Unhandled, on,
+        on_batch,
     };
 }
 
@@ -213,9 +214,9 @@ pub mod prelude {
     pub use crate::store::{EventRepository, IntoOutboxEvent, OutboxRepository};
     pub use crate::{
         AckStrategy, BatchSize, CommitOffsetPolicy, ConsumerGroup, Created, EnvelopeEventConverter, Event,
-        EventRouter, EventSchema, HandlerError, HandlerOutcome, InboxConsumerRunner, InboxContext,
-        InboxEvent, InboxExt, InboxHandler, InboxWorker, NewOutboxEvent, OmniBoxDomainService, OutboxEvent,
-        OutboxExt, OutboxPublisher, OutboxRelay, RawEventConverter, State, Store, TransientError, Unhandled,
-        WorkerId, Workers, on, shutdown_signal,
+        EventRouter, EventSchema, HandlerError, HandlerOutcome, InboxBatch, InboxConsumerRunner,
+        InboxContext, InboxEvent, InboxExt, InboxHandler, InboxWorker, NewOutboxEvent, OmniBoxDomainService,
+        OutboxEvent, OutboxExt, OutboxPublisher, OutboxRelay, RawEventConverter, State, Store,
+        TransientError, Unhandled, WorkerId, Workers, on, on_batch, shutdown_signal,
     };
 }

@@ -34,7 +34,7 @@ pub struct InboxContext<'a, S: Store> {
     pub store: &'a S,
     /// The worker that handles it.
     pub worker_id: &'a WorkerId,
-    conn: &'a mut S::Conn,
+    pub(super) conn: &'a mut S::Conn,
 }
 
 impl<'a, S: Store> InboxContext<'a, S> {

@@ -1,5 +1,6 @@
 //! What an application writes: the handler of a message, inside the message's transaction.
 
+mod batch;
 mod context;
 mod error;
 mod function;
@@ -9,12 +10,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use batch::{BatchFn, InboxBatch};
 pub use context::InboxContext;
 pub use error::{HandlerError, PermanentError, TransientError};
 pub use function::{EventFn, FromRef, State};
 pub use outcome::{HandlerOutcome, IntoHandlerResult};
 
 use crate::error::Result;
+use crate::event::InboxEvent;
 use crate::store::Store;
 
 /// Handles messages of an inbox.
@@ -39,6 +42,33 @@ pub trait InboxHandler<S: Store>: Send + Sync + 'static {
     /// The engine drops the future when the handler's time is over, and with it the transaction.
     async fn handle(&self, cx: InboxContext<'_, S>) -> Result<HandlerOutcome, HandlerError>;
 
+    /// Whether it takes a message together with others, in one call: messages of a group that stand one behind the other and have the same
+    /// number are a batch. `None`, the default, is a call of [`handle`](Self::handle).
+    ///
+    /// A group goes in batches while messages succeed. After a failure, and where each message has a savepoint, each one is given to
+    /// [`handle`](Self::handle).
+    fn batch_of(&self, event: &InboxEvent) -> Option<usize> {
+        let _ = event;
+        None
+    }
+
+    /// Handles a batch; see [`InboxBatch`]. By default, one message after the other.
+    ///
+    /// # Errors
+    /// The whole batch is undone, and its messages come again one at a time.
+    ///
+    /// # Cancel safety
+    /// As [`handle`](Self::handle).
+    async fn handle_batch(&self, mut batch: InboxBatch<'_, S>) -> Result<(), HandlerError> {
+        for place in 0..batch.events.len() {
+            if let Some(cx) = batch.one(place) {
+                let outcome = self.handle(cx).await?;
+                batch.set(place, outcome);
+            }
+        }
+        Ok(())
+    }
+
     /// Checks what can be checked before the first message; a runner's `build` calls it.
     ///
     /// # Errors
@@ -54,6 +84,14 @@ macro_rules! handler_behind_pointer {
         impl<S: Store, H: InboxHandler<S> + ?Sized> InboxHandler<S> for $pointer<H> {
             async fn handle(&self, cx: InboxContext<'_, S>) -> Result<HandlerOutcome, HandlerError> {
                 H::handle(self, cx).await
+            }
+
+            fn batch_of(&self, event: &InboxEvent) -> Option<usize> {
+                H::batch_of(self, event)
+            }
+
+            async fn handle_batch(&self, batch: InboxBatch<'_, S>) -> Result<(), HandlerError> {
+                H::handle_batch(self, batch).await
             }
 
             fn validate(&self) -> Result<()> {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Event, EventFn, EventSchema, HandlerError, HandlerOutcome, InboxContext, InboxEvent, InboxHandler,
-    Result, Store,
+    BatchFn, Error, ErrorKind, Event, EventFn, EventSchema, HandlerError, HandlerOutcome, InboxBatch,
+    InboxContext, InboxEvent, InboxHandler, Result, Store,
 };
 
 use serde::de::DeserializeOwned;
@@ -23,7 +23,7 @@ use unhandled::Missing;
 pub use unhandled::Unhandled;
 
 use crate::layer::{Call, HandlerLayer, Next};
-use route::{Bound, Function, Layered, Route, Schema};
+use route::{Batch, Bound, Function, Layered, Route, Schema};
 use version::Version;
 
 /// The source of a route that takes events of every source.
@@ -100,6 +100,23 @@ where
     EventRouter::new().on(ANY_SOURCE, event_type, function)
 }
 
+/// As [`on`], for a function that takes several messages at once: see [`EventRouter::on_batch`].
+///
+/// ```
+/// use omni_box_core::{InboxBatch, Store};
+/// use omni_box_pipeline::on_batch;
+///
+/// async fn store_all<S: Store>(batch: InboxBatch<'_, S>) {}
+///
+/// # fn handler<S: Store>() -> impl omni_box_core::InboxHandler<S> {
+/// let handler = on_batch("reading.taken", store_all::<S>);
+/// # handler
+/// # }
+/// ```
+pub fn on_batch<S: Store>(event_type: impl Into<String>, function: impl BatchFn<S>) -> EventRouter<S> {
+    EventRouter::new().on_batch(ANY_SOURCE, event_type, function)
+}
+
 impl<S: Store, D: Send + Sync + 'static> EventRouter<S, D> {
     /// A router without routes.
     #[expect(clippy::new_without_default, reason = "a router of nothing is a beginning, not a value")]
@@ -125,6 +142,21 @@ impl<S: Store, D: Send + Sync + 'static> EventRouter<S, D> {
         function: impl EventFn<M, S, D>,
     ) -> Self {
         self.add(source.into(), event_type.into(), Version::Any, Box::new(Function::new(function)))
+    }
+
+    /// Gives events of a source and type, whatever their version, to a function that takes several at once: an `async fn(batch)` with an
+    /// [`InboxBatch`](omni_box_core::InboxBatch).
+    ///
+    /// A batch are the events of a group that stand one behind the other and have this route. Under a [`layer`](Self::layer), and in a group
+    /// whose messages have savepoints, each batch has one event.
+    #[must_use]
+    pub fn on_batch(
+        self,
+        source: impl Into<String>,
+        event_type: impl Into<String>,
+        function: impl BatchFn<S>,
+    ) -> Self {
+        self.add(source.into(), event_type.into(), Version::Any, Box::new(Batch(function)))
     }
 
     /// Gives events of a source, type and version to a function; `2` takes `2.1.0` as well, unless a longer prefix has a route.
@@ -291,6 +323,19 @@ impl<S: Store> InboxHandler<S> for EventRouter<S> {
             }
         };
         Next::new(&self.layers, call).run(cx).await
+    }
+
+    /// The place of the route in memory, where it stays while the router is a handler.
+    fn batch_of(&self, event: &InboxEvent) -> Option<usize> {
+        let route = self.route(event).filter(|_| self.layers.is_empty())?;
+        route.call.takes_batches().then(|| std::ptr::from_ref(route).addr())
+    }
+
+    async fn handle_batch(&self, batch: InboxBatch<'_, S>) -> Result<(), HandlerError> {
+        match batch.events.first().and_then(|event| self.route(event)) {
+            Some(route) => route.call.call_batch(batch, &()).await,
+            None => Err(Error::new(ErrorKind::Internal, "a batch without a route").into()),
+        }
     }
 
     fn validate(&self) -> Result<()> {

@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use omni_box_core::{EventFn, EventSchema, HandlerError, HandlerOutcome, InboxContext, Store};
+use omni_box_core::{
+    BatchFn, EventFn, EventSchema, HandlerError, HandlerOutcome, InboxBatch, InboxContext, Store,
+};
 use serde::de::DeserializeOwned;
 
 use super::ANY_SOURCE;
@@ -64,6 +66,31 @@ impl<S: Store, D: Sync, M, F: EventFn<M, S, D>> Call<S, D> for Function<F, M> {
     }
 }
 
+/// A function that takes several events at once.
+pub(super) struct Batch<F>(pub(super) F);
+
+impl<S: Store, D: Sync, F: BatchFn<S>> Call<S, D> for Batch<F> {
+    fn call<'a>(
+        &'a self,
+        cx: InboxContext<'a, S>,
+        _state: &'a D,
+    ) -> BoxFuture<'a, Result<HandlerOutcome, HandlerError>> {
+        self.0.call_one(cx).boxed()
+    }
+
+    fn takes_batches(&self) -> bool {
+        true
+    }
+
+    fn call_batch<'a>(
+        &'a self,
+        batch: InboxBatch<'a, S>,
+        _state: &'a D,
+    ) -> BoxFuture<'a, Result<(), HandlerError>> {
+        self.0.call(batch).boxed()
+    }
+}
+
 /// A function whose payload is a type of event, and is read by the event's version.
 pub(super) struct Schema<F, M>(pub(super) Function<F, M>);
 
@@ -100,6 +127,18 @@ impl<S: Store, D: Send + Sync, Any> Call<S, Any> for Bound<S, D> {
         _any: &'a Any,
     ) -> BoxFuture<'a, Result<HandlerOutcome, HandlerError>> {
         self.call.call(cx, &self.state)
+    }
+
+    fn takes_batches(&self) -> bool {
+        self.call.takes_batches()
+    }
+
+    fn call_batch<'a>(
+        &'a self,
+        batch: InboxBatch<'a, S>,
+        _any: &'a Any,
+    ) -> BoxFuture<'a, Result<(), HandlerError>> {
+        self.call.call_batch(batch, &self.state)
     }
 }
 

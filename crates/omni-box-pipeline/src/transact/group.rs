@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::cause::{Cause, Stage};
 use super::context::Context;
-use super::handling::{Course, Handled, check_mark, handle};
+use super::handling::{Course, Handled, check_mark, handle, handle_batch};
 use super::judgement::{Charge, Cost, Fate, LOOK_AGAIN, Stay, exhausted, given_up, judge};
 use super::left::Left;
 use super::letters::Letter;
@@ -20,6 +20,15 @@ use super::policy::AckStrategy;
 use super::task::{Attempted, GROUP_TIME, Marks, Recorded, Task};
 use crate::outcome::Outcome;
 use crate::step::Ruling;
+
+/// Messages that a handler takes together.
+#[derive(Default)]
+struct Batch<'r> {
+    of: Option<usize>,
+    rows: Vec<(usize, &'r InboxEvent)>,
+    /// Those whose rows were there, pending.
+    stored: Vec<EventId>,
+}
 
 /// A group on its way through a transaction.
 pub(super) struct Group<'a, S: InboxRepository> {
@@ -117,10 +126,22 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         for ((position, _), (event, known)) in with_event().zip(events.iter().zip(&received)) {
             self.witness(position, event, known);
         }
+        let mut batch = Batch::default();
         for ((position, item), (&event, known)) in with_event().zip(events.iter().zip(&received)) {
             if self.is_over() {
                 break;
             }
+            if let Some((of, row)) = self.batch_of(item, event, known) {
+                if batch.of != Some(of) {
+                    self.handle_batch(conn, std::mem::take(&mut batch)).await?;
+                }
+                batch.of = Some(of);
+                batch.rows.push((position, row));
+                batch.stored.extend((*known != Received::New).then(|| row.id()));
+                continue;
+            }
+            // what is behind a batch must not overtake it
+            self.handle_batch(conn, std::mem::take(&mut batch)).await?;
             let is_handled = !matches!(self.task, Task::Persist | Task::Start);
             if is_handled && self.blocked.contains(&item.key) {
                 continue;
@@ -131,10 +152,42 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             }
             self.fates[position] = fate;
         }
+        self.handle_batch(conn, batch).await?;
         if self.marks == Marks::Sealed {
             return self.leave_the_rest(conn, with_event().zip(&received)).await;
         }
         check_mark(self.context, conn, &mut self.course).await
+    }
+
+    /// The batch that a message belongs to, and its row, if it is to be handled and nothing else is to be looked at.
+    fn batch_of<'r>(
+        &self,
+        item: &Item,
+        event: &'r InboxEvent,
+        known: &'r Received,
+    ) -> Option<(usize, &'r InboxEvent)> {
+        let Context { handler, steps, .. } = self.context;
+        let is_plain = self.marks == Marks::Sealed && steps.is_empty() && !self.blocked.contains(&item.key);
+        let row = match known {
+            Received::New => event,
+            Received::Pending { event, wait } if wait.is_zero() => event,
+            _ => return None,
+        };
+        let is_plain = is_plain && (row.lifecycle().attempts_left() > 0 || item.is_started);
+        Some((handler.as_deref().filter(|_| is_plain)?.batch_of(row)?, row))
+    }
+
+    async fn handle_batch(&mut self, conn: &mut S::Conn, batch: Batch<'_>) -> Result<(), Cause> {
+        let Some(handler) = self.context.handler.as_deref().filter(|_| !batch.rows.is_empty()) else {
+            return Ok(());
+        };
+        self.begun.get_or_insert_with(Instant::now);
+        let outcomes = handle_batch(self.context, handler, conn, &mut self.course, &batch.rows).await?;
+        for (&(position, _), outcome) in batch.rows.iter().zip(outcomes) {
+            self.fates[position] = Fate::Done(outcome);
+        }
+        self.settlement.completed.extend(batch.stored);
+        Ok(())
     }
 
     /// Inserts the rows of messages, or locks them.

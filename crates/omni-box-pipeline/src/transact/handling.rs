@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use omni_box_core::{
-    Attempt, Error, ErrorKind, Event, FailureClass, HandlerError, HandlerOutcome, InboxContext, InboxEvent,
-    InboxHandler, InboxRepository, TransientError,
+    Attempt, Error, ErrorKind, Event, FailureClass, HandlerError, HandlerOutcome, InboxBatch, InboxContext,
+    InboxEvent, InboxHandler, InboxRepository, TransientError,
 };
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
@@ -131,6 +131,37 @@ pub(crate) async fn handle<S: InboxRepository>(
         Ok(Ok(Err(error))) => judge_error(context, error, is_in_company),
     };
     undo(context, conn, course, position, failed).await.map(Handled::Undone)
+}
+
+/// Runs the handler of several messages of a sealed transaction, from the one at `position` on: says what became of each, or the group runs
+/// again.
+pub(crate) async fn handle_batch<S: InboxRepository>(
+    context: &Context<S>,
+    handler: &dyn InboxHandler<S>,
+    conn: &mut S::Conn,
+    course: &mut Course,
+    rows: &[(usize, &InboxEvent)],
+) -> Result<Vec<Outcome>, Cause> {
+    let Some(&(_, first)) = rows.first() else { return Ok(Vec::new()) };
+    let events: Vec<&InboxEvent> = rows.iter().map(|(_, row)| *row).collect();
+    let mut outcomes = vec![HandlerOutcome::Completed; rows.len()];
+    let batch = InboxBatch::new(&events, &mut outcomes, conn, context.database.lend(), &context.worker);
+    let begun = Instant::now();
+    let running = context.running.begin(first);
+    let run = AssertUnwindSafe(async move { handler.handle_batch(batch).await }).catch_unwind();
+    let ended = timeout(context.process_timeout, run.instrument(span(context, first))).await;
+    drop(running);
+    context.observer().handled(first.event_type(), begun.elapsed());
+    let is_broken_off = !matches!(ended, Ok(Ok(_)));
+    match ended {
+        Ok(Ok(Ok(()))) if begun.elapsed() <= context.process_timeout => {}
+        _ => return Err(Cause::Unmarked { is_broken_off }),
+    }
+    let outcomes = outcomes.into_iter().zip(rows).map(|(outcome, &(position, _))| {
+        course.pass(position);
+        settled(outcome).map_err(|_| Cause::Unmarked { is_broken_off: false })
+    });
+    outcomes.collect()
 }
 
 /// How a handler ended in a sealed transaction: with success, or the group runs again.
