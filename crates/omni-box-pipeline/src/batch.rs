@@ -14,7 +14,7 @@ pub struct EventFailure {
     pub event_id: EventId,
     /// Why.
     pub error: String,
-    /// Whether it cost an attempt. What is the fault of a topic, or put off by a step, costs none.
+    /// Whether it cost an attempt. What is the fault of a topic, or put off by a step or the handler, costs none.
     pub is_counted: bool,
     /// When it is tried again.
     pub retry: Retry,
@@ -51,7 +51,7 @@ pub struct BatchProcessingResult {
     pub released_event_ids: Vec<EventId>,
     /// Outbox: published, while the lease or the claim went to another worker before it could be written. They are published again.
     pub commit_failed_event_ids: Vec<EventId>,
-    /// Outbox: the failures behind [`retried_event_ids`](Self::retried_event_ids) and [`failed_event_ids`](Self::failed_event_ids), in the
+    /// The failures behind [`retried_event_ids`](Self::retried_event_ids) and [`failed_event_ids`](Self::failed_event_ids), in the
     /// order in which they came.
     pub failures: Vec<EventFailure>,
 }
@@ -62,12 +62,12 @@ impl BatchProcessingResult {
         *self == Self::default()
     }
 
-    /// Outbox: the failures that cost an attempt.
+    /// The failures that cost an attempt.
     pub fn failures_counted(&self) -> impl Iterator<Item = &EventFailure> {
         self.failures.iter().filter(|failure| failure.is_counted)
     }
 
-    /// Outbox: the failures that cost none, each with its error and its next retry.
+    /// The failures that cost none, each with its error and its next retry.
     pub fn failures_not_counted(&self) -> impl Iterator<Item = &EventFailure> {
         self.failures.iter().filter(|failure| !failure.is_counted)
     }

@@ -83,8 +83,9 @@ pub use processor::{
     Innermost, OutboxProcessorBuilder, OutboxStep,
 };
 pub use relay::{
-    OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder, RejectionPolicy, RelayConfig,
-    RelaySnapshot, RelayStatus,
+    OutboxProcessorOptions, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,
+    RejectionPolicy, RelayConfig, RelaySnapshot, RelayStatus, create_outbox_processor,
+    create_outbox_processor_with,
 };
 pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on, on_batch};
 pub use status::{InboxSnapshot, InboxStatus};

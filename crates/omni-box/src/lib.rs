@@ -167,7 +167,8 @@ pub use omni_box_macros::{EventSchema, event_handlers};
 pub use omni_box_pipeline::{
     AckStrategy, CommitOffsetPolicy, EventRouter, InboxConsumerRunner, InboxWorker,
     OmniBoxMaintenanceService, OnFailed, OutboxPublisher, OutboxRelay, Unhandled, Workers, WorkersStatus,
-    create_dispatching_processor, create_inbox_processor, on, on_batch, shutdown_signal,
+    create_dispatching_processor, create_inbox_processor, create_outbox_processor, on, on_batch,
+    shutdown_signal,
 };
 #[doc(no_inline)]
 pub use tokio_util::sync::CancellationToken;
@@ -202,9 +203,10 @@ pub mod pipeline {
     pub use omni_box_pipeline::{
         BatchContext, CircuitBreakerStep, CommitStrategy, DlqStep, DlqStorage, EventProcessorBuilder,
         FetchStrategy, HandlerExecutionStep, InboxProcessorBuilder, InboxStep, MetricsStep,
-        OutboxProcessorBuilder, OutboxStep, Outcome, ProcessingContext, ProcessingStep, ProcessorOptions,
-        PublisherExecutionStep, SettledEvent, SharedBreaker, SiblingDeduplicationStep, StepResult,
-        create_dispatching_processor_with, create_inbox_processor_with,
+        OutboxProcessorBuilder, OutboxProcessorOptions, OutboxStep, Outcome, ProcessingContext,
+        ProcessingStep, ProcessorOptions, PublisherExecutionStep, SettledEvent, SharedBreaker,
+        SiblingDeduplicationStep, StepResult, create_dispatching_processor_with, create_inbox_processor_with,
+        create_outbox_processor_with,
     };
 }
 

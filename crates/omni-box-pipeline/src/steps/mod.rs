@@ -4,6 +4,7 @@ mod breaker;
 mod dead_letter;
 mod innermost;
 mod metrics;
+mod options;
 mod shared_breaker;
 mod siblings;
 
@@ -11,5 +12,6 @@ pub use breaker::CircuitBreakerStep;
 pub use dead_letter::DlqStep;
 pub use innermost::{HandlerExecutionStep, PublisherExecutionStep};
 pub use metrics::MetricsStep;
+pub(crate) use options::Ordered;
 pub use shared_breaker::SharedBreaker;
 pub use siblings::SiblingDeduplicationStep;

@@ -18,6 +18,7 @@ use super::letters::Letter;
 use super::message::{Body, Item, Key, Stepped};
 use super::policy::AckStrategy;
 use super::task::{Attempted, GROUP_TIME, Marks, Recorded, Task};
+use crate::batch::EventFailure;
 use crate::outcome::Outcome;
 use crate::step::Ruling;
 
@@ -315,7 +316,10 @@ impl<'a, S: InboxRepository> Group<'a, S> {
                 Handled::Undone(charge) => judge(self.context, item, row, &charge),
             },
         };
-        item.stepped().error = Some(failure.error().to_owned());
+        let noted = EventFailure::new(row.id(), &failure);
+        // one that was counted before it started is not counted again
+        let is_counted = noted.is_counted || (item.is_started && failure.attempt == Attempt::Free);
+        item.stepped().failure = Some(EventFailure { is_counted, ..noted });
         if failure.retry == Retry::Never && self.context.letters.is_some() {
             let attempts = row.lifecycle().attempts_made().saturating_add_signed(failure.attempt.charge());
             let error = failure.error().to_owned();
@@ -340,7 +344,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         let mut kept = std::mem::take(&mut self.items[position].stepped().kept);
         self.begun.get_or_insert_with(Instant::now);
         let ruling = steps.ask(row, worker, &mut kept, *process_timeout).await;
-        *self.items[position].stepped() = Stepped { kept, is_open: true, error: None };
+        *self.items[position].stepped() = Stepped { kept, is_open: true, failure: None };
         Ok(match ruling {
             Ruling::Next => return self.handle(conn, position, row).await,
             Ruling::Complete => Handled::Done(Outcome::Skipped),

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use omni_box_core::{InboundMessage, InboxEvent};
 use tokio::time::Instant;
 
+use crate::batch::EventFailure;
 use crate::outcome::Outcome;
 use crate::step::Kept;
 
@@ -85,8 +86,8 @@ pub(crate) struct Stepped {
     pub(crate) kept: Kept,
     /// Its start was told, and its end was not.
     pub(crate) is_open: bool,
-    /// Why it failed last.
-    pub(crate) error: Option<String>,
+    /// How it failed last.
+    pub(crate) failure: Option<EventFailure>,
 }
 
 impl Item {

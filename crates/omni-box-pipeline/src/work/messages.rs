@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::group_size::GroupSize;
 use super::trust::Trust;
 use super::window::Window;
+use crate::batch::EventFailure;
 use crate::gate::Gate;
 use crate::outcome::Outcome;
 use crate::step::{Mark, SettledEvent};
@@ -26,6 +27,8 @@ pub(crate) struct Settled {
     pub(crate) event_id: Option<EventId>,
     pub(crate) message_id: String,
     pub(crate) outcome: Outcome,
+    /// How it failed, if it did.
+    pub(crate) failure: Option<EventFailure>,
 }
 
 /// What a worker has in memory of one source of messages.
@@ -348,20 +351,19 @@ impl<S: InboxRepository> Messages<S> {
         for (&at, fate) in group.iter().zip(fates) {
             let item = self.window.get(at);
             let (Some(event), Some(outcome)) = (item.event(), item.outcome) else { continue };
-            let Stepped { mut kept, is_open, error } = std::mem::take(&mut *item.stepped());
+            let Stepped { mut kept, is_open, failure } = std::mem::take(&mut *item.stepped());
             if is_open {
                 let is_free = matches!(fate, Fate::Wait(_, Stay::Free));
                 steps.end(event, outcome, is_free, worker, &mut kept);
-                ended.push((event, outcome, error));
+                ended.push((event, outcome, failure));
             }
         }
-        let has_failed = |outcome| matches!(outcome, Outcome::Retried | Outcome::Failed);
         let settled: Vec<SettledEvent<'_, _>> = ended
             .iter()
-            .map(|(event, outcome, error)| SettledEvent {
+            .map(|(event, outcome, failure)| SettledEvent {
                 event: *event,
                 outcome: *outcome,
-                error: error.as_deref().filter(|_| has_failed(*outcome)),
+                error: failure.as_ref().filter(|_| has_failed(*outcome)).map(|failure| &*failure.error),
             })
             .collect();
         if !settled.is_empty() {
@@ -383,7 +385,12 @@ impl<S: InboxRepository> Messages<S> {
         }
         if let Some(settled) = &mut self.settled {
             let event_id = item.event().map(Event::id);
-            settled.push(Settled { event_id, message_id: item.message_id(), outcome });
+            let failure = has_failed(outcome).then(|| item.stepped().failure.clone()).flatten();
+            settled.push(Settled { event_id, message_id: item.message_id(), outcome, failure });
         }
     }
+}
+
+fn has_failed(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Retried | Outcome::Failed)
 }

@@ -216,6 +216,7 @@ impl<S: InboxRepository> Batches<S> {
             if let Some(id) = settled.event_id {
                 self.open.remove(&id);
                 result.list(settled.outcome).push(id);
+                result.failures.extend(settled.failure);
             }
         }
     }

@@ -7,7 +7,7 @@ use omni_box_core::{InboxEvent, InboxMetrics, InboxRepository};
 
 use super::builder::InboxWorkerBuilder;
 use crate::step::{DlqStorage, ProcessingStep};
-use crate::steps::{CircuitBreakerStep, DlqStep};
+use crate::steps::Ordered;
 
 /// Steps and metrics for [`create_inbox_processor_with`](crate::create_inbox_processor_with) and
 /// [`create_dispatching_processor_with`](crate::create_dispatching_processor_with).
@@ -17,10 +17,7 @@ use crate::steps::{CircuitBreakerStep, DlqStep};
 #[derive(Default)]
 #[must_use = "pass it to a factory"]
 pub struct ProcessorOptions {
-    before: Vec<Arc<dyn ProcessingStep<InboxEvent>>>,
-    breaker: Option<CircuitBreakerStep>,
-    dlq: Option<Arc<dyn ProcessingStep<InboxEvent>>>,
-    after: Vec<Arc<dyn ProcessingStep<InboxEvent>>>,
+    steps: Ordered<InboxEvent>,
     metrics: Option<Arc<dyn InboxMetrics>>,
 }
 
@@ -32,25 +29,26 @@ impl ProcessorOptions {
 
     /// Adds a step in front of all others, behind those that were added before by this call.
     pub fn before(mut self, step: impl ProcessingStep<InboxEvent>) -> Self {
-        self.before.push(Arc::new(step));
+        self.steps.before(step);
         self
     }
 
     /// Adds a step behind all others.
     pub fn after(mut self, step: impl ProcessingStep<InboxEvent>) -> Self {
-        self.after.push(Arc::new(step));
+        self.steps.after(step);
         self
     }
 
-    /// Stops everything for a while when one message after the other fails.
-    pub fn breaker(mut self, breaker: CircuitBreakerStep) -> Self {
-        self.breaker = Some(breaker);
+    /// Stops everything for a while when one message after the other fails: a [`CircuitBreakerStep`](crate::CircuitBreakerStep) or a
+    /// [`SharedBreaker`](crate::SharedBreaker).
+    pub fn breaker(mut self, breaker: impl ProcessingStep<InboxEvent>) -> Self {
+        self.steps.breaker(breaker);
         self
     }
 
-    /// Copies what is given up into a storage: [`DlqStep`].
+    /// Copies what is given up into a storage: [`DlqStep`](crate::DlqStep).
     pub fn dlq(mut self, storage: impl DlqStorage<InboxEvent>) -> Self {
-        self.dlq = Some(Arc::new(DlqStep::new(storage)));
+        self.steps.dlq(storage);
         self
     }
 
@@ -62,9 +60,7 @@ impl ProcessorOptions {
 
     /// Gives everything to a worker.
     pub(super) fn apply<S: InboxRepository>(self, worker: InboxWorkerBuilder<S>) -> InboxWorkerBuilder<S> {
-        let breaker = self.breaker.map(|breaker| Arc::new(breaker) as Arc<dyn ProcessingStep<InboxEvent>>);
-        let steps = self.before.into_iter().chain(breaker).chain(self.dlq).chain(self.after);
-        let worker = worker.steps(steps);
+        let worker = worker.steps(self.steps.into_steps().into_iter());
         match self.metrics {
             Some(metrics) => worker.metrics(metrics),
             None => worker,
@@ -74,14 +70,8 @@ impl ProcessorOptions {
 
 impl fmt::Debug for ProcessorOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = |steps: &[Arc<dyn ProcessingStep<InboxEvent>>]| {
-            steps.iter().map(|step| step.name()).collect::<Vec<_>>()
-        };
         f.debug_struct("ProcessorOptions")
-            .field("before", &names(&self.before))
-            .field("breaker", &self.breaker)
-            .field("dlq", &self.dlq.is_some())
-            .field("after", &names(&self.after))
+            .field("steps", &self.steps)
             .field("metrics", &self.metrics.is_some())
             .finish()
     }

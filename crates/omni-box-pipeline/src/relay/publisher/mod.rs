@@ -1,6 +1,7 @@
 //! `publish_batch`, compatible with the Python library omni-box: one batch a call, and what became of it.
 
 mod builder;
+mod factory;
 mod rows;
 
 use std::collections::VecDeque;
@@ -32,6 +33,7 @@ use crate::copies::Copies;
 use crate::deadline::within;
 
 pub use builder::OutboxPublisherBuilder;
+pub use factory::{OutboxProcessorOptions, create_outbox_processor, create_outbox_processor_with};
 
 /// Publishes a batch per call, for applications that write the loop themselves.
 ///

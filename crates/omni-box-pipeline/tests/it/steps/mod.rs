@@ -5,6 +5,7 @@
 mod breaker;
 mod copies;
 mod letters;
+mod log;
 mod processor;
 mod ready;
 mod rule;

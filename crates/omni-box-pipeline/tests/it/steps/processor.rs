@@ -5,20 +5,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    BatchSize, ErrorKind, Event, FetchFilters, InboxContext, InboxEvent, InboxMetrics, NewOutboxEvent,
-    OutboxExt, RawEventConverter, Store, WorkerId,
+    BatchSize, Error, ErrorKind, Event, EventContent, EventRepository, FetchFilters, HandlerError,
+    InboxContext, InboxEvent, InboxMetrics, NewInboxEvent, NewOutboxEvent, OmniBoxDomainService, OutboxEvent,
+    OutboxExt, Payload, PermanentError, RawEventConverter, Retry, Store, WorkerId,
 };
+use omni_box_harness::eventually;
 use omni_box_pipeline::{
-    CircuitBreakerStep, CommitStrategy, DlqStorage, EventProcessorBuilder, FetchStrategy,
-    HandlerExecutionStep, InboxConsumerRunner, ProcessingContext, ProcessingStep, ProcessorOptions,
-    PublisherExecutionStep, SiblingDeduplicationStep, StepResult, create_dispatching_processor_with,
+    CircuitBreakerStep, CommitStrategy, DlqStorage, EventProcessorBuilder, EventRouter, FetchStrategy,
+    HandlerExecutionStep, InboxConsumerRunner, OutboxProcessorOptions, ProcessingContext, ProcessingStep,
+    ProcessorOptions, PublisherExecutionStep, SharedBreaker, SiblingDeduplicationStep, StepResult,
+    create_dispatching_processor_with, create_inbox_processor, create_outbox_processor_with,
 };
 use omni_box_testkit::{MemoryBroker, MemoryStore, NewMessage};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::rule::{Rule, Ruled};
-use super::side::group;
+use super::side::{LONG, group};
 
 /// A store with messages of one group.
 async fn stored(messages: usize) -> MemoryStore {
@@ -78,8 +81,8 @@ async fn a_pipeline_of_all_steps_handles_a_batch() {
 struct Noting(&'static str, Arc<Mutex<Vec<String>>>);
 
 #[async_trait]
-impl ProcessingStep<InboxEvent> for Noting {
-    async fn execute(&self, _event: &InboxEvent, _cx: &mut ProcessingContext<'_>) -> StepResult {
+impl<E: Event> ProcessingStep<E> for Noting {
+    async fn execute(&self, _event: &E, _cx: &mut ProcessingContext<'_>) -> StepResult {
         self.1.lock().unwrap().push(self.0.to_owned());
         StepResult::next()
     }
@@ -169,4 +172,109 @@ async fn a_pipeline_without_one_innermost_step_is_refused_by_name() {
     assert!(above.to_string().contains("lease_ttl 30s"), "{above}");
     let none = EventProcessorBuilder::outbox(MemoryStore::new()).build().unwrap_err();
     assert!(none.to_string().contains("needs one PublisherExecutionStep"), "{none}");
+}
+
+/// What a batch of stored messages tells of its failures: the error, whether it cost an attempt, and the next retry.
+#[tokio::test]
+async fn a_batch_of_stored_messages_tells_each_failure() {
+    let store = MemoryStore::new();
+    let mut ids = Vec::new();
+    for name in ["good", "broken", "later", "refused"] {
+        let content = EventContent::new(name, Payload::from_text(r#"{"a": 1}"#).unwrap());
+        let message = NewInboxEvent::new(name, group(), "shop", content).partition_key(name);
+        let message = OmniBoxDomainService::default().create_inbox_event(message).unwrap();
+        let mut tx = store.begin().await.unwrap();
+        store.create(&mut tx, &message).await.unwrap();
+        store.commit(tx).await.unwrap();
+        ids.push(message.id());
+    }
+    async fn fail(cx: InboxContext<'_, MemoryStore>) -> Result<(), HandlerError> {
+        match cx.event.event_type() {
+            "broken" => Err(Error::new(ErrorKind::Handler, "no stock").into()),
+            "later" => Err(Error::new(ErrorKind::Unavailable, "not today").into()),
+            "refused" => Err(PermanentError::new("no such order").into()),
+            _ => Ok(()),
+        }
+    }
+    let router = ["good", "broken", "later", "refused"]
+        .into_iter()
+        .fold(EventRouter::new(), |router, name| router.on("shop", name, fail));
+    let processor = create_inbox_processor(store.clone(), group(), router).unwrap();
+    let result = processor.process_batch(BatchSize::new(10).unwrap()).await.unwrap();
+    assert_eq!(result.processed_event_ids, [ids[0]]);
+    assert_eq!((&result.retried_event_ids, &result.failed_event_ids), (&vec![ids[1], ids[2]], &vec![ids[3]]));
+    let [broken, refused] = &result.failures_counted().collect::<Vec<_>>()[..] else {
+        panic!("{:?}", result.failures)
+    };
+    assert!(broken.event_id == ids[1] && broken.error.contains("no stock"), "{broken:?}");
+    assert!(matches!(broken.retry, Retry::After(delay) if !delay.is_zero()), "{broken:?}");
+    assert!(refused.event_id == ids[3] && refused.error.contains("no such order"), "{refused:?}");
+    assert_eq!(refused.retry, Retry::Never);
+    let [later] = &result.failures_not_counted().collect::<Vec<_>>()[..] else {
+        panic!("{:?}", result.failures)
+    };
+    assert!(later.event_id == ids[2] && later.error.contains("not today"), "{later:?}");
+    assert!(matches!(later.retry, Retry::After(_)), "{later:?}");
+    assert_eq!(result.remaining().count(), 0);
+}
+
+/// Keeps the types of what was given up.
+#[derive(Clone, Default)]
+struct Letters(Arc<Mutex<Vec<String>>>);
+
+#[async_trait]
+impl DlqStorage<OutboxEvent> for Letters {
+    async fn move_to_dlq(
+        &self,
+        event: &OutboxEvent,
+        _error: &str,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.0.lock().unwrap().push(event.event_type().to_owned());
+        Ok(())
+    }
+}
+
+/// Gives one type up.
+struct Unwanted;
+
+#[async_trait]
+impl ProcessingStep<OutboxEvent> for Unwanted {
+    async fn execute(&self, event: &OutboxEvent, _cx: &mut ProcessingContext<'_>) -> StepResult {
+        if event.event_type() == "bad" { StepResult::fail("unwanted") } else { StepResult::next() }
+    }
+}
+
+#[tokio::test]
+async fn a_factory_of_an_outbox_takes_steps_dead_letters_and_a_breaker() {
+    let (store, broker) = (MemoryStore::new(), MemoryBroker::new());
+    broker.create_topic("orders", 1);
+    for name in ["good", "bad"] {
+        let mut tx = store.begin().await.unwrap();
+        let event = NewOutboxEvent::new(name, "orders", &serde_json::json!({"a": 1}));
+        store.enqueue(&mut tx, event).await.unwrap();
+        store.commit(tx).await.unwrap();
+    }
+    let (names, letters) = (Arc::<Mutex<Vec<String>>>::default(), Letters::default());
+    let options = OutboxProcessorOptions::new()
+        .after(Noting("after", names.clone()))
+        .after(Unwanted)
+        .dlq(letters.clone())
+        .breaker(SharedBreaker::new(store.clone(), "orders").unwrap())
+        .before(Noting("before", names.clone()));
+    let publisher = broker.publisher(RawEventConverter);
+    let processor = create_outbox_processor_with(store.clone(), publisher, options).unwrap();
+    let (worker, size, stop) = (worker_id(), BatchSize::new(10).unwrap(), CancellationToken::new());
+    eventually(LONG, async || {
+        processor.publish_batch(&worker, size, &FetchFilters::new(), &stop).await.unwrap();
+        !letters.0.lock().unwrap().is_empty()
+    })
+    .await;
+    processor.close().await.unwrap();
+    assert_eq!(*letters.0.lock().unwrap(), ["bad"]);
+    assert_eq!(broker.records("orders").len(), 1);
+    assert_eq!(names.lock().unwrap()[..2], ["before".to_owned(), "after".to_owned()]);
+}
+
+fn worker_id() -> WorkerId {
+    WorkerId::new("worker").unwrap()
 }
