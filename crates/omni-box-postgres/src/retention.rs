@@ -13,17 +13,13 @@ use crate::store::interval;
 const STEPS: u64 = 16;
 /// Steps that met nothing that was created long ago: what lies behind so many is younger still.
 const YOUNG_STEPS: u32 = 2;
+/// Claims given back by one statement.
+const RELEASE_SLICE: u32 = 1_000;
 
 impl PgStore {
     async fn release_stale(&self, query: &Query, older_than: Duration) -> Result<u64> {
-        let mut session = self.session().await?;
-        let done = sqlx::query(query.sql())
-            .bind(interval(older_than))
-            .execute(&mut *session)
-            .await
-            .map_err(self.failed("give stale claims back"))?;
-        session.finish().await?;
-        Ok(done.rows_affected())
+        let slice = BatchSize::new(RELEASE_SLICE)?;
+        self.in_steps(query, older_than, slice, u32::MAX, "give stale claims back").await
     }
 
     pub(crate) async fn cleanup(
@@ -33,15 +29,27 @@ impl PgStore {
         batch: BatchSize,
         max_iterations: u32,
     ) -> Result<u64> {
+        self.in_steps(query, retention, batch, max_iterations, "delete old events").await
+    }
+
+    /// A step after the other, until one is not full.
+    async fn in_steps(
+        &self,
+        query: &Query,
+        age: Duration,
+        batch: BatchSize,
+        max_iterations: u32,
+        doing: &'static str,
+    ) -> Result<u64> {
         let mut total = 0;
         for _ in 0..max_iterations {
             let mut session = self.session().await?;
             let done = sqlx::query(query.sql())
-                .bind(interval(retention))
+                .bind(interval(age))
                 .bind(i64::from(batch.get()))
                 .execute(&mut *session)
                 .await
-                .map_err(self.failed("delete old events"))?;
+                .map_err(self.failed(doing))?;
             session.finish().await?;
             total += done.rows_affected();
             if done.rows_affected() < u64::from(batch.get()) {

@@ -9,19 +9,15 @@ use omni_box_sql::{Query, micros};
 use crate::SqliteStore;
 use crate::error::failed;
 
+/// Claims given back by one statement.
+const RELEASE_SLICE: u32 = 1_000;
+
 impl SqliteStore {
     async fn release_stale(&self, query: &Query, older_than: Duration) -> Result<u64> {
-        let mut tx = self.begin().await?;
-        let done = sqlx::query(query.sql())
-            .bind(micros(older_than))
-            .execute(&mut *tx)
-            .await
-            .map_err(failed("give stale claims back"))?;
-        tx.commit().await?;
-        Ok(done.rows_affected())
+        let slice = BatchSize::new(RELEASE_SLICE)?;
+        self.in_steps(query, older_than, slice, u32::MAX, "give stale claims back").await
     }
 
-    /// A transaction for each step, so that others get the write lock in between.
     pub(crate) async fn cleanup(
         &self,
         query: &Query,
@@ -29,15 +25,27 @@ impl SqliteStore {
         batch: BatchSize,
         max_iterations: u32,
     ) -> Result<u64> {
+        self.in_steps(query, retention, batch, max_iterations, "delete old events").await
+    }
+
+    /// A transaction for each step, so that others get the write lock in between.
+    async fn in_steps(
+        &self,
+        query: &Query,
+        age: Duration,
+        batch: BatchSize,
+        max_iterations: u32,
+        doing: &'static str,
+    ) -> Result<u64> {
         let mut total = 0;
         for _ in 0..max_iterations {
             let mut tx = self.begin().await?;
             let done = sqlx::query(query.sql())
-                .bind(micros(retention))
+                .bind(micros(age))
                 .bind(i64::from(batch.get()))
                 .execute(&mut *tx)
                 .await
-                .map_err(failed("delete old events"))?;
+                .map_err(failed(doing))?;
             tx.commit().await?;
             total += done.rows_affected();
             if done.rows_affected() < u64::from(batch.get()) {

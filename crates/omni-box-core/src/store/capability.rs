@@ -59,7 +59,7 @@ pub trait Savepoints<C>: Send + Sync {
 /// deletes old events by itself, so a service calls [`cleanup_old_events`](Self::cleanup_old_events) now and then.
 #[async_trait]
 pub trait RetentionPolicies<E>: Send + Sync {
-    /// Gives back claims older than `older_than`, without counting an attempt; returns how many.
+    /// Gives back claims older than `older_than`, without counting an attempt, in bounded statements; returns how many.
     async fn release_stale_locks(&self, older_than: Duration) -> Result<u64>;
 
     /// Deletes events that were completed longer than `retention` ago, `batch` at a time, at most `max_iterations` times; returns how many.

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use omni_box_core::{
     BatchSize, ClaimToken, ErrorKind, Event, EventId, FetchFilters, NewOutboxEvent, OutboxExt, OwnerId,
-    Store, WorkerId,
+    RawEventConverter, Store, WorkerId,
 };
-use omni_box_pipeline::{OmniBoxMaintenanceService, Workers};
-use omni_box_testkit::{FaultPlan, Faulty, MemoryStore, Operation};
+use omni_box_harness::{TestDatabase, eventually, postgres};
+use omni_box_pipeline::{OmniBoxMaintenanceService, OutboxRelay, Workers};
+use omni_box_postgres::{PgConfig, PgStore};
+use omni_box_testkit::{FaultPlan, Faulty, MemoryBroker, MemoryStore, Operation};
 use tokio_util::sync::CancellationToken;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -105,4 +107,56 @@ async fn upkeep_of_nothing_or_without_a_rest_is_refused() {
     assert_eq!(restless, "interval is zero: it is how long upkeep rests");
     let long = refused(service().retention(400 * DAY)).await;
     assert!(long.starts_with("retention 34560000s is longer than a year"), "{long}");
+}
+
+/// A hundred thousand old rows of each table go, by two services at once, while a relay publishes what writers enqueue: in bounded
+/// statements, without a deadlock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn very_many_old_rows_go_while_a_relay_works() {
+    if postgres().is_none() {
+        return;
+    }
+    let database = TestDatabase::create().await.unwrap();
+    let pool = database.pool();
+    let store = PgStore::new(pool.clone(), PgConfig::default());
+    store.migrate().await.unwrap();
+    for sql in [
+        "insert into outbox_events (event_type, topic, partition_key, payload, status, completed_at)
+         select 't', 'orders', 'k' || i % 100, '{}', 'completed', now() - interval '30 d' from generate_series(1, 100000) i",
+        "insert into inbox_events (message_id, consumer_group, event_type, source, payload, status, completed_at)
+         select i::text, 'g', 't', 's', '{}', 'completed', now() - interval '30 d' from generate_series(1, 100000) i",
+    ] {
+        sqlx::query(sql).execute(pool).await.unwrap();
+    }
+    let broker = MemoryBroker::new();
+    broker.create_topic("orders", 4);
+    let relay = OutboxRelay::builder(store.clone(), broker.publisher(RawEventConverter)).build().unwrap();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay.run(stop.clone()));
+    let upkeep = || {
+        let maintenance = OmniBoxMaintenanceService::new().outbox(store.clone()).inbox(store.clone());
+        tokio::spawn(async move { maintenance.cleanup_old_events(14 * DAY).await })
+    };
+    let upkeeps = [upkeep(), upkeep()];
+    let mut written = 0;
+    while written < 2_000 || (written < 20_000 && upkeeps.iter().any(|upkeep| !upkeep.is_finished())) {
+        let mut tx = store.begin().await.unwrap();
+        for _ in 0..100 {
+            let event = NewOutboxEvent::new("order.placed", "orders", &serde_json::json!({"n": written}));
+            store.enqueue(&mut tx, event.partition_key(format!("k{}", written % 10))).await.unwrap();
+            written += 1;
+        }
+        store.commit(tx).await.unwrap();
+    }
+    let mut deleted = 0;
+    for upkeep in upkeeps {
+        deleted += upkeep.await.unwrap().unwrap();
+    }
+    assert_eq!(deleted, 200_000, "each old row is deleted once");
+    eventually(Duration::from_secs(60), async || broker.records("orders").len() == written).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let sql = "select deadlocks from pg_stat_database where datname = current_database()";
+    let deadlocks: i64 = sqlx::query_scalar(sql).fetch_one(pool).await.unwrap();
+    assert_eq!(deadlocks, 0);
 }

@@ -1,3 +1,9 @@
+-- One bounded step; see events/purge.sql. What a worker has locked is alive.
 update {{events}} e
 set locked_at = null, locked_by = null, updated_at = {{clock}}
-where e.status = 'pending' and e.locked_at < {{clock}} - $1::interval
+where e.id = any(array(
+    select s.id from {{events}} s
+    where s.status = 'pending' and s.locked_at < {{clock}} - $1::interval
+    limit (select $2::bigint)
+    for update skip locked
+)) and e.status || '' = 'pending'

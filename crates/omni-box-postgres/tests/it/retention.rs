@@ -46,3 +46,29 @@ async fn a_clean_up_ends_at_a_batch_that_is_not_full() {
     })
     .await;
 }
+
+/// Claims of dead workers are given back in slices, and what is locked holds none of them up.
+#[tokio::test]
+async fn stale_claims_are_given_back_in_slices() {
+    run(async |db: Arc<Database>| {
+        db.execute(
+            "insert into outbox_events (event_type, topic, payload, locked_at, locked_by)
+             select 't', 'orders', '{}', now() - interval '1 d', 'gone' from generate_series(1, 2500);
+             insert into inbox_events (message_id, consumer_group, event_type, source, payload, locked_at, locked_by)
+             select i::text, 'g', 't', 's', '{}', now() - interval '1 d', 'gone' from generate_series(1, 2500) i",
+        )
+        .await;
+        let mut alive = db.pool.begin().await.unwrap();
+        for table in ["outbox_events", "inbox_events"] {
+            let lock = format!("select id from {table} limit 1 for update");
+            sqlx::query(sqlx::AssertSqlSafe(lock)).execute(&mut *alive).await.unwrap();
+        }
+        let (store, begun) = counted(&db);
+        let hour = Duration::from_secs(3600);
+        let outbox = RetentionPolicies::<OutboxEvent>::release_stale_locks(&store, hour).await.unwrap();
+        assert_eq!((outbox, begun.swap(0, Ordering::SeqCst)), (2_499, 3), "outbox: given back, in so many statements");
+        let inbox = RetentionPolicies::<InboxEvent>::release_stale_locks(&store, hour).await.unwrap();
+        assert_eq!((inbox, begun.swap(0, Ordering::SeqCst)), (2_499, 3), "inbox: given back, in so many statements");
+    })
+    .await;
+}
