@@ -42,31 +42,67 @@ pub enum CommitStrategy {
 /// ```
 /// use std::time::Duration;
 ///
-/// use omni_box_core::{BatchSize, InboxContext};
+/// use async_trait::async_trait;
+/// use omni_box_core::{
+///     BatchSize, ConsumerGroup, EventContent, EventRepository, InboxContext, InboxEvent, NewInboxEvent, NoMetrics,
+///     OmniBoxDomainService, Payload, PermanentError, Store,
+/// };
 /// use omni_box_pipeline::{
-///     CircuitBreakerStep, CommitStrategy, EventProcessorBuilder, FetchStrategy, HandlerExecutionStep,
-///     SiblingDeduplicationStep, on,
+///     CircuitBreakerStep, CommitStrategy, DlqStep, DlqStorage, EventProcessorBuilder, FetchStrategy,
+///     HandlerExecutionStep, SiblingDeduplicationStep, on,
 /// };
 /// use omni_box_testkit::MemoryStore;
 ///
-/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) -> Result<(), PermanentError> {
+///     Err(PermanentError::new("no such order"))
+/// }
+///
+/// /// Keeps what was given up in a table of the application.
+/// struct Letters(MemoryStore);
+///
+/// #[async_trait]
+/// impl DlqStorage<InboxEvent> for Letters {
+///     async fn move_to_dlq(
+///         &self,
+///         event: &InboxEvent,
+///         error: &str,
+///     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///         let mut tx = self.0.begin().await?;
+///         tx.insert("letters", event.message_id(), &error).await?;
+///         Ok(self.0.commit(tx).await?)
+///     }
+/// }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> omni_box_core::Result<()> {
-/// let processor = EventProcessorBuilder::inbox(MemoryStore::new(), "shipping")
+/// let store = MemoryStore::new();
+/// let processor = EventProcessorBuilder::inbox(store.clone(), "shipping")
 ///     .with_job_name("shipping-1")
 ///     .with_lease_ttl(Duration::from_secs(300))
+///     .with_metrics(NoMetrics)
 ///     .add_step(CircuitBreakerStep::new().failure_threshold(5).recovery_timeout(Duration::from_secs(60)))
+///     .add_step(DlqStep::new(Letters(store.clone())))
 ///     .add_step(SiblingDeduplicationStep::new())
 ///     .add_step(HandlerExecutionStep::new(on("order.placed", ship)).timeout(Duration::from_secs(30)))
 ///     .with_fetch_strategy(FetchStrategy::DistributedLocking)
 ///     .with_commit_strategy(CommitStrategy::Bulk)
 ///     .build()?;
-/// assert!(processor.process_batch(BatchSize::new(50)?).await?.is_empty());
+///
+/// let content = EventContent::new("order.placed", Payload::from_text(r#"{"order": 7}"#)?);
+/// let message = NewInboxEvent::new("message-1", ConsumerGroup::new("shipping")?, "orders", content);
+/// let message = OmniBoxDomainService::default().create_inbox_event(message)?;
+/// let mut tx = store.begin().await?;
+/// store.create(&mut tx, &message).await?;
+/// store.commit(tx).await?;
+///
+/// let result = processor.process_batch(BatchSize::new(50)?).await?;
+/// assert!(result.failures[0].error.contains("no such order"));
+/// assert_eq!(store.scan::<String>("letters")?.len(), 1);
 /// # Ok(())
 /// # }
 /// ```
 ///
+/// By default the store decides, so that the calls of `with_fetch_strategy` and `with_commit_strategy` may be left out.
 /// With [`outbox`](Self::outbox) and a [`PublisherExecutionStep`] the same builds an [`OutboxPublisher`]. Steps of a relay or a runner are
 /// added by their own builders' `step`.
 #[derive(Debug, Clone, Copy)]

@@ -55,7 +55,7 @@ static QUARANTINE_PURGE: Hot = hot!("quarantine/purge.sql", "text, interval, big
 static UNCOPIED_OUTBOX: Hot =
     hot!("outbox/uncopied.sql", "bigint, timestamptz, uuid, text[], text[], uuid[]");
 static UNCOPIED_INBOX: Hot = hot!("inbox/uncopied.sql", "bigint, timestamptz, uuid, text[], text[]");
-static RELEASE_STALE: Hot = hot!("events/release_stale.sql", "interval", render_for::<OutboxEvent>);
+static RELEASE_STALE: Hot = hot!("events/release_stale.sql", "interval, bigint", render_for::<OutboxEvent>);
 static RELEASE_KEYS: Hot =
     hot!("lanes/release_keys.sql", "smallint[], text[], text[], smallint[], bigint, bigint");
 static RELEASE_ORPHANS: Hot = hot!("lanes/release_orphans.sql", "uuid, smallint[], bigint[], bigint");
@@ -353,7 +353,7 @@ async fn what_is_completed_costs_nothing() {
                     (&SAMPLE_OUTBOX, "'outbox_events'".to_owned()),
                     (&SEQUENCE, "'outbox_events', true".to_owned()),
                     (&UNDRAINED, "1".to_owned()),
-                    (&RELEASE_STALE, "'1 s'".to_owned()),
+                    (&RELEASE_STALE, "'1 s', 1000".to_owned()),
                     (&ORPHANED, format!("{ids}, {LANES}")),
                     (&UNRELEASED, format!("'{{3}}', '{{orders}}', '{{k1}}', {LANES}")),
                     (&RELEASE_ORPHANS, format!("{owner}, {LANES}, array_fill(0::bigint, array[16]), 10000")),

@@ -46,6 +46,7 @@ pub(crate) enum Without {
     #[default]
     Nothing,
     Savepoints,
+    Locking,
 }
 
 impl Faults {
@@ -153,7 +154,7 @@ impl EventRepository<InboxEvent> for FaultyStore {
     }
 
     fn locking(&self) -> Option<&dyn DistributedLocking<InboxEvent>> {
-        self.inner.locking()
+        self.inner.locking().filter(|_| *self.faults.savepoints.lock().unwrap() != Without::Locking)
     }
 }
 
@@ -212,6 +213,7 @@ impl InboxRepository for FaultyStore {
         match *self.faults.savepoints.lock().unwrap() {
             Without::Nothing => self.inner.savepoints(),
             Without::Savepoints => None,
+            Without::Locking => self.inner.savepoints(),
         }
     }
 

@@ -10,6 +10,7 @@ mod processor;
 mod ready;
 mod rule;
 mod side;
+mod untouched;
 
 use std::time::Duration;
 

@@ -11,17 +11,19 @@ use omni_box_core::{
 };
 use omni_box_harness::eventually;
 use omni_box_pipeline::{
-    CircuitBreakerStep, CommitStrategy, DlqStorage, EventProcessorBuilder, EventRouter, FetchStrategy,
-    HandlerExecutionStep, InboxConsumerRunner, OutboxProcessorOptions, ProcessingContext, ProcessingStep,
-    ProcessorOptions, PublisherExecutionStep, SharedBreaker, SiblingDeduplicationStep, StepResult,
-    create_dispatching_processor_with, create_inbox_processor, create_outbox_processor_with,
+    CircuitBreakerStep, CommitStrategy, DlqStep, DlqStorage, EventProcessorBuilder, EventRouter,
+    FetchStrategy, HandlerExecutionStep, InboxConsumerRunner, OutboxProcessorOptions, ProcessingContext,
+    ProcessingStep, ProcessorOptions, PublisherExecutionStep, SharedBreaker, SiblingDeduplicationStep,
+    StepResult, create_dispatching_processor_with, create_inbox_processor, create_outbox_processor_with, on,
 };
+use omni_box_postgres::{PgConfig, PgStore};
 use omni_box_testkit::{MemoryBroker, MemoryStore, NewMessage};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::rule::{Rule, Ruled};
 use super::side::{LONG, group};
+use crate::inbox::faults::{FaultyStore, Without};
 
 /// A store with messages of one group.
 async fn stored(messages: usize) -> MemoryStore {
@@ -277,4 +279,31 @@ async fn a_factory_of_an_outbox_takes_steps_dead_letters_and_a_breaker() {
 
 fn worker_id() -> WorkerId {
     WorkerId::new("worker").unwrap()
+}
+
+/// A store that lacks what is asked for is refused, and what is asked for has its name.
+#[tokio::test]
+async fn what_the_store_cannot_serve_is_refused_by_name() {
+    let pool = sqlx::PgPool::connect_lazy("postgres://127.0.0.1/nowhere").unwrap();
+    let store = FaultyStore::new(PgStore::new(pool, PgConfig::default()));
+    *store.faults.savepoints.lock().unwrap() = Without::Locking;
+    let inbox = || {
+        let handler = on("any", async |_: InboxContext<'_, FaultyStore>| {});
+        EventProcessorBuilder::inbox(store.clone(), group()).add_step(HandlerExecutionStep::new(handler))
+    };
+    let strategy = inbox().with_fetch_strategy(FetchStrategy::DistributedLocking).build().unwrap_err();
+    assert_eq!(strategy.kind(), ErrorKind::Unsupported);
+    assert!(
+        strategy.to_string().contains("FetchStrategy::DistributedLocking needs a store with locking"),
+        "{strategy}"
+    );
+    inbox().with_fetch_strategy(FetchStrategy::OptimisticLocking).build().unwrap();
+    inbox().build().unwrap();
+    let letters = Noting("letters", Arc::default());
+    let dlq = inbox().add_step(DlqStep::new(letters)).build().unwrap_err();
+    assert_eq!(dlq.kind(), ErrorKind::Unsupported);
+    assert!(dlq.to_string().contains("a DlqStep needs a store that lists failed events"), "{dlq}");
+    let breaker = SharedBreaker::new(store, "orders").unwrap_err();
+    assert_eq!(breaker.kind(), ErrorKind::Unsupported);
+    assert!(breaker.to_string().contains("SharedBreaker"), "{breaker}");
 }
