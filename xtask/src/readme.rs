@@ -1,4 +1,4 @@
-//! `cargo xtask readme`: each published crate's README is its crate documentation, as a page outside of rustdoc shows it.
+//! `cargo xtask readme`: the README of each crate in `crates` is its crate documentation, as a page outside of rustdoc shows it.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,11 +22,13 @@ pub(crate) fn write_all() -> Result<ExitCode> {
 pub(crate) fn stale(metadata: &Metadata) -> Result<Vec<(PathBuf, String)>> {
     let mut stale = Vec::new();
     for package in metadata.workspace_packages() {
-        if package.publish.as_deref() == Some(&[]) {
+        let Some(folder) = package.manifest_path.parent() else { continue };
+        if folder.parent().and_then(|crates| crates.file_name()) != Some("crates") {
             continue;
         }
-        let Some(folder) = package.manifest_path.parent() else { continue };
-        let library = std::fs::read_to_string(folder.join("src/lib.rs"))?;
+        let source = ["src/lib.rs", "src/main.rs"].map(|file| folder.join(file));
+        let source = source.iter().find(|file| file.exists()).with_context(|| folder.to_string())?;
+        let library = std::fs::read_to_string(source)?;
         let (path, wanted) = (folder.join("README.md").into_std_path_buf(), page(&package.name, &library));
         if text_of(&path) != wanted {
             stale.push((path, wanted));

@@ -46,6 +46,14 @@ const DRIVERS: [&str; 7] =
 /// What must never come with the core; with everything that starts with the name and a dash.
 const FOREIGN_TO_CORE: [&str; 4] = ["sqlx", "rdkafka", "prometheus", "opentelemetry"];
 
+/// Libraries whose types a published crate may show, and the crates that may. What is not a dependency cannot be in a signature.
+const SHOWN_BY: [(&str, &[&str]); 4] = [
+    ("sqlx", &["omni-box-postgres", SETTINGS, SQL, "omni-box-sqlite"]),
+    ("rdkafka", &["omni-box-kafka"]),
+    ("prometheus", &["omni-box-prometheus"]),
+    ("opentelemetry", &[OTEL]),
+];
+
 /// Checks the own dependencies of the adapters and of what is made for them, and all that the core brings along.
 pub(super) fn check(metadata: &Metadata, findings: &mut Findings) {
     for package in metadata.workspace_packages() {
@@ -67,12 +75,33 @@ pub(super) fn check(metadata: &Metadata, findings: &mut Findings) {
             findings.errors.push(format!("{name} must not depend on {other}"));
         }
     }
+    check_shown(metadata, findings);
     check_sql(metadata, findings);
     check_core(metadata, findings);
 }
 
 fn is_beside_or_above(name: &str) -> bool {
     ADAPTERS.iter().chain(&ABOVE_ADAPTERS).any(|other| *other == name)
+}
+
+/// The types of a store's or broker's library are shown by its own adapter only.
+fn check_shown(metadata: &Metadata, findings: &mut Findings) {
+    let published = |package: &&cargo_metadata::Package| package.publish.as_deref() != Some(&[]);
+    // what the core brings is checked whole, below
+    let checked =
+        metadata.workspace_packages().into_iter().filter(published).filter(|package| package.name != CORE);
+    for package in checked {
+        for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
+            let shown = SHOWN_BY.iter().find(|(library, _)| is_family(&dependency.name, library));
+            if let Some((library, by)) = shown.filter(|(_, by)| !by.contains(&package.name.as_str())) {
+                let (name, by) = (&package.name, by.join(" and "));
+                findings.errors.push(format!(
+                    "{name} must not depend on {}: {library} is shown by {by}",
+                    dependency.name
+                ));
+            }
+        }
+    }
 }
 
 /// What all SQL stores share must not bring the driver of one to another.
@@ -219,6 +248,20 @@ mod tests {
                 "omni-box-sql must not depend on omni-box-sqlite",
                 "omni-box-sql must not depend on omni-box-testkit"
             ]
+        );
+    }
+
+    #[test]
+    fn a_library_is_shown_by_its_own_adapter_only() {
+        assert_eq!(
+            errors(&[("omni-box-pipeline", "sqlx-core", None)]),
+            [
+                "omni-box-pipeline must not depend on sqlx-core: sqlx is shown by omni-box-postgres and omni-box-settings and omni-box-sql and omni-box-sqlite"
+            ]
+        );
+        assert_eq!(
+            errors(&[("omni-box", "rdkafka", None), ("omni-box", "sqlx", Some("dev"))]),
+            ["omni-box must not depend on rdkafka: rdkafka is shown by omni-box-kafka"]
         );
     }
 

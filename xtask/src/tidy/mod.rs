@@ -10,6 +10,7 @@ mod package;
 mod parity;
 mod sharing;
 mod sql;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
     sharing::check(&mut findings)?;
     parity::check(&root(), &mut findings)?;
     book::check(&root(), &mut findings)?;
+    words::check(&root(), &mut findings)?;
     for (path, _) in readme::stale(&metadata)? {
         let path = shown(&path, &root());
         findings
