@@ -29,6 +29,20 @@ impl EventFailure {
 
 /// What became of a batch.
 ///
+/// ```
+/// use omni_box_core::{BatchSize, Result};
+/// use omni_box_pipeline::{BatchProcessingResult, InboxWorker};
+///
+/// # async fn once(worker: InboxWorker<omni_box_testkit::MemoryStore>) -> Result<()> {
+/// let result: BatchProcessingResult = worker.process_batch(BatchSize::new(50)?).await?;
+/// println!("{} done, {} to be tried again", result.processed_event_ids.len(), result.retried_event_ids.len());
+/// for failure in result.failures_counted() {
+///     println!("{}: {}", failure.event_id, failure.error);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// | of the Python library omni-box | here |
 /// |---|---|
 /// | processed | [`processed_event_ids`](Self::processed_event_ids) |

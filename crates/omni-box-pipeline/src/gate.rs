@@ -21,6 +21,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A gate's state when its worker was asked for its status.
 ///
 /// A worker has a gate before each database and broker that may be down. While a gate is closed, the worker waits and tries again.
+///
+/// ```
+/// use omni_box_pipeline::{GateStatus, RelayStatus};
+///
+/// fn outage(status: &RelayStatus) -> Option<String> {
+///     let gates = status.now().gates;
+///     let closed: &GateStatus = gates.iter().find(|gate| !gate.is_open())?;
+///     Some(format!("{} is down for {:?}", closed.name, closed.closed_since?.elapsed()))
+/// }
+/// assert_eq!(outage(&RelayStatus::default()), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GateStatus {

@@ -14,6 +14,18 @@ use crate::step::Mark;
 const TOPIC_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// What happens to a key when the broker rejects one of its events for good.
+///
+/// ```
+/// use omni_box_core::RawEventConverter;
+/// use omni_box_pipeline::{OutboxRelay, RejectionPolicy};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// // an account's bookings are in order, or they are not sent
+/// let relay = OutboxRelay::builder(MemoryStore::new(), MemoryBroker::new().publisher(RawEventConverter))
+///     .rejection_policy(RejectionPolicy::HoldKey)
+///     .build();
+/// assert!(relay.is_ok());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RejectionPolicy {
     /// The event is failed, its key moves on.

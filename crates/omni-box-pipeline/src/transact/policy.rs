@@ -21,6 +21,25 @@ pub enum SavepointPolicy {
 }
 
 /// What is promised about a message's effect.
+///
+/// ```
+/// use omni_box_core::{ConsumerGroup, InboxContext, Result};
+/// use omni_box_pipeline::{AckStrategy, InboxConsumerRunner, on};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// async fn show(_cx: InboxContext<'_, MemoryStore>) {} // a dashboard: a value that is lost is replaced by the next
+///
+/// # fn build() -> Result<()> {
+/// let consumer = MemoryBroker::new().consumer(&ConsumerGroup::new("dashboard")?, ["rates"]);
+/// let runner = InboxConsumerRunner::builder(consumer, MemoryStore::new())
+///     .handler(on("rate.changed", show))
+///     .ack_strategy(AckStrategy::AtMostOnce)
+///     .build()?;
+/// # drop(runner);
+/// # Ok(())
+/// # }
+/// # build().unwrap();
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AckStrategy {
     /// Acknowledged before it is handled: a crash may cost the message. A failure is stored as failed at once and never tried again by
@@ -35,6 +54,26 @@ pub enum AckStrategy {
 }
 
 /// When a message's offset is committed. [`AckStrategy::AtMostOnce`] commits before either.
+///
+/// ```
+/// use omni_box_core::{ConsumerGroup, InboxContext, Result};
+/// use omni_box_pipeline::{CommitOffsetPolicy, InboxConsumerRunner, on};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// # fn build() -> Result<()> {
+/// // a handler that fails for days does not keep the topic's offsets back
+/// let consumer = MemoryBroker::new().consumer(&ConsumerGroup::new("shipping")?, ["orders"]);
+/// let runner = InboxConsumerRunner::builder(consumer, MemoryStore::new())
+///     .handler(on("order.placed", ship))
+///     .commit_offset_policy(CommitOffsetPolicy::OnPersist)
+///     .build()?;
+/// # drop(runner);
+/// # Ok(())
+/// # }
+/// # build().unwrap();
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CommitOffsetPolicy {
     /// When its inbox row is stored; it is handled afterwards, by a later process if need be.
@@ -46,6 +85,25 @@ pub enum CommitOffsetPolicy {
 
 /// What happens to the offset of a message that has failed for good, under [`AckStrategy::ExactlyOnceInbox`] and
 /// [`CommitOffsetPolicy::OnSuccess`].
+///
+/// ```
+/// use omni_box_core::{ConsumerGroup, InboxContext, Result};
+/// use omni_box_pipeline::{InboxConsumerRunner, OnFailed, on};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// async fn book(_cx: InboxContext<'_, MemoryStore>) {} // no later booking of an account may pass one that failed
+///
+/// # fn build() -> Result<()> {
+/// let consumer = MemoryBroker::new().consumer(&ConsumerGroup::new("ledger")?, ["bookings"]);
+/// let runner = InboxConsumerRunner::builder(consumer, MemoryStore::new())
+///     .handler(on("booking.made", book))
+///     .on_failed(OnFailed::Hold)
+///     .build()?;
+/// # drop(runner);
+/// # Ok(())
+/// # }
+/// # build().unwrap();
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailed {
     /// It is committed: the row is the dead letter, its key moves on.

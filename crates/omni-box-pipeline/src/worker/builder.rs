@@ -28,6 +28,18 @@ use crate::transact::{
 /// Describes an [`InboxWorker`]: store, handler, metrics and an [`InboxWorkerConfig`].
 ///
 /// Setters take plain values. [`build`](Self::build) reports the first that is out of range or contradicts another one.
+///
+/// ```
+/// use omni_box_core::InboxContext;
+/// use omni_box_pipeline::{InboxWorker, on};
+/// use omni_box_testkit::MemoryStore;
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// let worker = InboxWorker::builder(MemoryStore::new()).handler(on("order.placed", ship));
+/// let refused = worker.build().unwrap_err().to_string();
+/// assert!(refused.contains("group"), "{refused}");
+/// ```
 #[must_use = "call build"]
 pub struct InboxWorkerBuilder<S: InboxRepository> {
     store: S,

@@ -12,6 +12,25 @@ use crate::transact::{GROUP_TIME, MAX_GROUP, MAX_SAVEPOINTS, SavepointPolicy};
 ///
 /// Nothing is checked here: [`build`](crate::InboxWorkerBuilder::build) names each value that is out of range or contradicts
 /// another one. No duration may be longer than a year.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omni_box_core::InboxContext;
+/// use omni_box_pipeline::{InboxWorker, InboxWorkerConfig, on};
+/// use omni_box_testkit::MemoryStore;
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// let config = InboxWorkerConfig {
+///     consumer_group: "shipping".into(),
+///     concurrency_limit: 2,
+///     lease_ttl: Duration::from_secs(120),
+///     ..InboxWorkerConfig::default()
+/// };
+/// let worker = InboxWorker::builder(MemoryStore::new()).config(config).handler(on("order.placed", ship)).build();
+/// assert!(worker.is_ok());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboxWorkerConfig {
     /// The group whose messages are handled. It has to be set.

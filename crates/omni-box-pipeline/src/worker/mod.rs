@@ -82,6 +82,19 @@ pub fn create_inbox_processor_with<S: InboxRepository>(
 ///
 /// # Errors
 /// As [`InboxWorkerBuilder::build`].
+///
+/// ```
+/// use omni_box_core::InboxContext;
+/// use omni_box_pipeline::{EventRouter, create_dispatching_processor};
+/// use omni_box_testkit::MemoryStore;
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+/// async fn cancel(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// let router =
+///     EventRouter::new().on("orders", "order.placed", ship).on("orders", "order.cancelled", cancel);
+/// assert!(create_dispatching_processor(MemoryStore::new(), "shipping", router).is_ok());
+/// ```
 pub fn create_dispatching_processor<S: InboxRepository>(
     store: S,
     consumer_group: impl std::fmt::Display,

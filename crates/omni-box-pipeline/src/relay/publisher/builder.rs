@@ -20,6 +20,16 @@ use crate::settings::{check_number, misconfigured};
 use crate::step::ProcessingStep;
 
 /// Builds an [`OutboxPublisher`].
+///
+/// ```
+/// use omni_box_core::RawEventConverter;
+/// use omni_box_pipeline::OutboxPublisher;
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// let publisher = MemoryBroker::new().publisher(RawEventConverter);
+/// let publisher = OutboxPublisher::builder(MemoryStore::builder().rows().build(), publisher).build();
+/// assert!(publisher.is_ok());
+/// ```
 #[must_use = "call build"]
 pub struct OutboxPublisherBuilder<S> {
     store: S,
