@@ -57,7 +57,7 @@ impl Load {
 
     /// Writes the events, each at its time, until all are written or `stop` is cancelled; returns those without a gap from the first.
     ///
-    /// A writer commits what is due by then in one transaction: writers that were late catch up, and do not fall behind for ever.
+    /// A writer commits what is due by then in one transaction: writers that were late catch up.
     pub(crate) async fn write(
         self,
         store: &PgStore,

@@ -2,13 +2,11 @@
 
 use std::time::Instant;
 
-use serde::Serialize;
-
 use super::Load;
 use super::arrivals::Arrivals;
 use super::load::Written;
 use super::observed::Stamps;
-use crate::report::{Report, Series, percentile};
+use crate::report::{Report, Series, Stage, percentile};
 use crate::run::Run;
 
 /// Points of a plot's line cover this many seconds.
@@ -19,23 +17,27 @@ pub(crate) struct Timings {
     /// Seconds since the first measured event was due, and milliseconds.
     points: Vec<(f64, f64)>,
     millis: Vec<f64>,
+    /// Milliseconds of the events of the warm-up.
+    cold: Vec<f64>,
     missing: usize,
 }
 
 impl Timings {
     /// Of events that arrived when `arrived` says.
     pub(crate) fn of(load: &Load, written: &[Written], arrived: impl Fn(usize) -> Option<Instant>) -> Self {
-        let mut timings = Self { points: Vec::new(), millis: Vec::new(), missing: 0 };
+        let mut timings = Self { points: Vec::new(), millis: Vec::new(), cold: Vec::new(), missing: 0 };
         let Some(start) = written.get(load.unmeasured()).map(|event| event.due) else { return timings };
         for (number, event) in written.iter().enumerate() {
             let Some(arrived) = arrived(number) else {
                 timings.missing += 1;
                 continue;
             };
+            let millis = millis(event.committed, arrived);
             if number >= load.unmeasured() {
-                let millis = millis(event.committed, arrived);
                 timings.points.push(((event.due - start).as_secs_f64(), millis));
                 timings.millis.push(millis);
+            } else {
+                timings.cold.push(millis);
             }
         }
         timings
@@ -43,6 +45,10 @@ impl Timings {
 
     pub(crate) fn millis(&self) -> &[f64] {
         &self.millis
+    }
+
+    pub(crate) fn cold(&self) -> &[f64] {
+        &self.cold
     }
 
     /// The percentiles, and their course.
@@ -61,14 +67,6 @@ impl Timings {
         };
         Series { label, points: slices.filter_map(point).collect() }
     }
-}
-
-/// A part of the way: percentiles in milliseconds.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Stage {
-    pub(crate) name: &'static str,
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
 }
 
 /// The parts of the way, of measured events.

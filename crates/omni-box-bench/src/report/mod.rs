@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::latency::Stage;
-
 pub(crate) use html::page;
 pub(crate) use table::table;
 
@@ -19,6 +17,14 @@ pub(crate) struct Series {
     pub(crate) label: &'static str,
     /// Seconds since the beginning, and milliseconds.
     pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// A part of the way: percentiles in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Stage {
+    pub(crate) name: &'static str,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
 }
 
 /// One workload's figures; absent values are left out.
