@@ -4,12 +4,19 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use omni_box_core::Wake;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Executor};
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 /// Longest pause between two attempts to LISTEN.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long nothing is notified before the connection is asked for a sign of life.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// How long the server has to answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The task that listens, if one was started. It ends with the last reference.
 #[derive(Debug, Default)]
@@ -22,9 +29,7 @@ impl Listener {
     /// Starts to LISTEN, if it does not yet.
     pub(crate) fn start(&self, options: PgConnectOptions, channel: String, wake: &Wake) {
         self.0.get_or_init(|| {
-            // a pool of its own: a relay on a small pool must not lose a connection to this
-            let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
-            ListenerTask(tokio::spawn(listen(pool, channel, wake.clone())).abort_handle())
+            ListenerTask(tokio::spawn(listen(options, channel, wake.clone())).abort_handle())
         });
     }
 }
@@ -36,11 +41,11 @@ impl Drop for ListenerTask {
 }
 
 /// Listens without end. After a time without a connection it wakes once, for what was notified meanwhile.
-async fn listen(pool: PgPool, channel: String, wake: Wake) {
+async fn listen(options: PgConnectOptions, channel: String, wake: Wake) {
     let mut pause = Duration::ZERO;
     loop {
         tokio::time::sleep(pause).await;
-        let error = match listen_once(&pool, &channel, &wake, &mut pause).await {
+        let error = match listen_once(options.clone(), &channel, &wake, &mut pause).await {
             Ok(never) => match never {},
             Err(error) => error,
         };
@@ -52,25 +57,40 @@ async fn listen(pool: PgPool, channel: String, wake: Wake) {
     }
 }
 
+/// Listens on one connection until it breaks, or its server does not answer any more: a host that vanished sends no word.
 async fn listen_once(
-    pool: &PgPool,
+    options: PgConnectOptions,
     channel: &str,
     wake: &Wake,
     pause: &mut Duration,
 ) -> Result<std::convert::Infallible, sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
+    // A pool of its own: a relay on a small pool must not lose a connection to this. And one for each connection, as sqlx keeps one that
+    // does not answer until it has said that it listens no more.
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+    let mut listener = PgListener::connect_with(&pool).await?;
     // our own loop reconnects, with a pause
     listener.eager_reconnect(false);
-    listener.listen(channel).await?;
+    answered(listener.listen(channel)).await?;
+    // said again it changes nothing, and shows what the connection is for
+    let sign_of_life = format!("LISTEN \"{}\"", channel.replace('"', "\"\""));
     if !pause.is_zero() {
         tracing::info!("listens for wake-ups again");
         *pause = Duration::ZERO;
     }
     wake.wake();
     loop {
-        if listener.try_recv().await?.is_none() {
-            return Err(sqlx::Error::WorkerCrashed);
+        match timeout(QUIET, listener.try_recv()).await {
+            Ok(Ok(Some(_))) => wake.wake(),
+            Ok(Ok(None)) => return Err(sqlx::Error::WorkerCrashed),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {
+                answered(listener.execute(sqlx::raw_sql(AssertSqlSafe(sign_of_life.clone())))).await?;
+            }
         }
-        wake.wake();
     }
+}
+
+async fn answered<T>(call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let silent = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    timeout(ANSWER, call).await.map_err(silent)?
 }

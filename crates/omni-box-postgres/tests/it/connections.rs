@@ -111,6 +111,21 @@ async fn a_database_that_vanishes_twice_keeps_no_connection() {
     .await;
 }
 
+/// A host that vanished sends no word, and what listens sends none either.
+#[tokio::test]
+async fn a_database_that_vanishes_is_listened_to_again() {
+    run(async |db: Arc<Database>| {
+        let direct = options(&db);
+        let proxy = TcpProxy::start(format!("{}:{}", direct.get_host(), direct.get_port())).await.unwrap();
+        let store = store(direct.clone().host("127.0.0.1").port(proxy.address().port()), 2);
+        let mut wakeup = store.wakeup().unwrap();
+        timeout(DEADLINE, wakeup.wait()).await.expect("it listens");
+        proxy.freeze();
+        timeout(DEADLINE, wakeup.wait()).await.expect("it listens again, and says so");
+    })
+    .await;
+}
+
 /// Connections that were idle when the database vanished: one call that is given up is enough to be rid of them all.
 #[tokio::test]
 async fn a_database_that_vanishes_leaves_no_idle_connection_behind() {
