@@ -37,6 +37,7 @@ mod locking;
 mod members;
 mod migrate;
 mod migrations;
+mod moving;
 mod notify;
 mod outbox;
 mod progress;
