@@ -11,7 +11,7 @@ use crate::cargo::{cargo, run};
 
 #[derive(Args)]
 pub(crate) struct Command {
-    /// Arguments of the workloads: --quick, --only NAME,.., --json FILE.
+    /// Arguments of the workloads: --quick, --only NAME,.., --json FILE, --html PAGE.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
