@@ -159,11 +159,13 @@ impl Writer {
 
     fn event(&self) -> Result<OutboxEvent> {
         let topic = &self.args.topic[fastrand::usize(..self.args.topic.len())];
-        let key = format!("{}{}", self.args.key_prefix, fastrand::u32(..self.args.keys));
-        let body = serde_json::json!({ "key": key, "noise": fastrand::u64(..) });
-        let event = self
-            .domain
-            .create_outbox_event(NewOutboxEvent::new("chaos.written", topic, &body).partition_key(&key))?;
+        let key = format!("{}canary-in-the-key-{}", self.args.key_prefix, fastrand::u32(..self.args.keys));
+        let body = serde_json::json!({ "text": "canary-in-the-payload", "noise": fastrand::u64(..) });
+        let event = self.domain.create_outbox_event(
+            NewOutboxEvent::new("chaos.written", topic, &body)
+                .partition_key(&key)
+                .header("tenant", "canary-in-the-header"),
+        )?;
         Ok(match self.args.clock_offset_ms {
             0 => event,
             offset => shift(event, offset),

@@ -74,16 +74,21 @@ pub(super) fn content(event_type: &str, json: &str) -> EventContent {
 }
 
 pub(super) fn new_outbox(topic: &str) -> NewOutboxEvent {
-    NewOutboxEvent::from_json("order.placed", topic, r#"{"order": 7}"#)
+    NewOutboxEvent::from_json("order.placed", topic, r#"{"order": 7, "text": "canary-in-the-payload"}"#)
 }
 
 /// A message at the next offset of partition 0 of `orders`.
 fn new_inbox(message_id: &str, source: &str) -> NewInboxEvent {
     static NEXT_OFFSET: AtomicI64 = AtomicI64::new(0);
     let offset = NEXT_OFFSET.fetch_add(1, Ordering::SeqCst);
-    NewInboxEvent::new(message_id, group(), source, content("order.placed", r#"{"order": 7}"#))
-        .position(SourcePosition { topic: "orders".into(), partition: 0, offset })
-        .digest(vec![7; 32])
+    NewInboxEvent::new(
+        message_id,
+        group(),
+        source,
+        content("order.placed", r#"{"order": 7, "text": "canary-in-the-payload"}"#),
+    )
+    .position(SourcePosition { topic: "orders".into(), partition: 0, offset })
+    .digest(vec![7; 32])
 }
 
 impl Specimen for OutboxEvent {

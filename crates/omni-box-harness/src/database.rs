@@ -31,6 +31,7 @@ impl TestDatabase {
     /// # Errors
     /// When the server refuses.
     pub async fn create_on(url: &str) -> Result<Self> {
+        crate::guard_log();
         let server: PgConnectOptions = url.parse().context("not a PostgreSQL URL")?;
         let name = format!("omni_box_test_{}", uuid::Uuid::new_v4().simple());
         execute(&server, format!("create database {name}")).await?;

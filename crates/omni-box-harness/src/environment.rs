@@ -35,6 +35,7 @@ pub struct Servers {
 /// # Panics
 /// Where a server is missing and [`REQUIRE`] is `1`.
 pub fn servers() -> Option<Servers> {
+    crate::guard_log();
     let [database_url, kafka_brokers] = take([DATABASE_URL, KAFKA_BROKERS])?;
     Some(Servers { database_url, kafka_brokers })
 }
@@ -44,6 +45,7 @@ pub fn servers() -> Option<Servers> {
 /// # Panics
 /// Where it is missing and [`REQUIRE`] is `1`.
 pub fn postgres() -> Option<String> {
+    crate::guard_log();
     take([DATABASE_URL]).map(|[url]| url)
 }
 
@@ -52,6 +54,7 @@ pub fn postgres() -> Option<String> {
 /// # Panics
 /// Where they are missing and [`REQUIRE`] is `1`.
 pub fn kafka() -> Option<String> {
+    crate::guard_log();
     take([KAFKA_BROKERS]).map(|[brokers]| brokers)
 }
 

@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod canary;
 mod database;
 mod environment;
 mod eventually;
@@ -31,4 +32,4 @@ pub use environment::{
     python, servers,
 };
 pub use eventually::eventually;
-pub use log::Log;
+pub use log::{Log, guard_log};

@@ -5,15 +5,39 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
+use std::fmt::{Debug, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 
+use crate::canary;
+
 type Kept = Mutex<Vec<BTreeMap<&'static str, String>>>;
+
+/// Whether all that omni-box logs is looked at.
+static IS_GUARDED: AtomicBool = AtomicBool::new(false);
+
+/// Looks at each line and span that omni-box logs in this process from now on, and at what programs log that the harness starts: one with a
+/// text that stands for a payload, a key, a header's value or a password (`canary-in-the-..`, `..-secret`) ends the process as a failed test.
+///
+/// Everything that a test begins with calls it: [`servers`](crate::servers), [`TestDatabase`](crate::TestDatabase), [`Log::listen`]. In a
+/// program with a subscriber of its own it does nothing.
+pub fn guard_log() {
+    install();
+    if !IS_GUARDED.swap(true, Ordering::Relaxed) {
+        tracing::callsite::rebuild_interest_cache();
+    }
+}
+
+/// Whether the subscriber is that of this process.
+fn install() -> bool {
+    static INSTALLED: OnceLock<bool> = OnceLock::new();
+    *INSTALLED.get_or_init(|| tracing::subscriber::set_global_default(ByThread).is_ok())
+}
 
 /// Listeners to threads by their names.
 static NAMED: Mutex<Vec<(String, Weak<Kept>)>> = Mutex::new(Vec::new());
@@ -31,10 +55,8 @@ pub struct Log(Arc<Kept>);
 impl Log {
     /// Keeps what the calling thread logs from now on.
     pub fn listen() -> Self {
-        static INSTALLED: Once = Once::new();
-        INSTALLED.call_once(|| {
-            tracing::subscriber::set_global_default(ByThread).expect("tests install no other subscriber");
-        });
+        assert!(install(), "tests install no other subscriber");
+        guard_log();
         // of what was asked for before the subscriber stood
         tracing::callsite::rebuild_interest_cache();
         let kept = Arc::new(Kept::default());
@@ -74,12 +96,13 @@ impl Subscriber for ByThread {
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let is_heard = || LISTENERS.try_with(|listeners| !listeners.borrow().is_empty()) == Ok(true);
-        metadata.is_event() && (is_heard() || !by_name().is_empty())
+        is_guarded(metadata) || metadata.is_event() && (is_heard() || !by_name().is_empty())
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
+        look_at(&fields, event.metadata());
         let keep = |kept: Arc<Kept>| {
             kept.lock().unwrap_or_else(PoisonError::into_inner).push(fields.0.clone());
         };
@@ -87,17 +110,35 @@ impl Subscriber for ByThread {
         by_name().into_iter().for_each(keep);
     }
 
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let mut fields = Fields::default();
+        span.record(&mut fields);
+        look_at(&fields, span.metadata());
         Id::from_u64(1)
     }
 
-    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        let mut fields = Fields::default();
+        values.record(&mut fields);
+        canary::check(&fields.line(), "a span");
+    }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+fn is_guarded(metadata: &Metadata<'_>) -> bool {
+    IS_GUARDED.load(Ordering::Relaxed) && metadata.target().starts_with("omni_box")
+}
+
+fn look_at(fields: &Fields, metadata: &Metadata<'_>) {
+    if is_guarded(metadata) {
+        let place = format!("{}:{}", metadata.file().unwrap_or("?"), metadata.line().unwrap_or_default());
+        canary::check(&fields.line(), place);
+    }
 }
 
 /// Listeners to the calling thread by its name.
@@ -110,6 +151,15 @@ fn by_name() -> Vec<Arc<Kept>> {
 
 #[derive(Default)]
 struct Fields(BTreeMap<&'static str, String>);
+
+impl Fields {
+    fn line(&self) -> String {
+        self.0.iter().fold(String::new(), |mut line, (name, value)| {
+            let _ = write!(line, "{name}={value} ");
+            line
+        })
+    }
+}
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {

@@ -14,6 +14,8 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::canary;
+
 /// How many of the last lines an error shows.
 const SHOWN_LINES: usize = 20;
 
@@ -24,6 +26,15 @@ pub struct Child {
     lines: mpsc::UnboundedReceiver<String>,
     seen: VecDeque<String>,
     log: PathBuf,
+    /// Where its part of the log begins, in bytes.
+    from: u64,
+}
+
+/// Looks at what it has logged.
+impl Drop for Child {
+    fn drop(&mut self) {
+        canary::check_file(&self.log, self.from);
+    }
 }
 
 impl Child {
@@ -38,6 +49,7 @@ impl Child {
             .append(true)
             .open(log)
             .with_context(|| format!("cannot open {}", log.display()))?;
+        let from = stderr.metadata().map_or(0, |file| file.len());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("cannot start {program:?}"))?;
         let pid = child.id().context("it has no process id")?;
@@ -50,7 +62,7 @@ impl Child {
                 let _ = sender.send(line);
             }
         });
-        Ok(Self { child, pid, lines, seen: VecDeque::new(), log: log.to_owned() })
+        Ok(Self { child, pid, lines, seen: VecDeque::new(), log: log.to_owned(), from })
     }
 
     /// Its process id.

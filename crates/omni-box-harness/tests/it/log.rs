@@ -40,3 +40,29 @@ fn each_thread_keeps_its_own_events() {
         assert_eq!(kept, [number + 10, number + 20].map(|number| number.to_string()));
     }
 }
+
+/// What the child of the next test does.
+const PLANTED: &str = "OMNI_BOX_TEST_PLANTED";
+
+#[test]
+fn a_line_or_a_span_with_a_payload_ends_the_process_of_the_tests() {
+    let this = "log::a_line_or_a_span_with_a_payload_ends_the_process_of_the_tests";
+    if let Ok(planted) = std::env::var(PLANTED) {
+        omni_box_harness::guard_log();
+        match planted.as_str() {
+            "line" => tracing::info!(target: "omni_box_x", body = r#"{"a":"canary-in-the-payload"}"#, "sent"),
+            "debug" => tracing::trace!(target: "omni_box_x", "cannot send {:?}", ("canary-in-the-key", 1)),
+            "span" => drop(tracing::debug_span!(target: "omni_box_x", "send", password = "bob-secret")),
+            _ => tracing::info!(target: "omni_box_x", event_id = "7", "sent"),
+        }
+        return;
+    }
+    for (planted, is_found) in [("line", true), ("debug", true), ("span", true), ("nothing", false)] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let ran = child.args(["--exact", this]).env(PLANTED, planted).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert_eq!(ran.status.success(), !is_found, "{planted}: {said}");
+        assert_eq!(said.contains("tests/it/log.rs:"), is_found, "where it is from: {said}");
+        assert!(!said.contains("canary-in-the-payload") && !said.contains("bob"), "not the text: {said}");
+    }
+}

@@ -98,7 +98,11 @@ fn read_blocking(brokers: &str, topic: &str) -> Vec<Read> {
 }
 
 pub(crate) fn event(topic: &str, key: Option<&str>, n: usize) -> Arc<OutboxEvent> {
-    let mut event = NewOutboxEvent::new("test.happened", topic, &serde_json::json!({ "n": n }));
+    let mut event = NewOutboxEvent::new(
+        "test.happened",
+        topic,
+        &serde_json::json!({ "n": n, "text": "canary-in-the-payload" }),
+    );
     if let Some(key) = key {
         event = event.partition_key(key);
     }

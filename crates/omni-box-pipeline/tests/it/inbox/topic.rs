@@ -29,8 +29,11 @@ impl Topic {
     pub(crate) async fn send(&self, messages: impl IntoIterator<Item = (&str, &str, usize)>) {
         let messages = messages.into_iter().map(|(id, key, n)| Message {
             key: Some(key.into()),
-            value: Some(format!("{{\"n\":{n}}}").into_bytes()),
-            headers: vec![("event_id".to_owned(), Some(id.into()))],
+            value: Some(format!("{{\"n\":{n},\"text\":\"canary-in-the-payload\"}}").into_bytes()),
+            headers: vec![
+                ("event_id".to_owned(), Some(id.into())),
+                ("tenant".to_owned(), Some("canary-in-the-header".into())),
+            ],
             ..Message::default()
         });
         produce(&self.brokers, &self.name, &messages.collect::<Vec<_>>()).await.unwrap();

@@ -46,7 +46,11 @@ impl Memory {
     pub(super) async fn enqueue_to(&self, topic: &str, keys: &[&str]) -> Result<()> {
         let mut tx = self.store.begin().await?;
         for key in keys {
-            let event = NewOutboxEvent::new("order.placed", topic, &serde_json::json!({"key": key}));
+            let event = NewOutboxEvent::new(
+                "order.placed",
+                topic,
+                &serde_json::json!({"key": key, "text": "canary-in-the-payload"}),
+            );
             let event = OmniBoxDomainService::default().create_outbox_event(event.partition_key(*key))?;
             self.store.create(&mut tx, &event).await?;
         }
@@ -54,7 +58,11 @@ impl Memory {
     }
 
     pub(super) async fn enqueue_one(&self, topic: &str, key: Option<&str>) -> Result<()> {
-        let event = NewOutboxEvent::new("order.placed", topic, &serde_json::json!({"key": key}));
+        let event = NewOutboxEvent::new(
+            "order.placed",
+            topic,
+            &serde_json::json!({"key": key, "text": "canary-in-the-payload"}),
+        );
         let event = match key {
             Some(key) => event.partition_key(key),
             None => event,

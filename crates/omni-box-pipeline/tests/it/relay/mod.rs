@@ -132,8 +132,13 @@ impl World {
 }
 
 fn event(topic: &str, key: &str, number: usize) -> OutboxEvent {
-    let event = NewOutboxEvent::new("test.event", topic, &serde_json::json!({"number": number}));
-    OmniBoxDomainService::default().create_outbox_event(event.partition_key(key)).expect("within limits")
+    let event = NewOutboxEvent::new(
+        "test.event",
+        topic,
+        &serde_json::json!({"number": number, "text": "canary-in-the-payload"}),
+    );
+    let event = event.partition_key(key).header("tenant", "canary-in-the-header");
+    OmniBoxDomainService::default().create_outbox_event(event).expect("within limits")
 }
 
 /// The events of each key, in order.
