@@ -37,7 +37,7 @@ pub(super) async fn run<S: OutboxRepository>(
             () = passed(&shutdown, drain_deadline) => {
                 give_up.cancel();
                 timeout(FAREWELL, publishing).await.unwrap_or_else(|_| {
-                    tracing::warn!("claims could not be given back in time, they will expire");
+                    tracing::warn!(worker_id = %worker, "claims could not be given back in time, they will expire");
                     Ok(Default::default())
                 })
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use omni_box_core::{
     Attempt, Error, ErrorKind, Event, Failure, FailureClass, Lifecycle, OutboxEvent, Result, Retry,
-    RetryPolicy,
+    RetryPolicy, TraceContext, trace_of,
 };
 
 use crate::outcome::Outcome;
@@ -114,8 +114,10 @@ impl Judge {
 }
 
 fn log(event: &OutboxEvent, error: &Error, failure: &Failure) {
+    let trace = trace_of(event.headers());
     tracing::warn!(
         event_id = %event.id(),
+        trace_id = trace.as_ref().map(TraceContext::trace_id),
         event_type = event.event_type(),
         topic = event.topic(),
         kind = ?error.kind(),

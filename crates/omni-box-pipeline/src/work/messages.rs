@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use omni_box_core::{Error, Event, EventId, InboxRepository};
+use omni_box_core::{Error, Event, EventId, InboxRepository, TraceContext, trace_of};
 use tokio::time::Instant;
 
 use super::group_size::GroupSize;
@@ -378,8 +378,10 @@ impl<S: InboxRepository> Messages<S> {
         self.context.observer().settled(item, outcome);
         let event_type = item.event().map_or("", |event| event.event_type());
         if matches!(outcome, Outcome::Failed | Outcome::Quarantined) {
+            let trace = item.event().and_then(|event| trace_of(event.headers()));
             tracing::warn!(
                 message_id = item.message_id(), event_type, worker_id = %self.context.worker,
+                trace_id = trace.as_ref().map(TraceContext::trace_id),
                 origin = %self.origin, outcome = outcome.as_str(), "message was given up and is kept",
             );
         }

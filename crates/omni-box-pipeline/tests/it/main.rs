@@ -10,4 +10,5 @@ mod router;
 mod settings;
 mod steps;
 mod stored;
+mod trace_log;
 mod workers;

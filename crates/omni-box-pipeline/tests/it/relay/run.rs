@@ -180,6 +180,24 @@ async fn an_event_that_is_too_large_for_its_topic_fails_alone() -> Result<()> {
     world.close().await
 }
 
+/// Another writer knows none of this library's columns, nor its limits.
+#[tokio::test]
+async fn a_row_that_the_limits_would_refuse_is_published_and_blocks_nothing() -> Result<()> {
+    let Some(world) = World::new().await? else { return Ok(()) };
+    let statement = "insert into outbox_events (event_type, topic, partition_key, payload, headers)
+        values ('t', $1, 'key', '{}', jsonb_build_object('long', repeat('x', 600))), ('t', $1, 'key', '[]', null)";
+    sqlx::query(statement).bind(&world.topic).execute(world.database.pool()).await?;
+    world.enqueue(&[world.event("key", 1)]).await?;
+    let order = "select array_agg(id order by seq) from outbox_events";
+    let ids: Vec<uuid::Uuid> = sqlx::query_scalar(order).fetch_one(world.database.pool()).await?;
+    let running = world.relay();
+    world.drained().await;
+    running.stop().await?;
+    let ids = ids.into_iter().map(EventId::from).collect();
+    assert_eq!(world.published().await?, (HashMap::from([("key".to_owned(), ids)]), 0));
+    world.close().await
+}
+
 #[tokio::test]
 async fn a_scheduled_event_comes_when_it_is_due_and_holds_nothing() -> Result<()> {
     let Some(world) = World::new().await? else { return Ok(()) };

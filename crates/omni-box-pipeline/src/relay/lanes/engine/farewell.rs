@@ -16,9 +16,13 @@ impl<S: OutboxRepository> Engine<S> {
                 tracing::info!(worker_id = %self.settings.worker_id, "relay stopped, leases handed back")
             }
             Ok(Err(error)) => {
-                tracing::warn!(error = %error.chain(), "leases could not be handed back, they will expire")
+                let worker_id = &self.settings.worker_id;
+                tracing::warn!(%worker_id, error = %error.chain(), "leases could not be handed back, they will expire")
             }
-            Err(_) => tracing::warn!("leases could not be handed back in time, they will expire"),
+            Err(_) => {
+                let worker_id = &self.settings.worker_id;
+                tracing::warn!(%worker_id, "leases could not be handed back in time, they will expire")
+            }
         }
         self.outcome
     }
