@@ -132,13 +132,17 @@ impl InboxEvent {
 
     /// Whether `other`, which has the same message id, is another message: its source, type or value differs.
     ///
+    /// - A value of other bytes is the same if its payload is the same JSON object or array: two libraries write one event with other spaces,
+    ///   escapes or metadata. Where a number is too large to be compared, other bytes are another value.
     /// - A source that is the name of the message's own topic tells nothing: the same message has another one in a retry topic or a mirror.
     /// - Where either has no digest (a foreign writer stores none, and may name source and type in its own way), nothing tells the two apart.
     pub fn conflicts_with(&self, other: &Self) -> bool {
         let (Some(ours), Some(theirs)) = (self.digest(), other.digest()) else { return false };
         let is_another_source =
             self.source() != other.source() && !self.is_source_its_topic() && !other.is_source_its_topic();
-        ours != theirs || is_another_source || self.event_type() != other.event_type()
+        is_another_source
+            || self.event_type() != other.event_type()
+            || (ours != theirs && !self.payload().is_same_json(other.payload()))
     }
 
     fn is_source_its_topic(&self) -> bool {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::{RawValue, Value, to_raw_value};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -122,6 +122,28 @@ impl Payload {
             }
             Some(_) => Ok(()),
         }
+    }
+}
+
+impl Payload {
+    /// Whether both are objects or arrays, and the same ones, however they are written: with other spaces or escapes, or with members in
+    /// another order. JSON that is nested very deeply, or has numbers that lose digits when they are read, is the same as no other.
+    pub(crate) fn is_same_json(&self, other: &Self) -> bool {
+        let read = |payload: &Self| serde_json::from_str::<Value>(payload.as_str());
+        let (Ok(one), Ok(two)) = (read(self), read(other)) else { return false };
+        (one.is_object() || one.is_array()) && one == two && is_exact(&one)
+    }
+}
+
+/// Whether no number has lost digits that an application may need. Parsing has bounded how deep this goes.
+fn is_exact(value: &Value) -> bool {
+    /// From here on not each whole number has a float of its own.
+    const WHOLE: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if number.is_f64() => number.as_f64().is_some_and(|float| float.abs() < WHOLE),
+        Value::Array(items) => items.iter().all(is_exact),
+        Value::Object(members) => members.values().all(is_exact),
+        _ => true,
     }
 }
 

@@ -142,6 +142,33 @@ fn nothing_tells_a_message_without_a_digest_from_another() {
     assert_eq!(Received::of(stored, &unknown, Duration::ZERO), pending);
 }
 
+/// Two libraries publish one event with other spaces, escapes and metadata.
+#[test]
+fn a_value_that_is_written_otherwise_is_the_same_if_its_payload_is() {
+    let message = |payload: &str| {
+        let content = EventContent::new("order.placed", Payload::from_stored(payload));
+        let event = NewInboxEvent::new("message-1", group(), "shop", content).digest(payload.into());
+        OmniBoxDomainService::default().create_inbox_event(event).unwrap()
+    };
+    let conflict = |one: &str, two: &str| message(one).conflicts_with(&message(two));
+    for (one, two) in [
+        (r#"{"a": 1, "b": ["é", null, 1.10]}"#, r#"{"b":["\u00e9",null,1.1],"a":1}"#),
+        ("[18446744073709551615]", "[ 18446744073709551615 ]"),
+    ] {
+        assert!(!conflict(one, two), "{one} {two}");
+    }
+    let deep = |space: &str| format!("{}{space}{}", "[".repeat(5_000), "]".repeat(5_000));
+    for (one, two) in [
+        (r#"{"a": 1}"#, r#"{"a": 2}"#),
+        (r#"{"a": 1}"#, r#"{"a": "1"}"#),
+        // each is read as the same float
+        (r#"{"a": 18446744073709551616}"#, r#"{"a": 18446744073709551617}"#),
+        (&deep("1"), &deep("1 ")),
+    ] {
+        assert!(conflict(one, two), "{one} {two}");
+    }
+}
+
 #[test]
 fn what_a_foreign_writer_stored_is_read() {
     let long = "g".repeat(300);

@@ -114,3 +114,33 @@ async fn a_message_that_one_library_has_handled_is_a_repeat_to_the_other() {
     assert_eq!(world.scalar::<i64>("select count(*) from inbox_quarantine").await, 0);
     world.database.close().await.unwrap();
 }
+
+/// A relay that ends before it has marked an event leaves it to Python's publisher, and the other way round.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_both_have_published_is_a_repeat() {
+    let Some(world) = World::create().await else { return };
+    world.store.migrate().await.unwrap();
+    world.store.set_delivery_mode(DeliveryMode::Rows).await.unwrap();
+    let topic = world.topic("both").await;
+    let payload = json!({ "n": 1, "text": "é🦀", "price": 1.5 });
+    world.enqueue(vec![rust_event(&topic, "key", &payload).header("source", "shop")]).await;
+    let again = "with again as (update outbox_events set status = 'pending', completed_at = null returning 1)
+        select count(*) from again";
+    for converter in CONVERTERS {
+        match converter {
+            "raw" => world.relay(RawEventConverter).await,
+            "schema_versioned" => world.relay(SchemaVersionedConverter).await,
+            _ => world.relay(EnvelopeEventConverter).await,
+        }
+        assert_eq!(world.scalar::<i64>(again).await, 1);
+        world.python("publish", json!({ "converter": converter, "topic": topic })).await;
+        assert_eq!(world.scalar::<i64>(again).await, 1);
+    }
+    // a message behind them shows that they have been passed over
+    world.enqueue(vec![rust_event(&topic, "key", &json!({ "n": 2 })).header("source", "shop")]).await;
+    world.relay(EnvelopeEventConverter).await;
+    let completed = "select count(*) = 2 from inbox_events where status = 'completed'";
+    world.consume(&[&topic], &format!("group-{topic}"), completed, true).await;
+    assert_eq!(world.scalar::<i64>("select count(*) from inbox_quarantine").await, 0);
+    world.database.close().await.unwrap();
+}
