@@ -1,6 +1,7 @@
 //! Settings of omni-box from a TOML file and the environment.
 //!
-//! - One rule for names: `[section] key` of the file is `OMNI_<SECTION>__<KEY>` in the environment, which has the last word.
+//! - One rule for names: `[section] key` of the file is `OMNI_<SECTION>__<KEY>` in the environment, which has the last word but for the
+//!   program's own [`Flags`].
 //! - The file is the one that `OMNI_BOX_CONFIG` names, else `./omni-box.toml` if there is one.
 //! - What does not exist is refused, with the name that was meant, and its line or variable.
 //! - Durations are `"10s"` or `"14d"`, sizes `"8MiB"`; a number without its unit is refused.
@@ -22,7 +23,7 @@
 //! ```
 //! use omni_box_core::EnvelopeEventConverter;
 //! use omni_box_pipeline::OutboxRelay;
-//! use omni_box_settings::Settings;
+//! use omni_box_settings::{RelayFromSettings, Settings};
 //! use omni_box_testkit::{MemoryBroker, MemoryStore};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,7 +40,7 @@
 //! let settings = Settings::read(Some(&file), std::env::vars_os())?; // `Settings::load()` in a program
 //!
 //! let publisher = MemoryBroker::new().publisher(EnvelopeEventConverter);
-//! let relay = OutboxRelay::builder(MemoryStore::new(), publisher).config(settings.relay()?).build()?;
+//! let relay = OutboxRelay::from_settings(&settings, MemoryStore::new(), publisher)?.build()?;
 //! # Ok(())
 //! # }
 //! ```
@@ -65,9 +66,13 @@
 //! # }
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod builders;
 mod entry;
 mod environment;
 mod file;
+mod flags;
 mod key;
 mod keys;
 mod nearest;
@@ -78,6 +83,8 @@ mod section;
 mod settings;
 mod value;
 
+pub use builders::{RelayFromSettings, RunnerFromSettings, WorkerFromSettings};
+pub use flags::Flags;
 pub use key::{Key, Kind};
 pub use keys::KEYS;
 pub use reference::reference;

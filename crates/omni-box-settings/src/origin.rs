@@ -6,11 +6,16 @@ use std::sync::Arc;
 
 use omni_box_core::{Error, ErrorKind};
 
-/// A place in a file, or a variable.
+/// A place in a file, a variable, or a flag.
 #[derive(Debug, Clone)]
 pub(crate) enum Origin {
-    File { path: Arc<Path>, line: usize },
+    File {
+        path: Arc<Path>,
+        line: usize,
+    },
     Environment(String),
+    /// Section and key of a flag.
+    Flag(String),
 }
 
 impl Origin {
@@ -19,6 +24,7 @@ impl Origin {
         match self {
             Self::File { .. } => format!("{self}: {section}.{name}"),
             Self::Environment(variable) => variable.clone(),
+            Self::Flag(_) => self.to_string(),
         }
     }
 }
@@ -28,6 +34,7 @@ impl fmt::Display for Origin {
         match self {
             Self::File { path, line } => write!(f, "{} line {line}", path.display()),
             Self::Environment(variable) => f.write_str(variable),
+            Self::Flag(path) => write!(f, "--set {path}"),
         }
     }
 }

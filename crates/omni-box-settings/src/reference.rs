@@ -8,7 +8,8 @@ use crate::keys::SECTIONS;
 
 const HEAD: &str = "# Settings
 
-Of each setting the environment has the last word, then the file, then the default. The file is TOML: the one that `OMNI_BOX_CONFIG` names, else
+Of each setting a flag of the program has the last word, then the environment, then the file, then the default. A program that takes flags gives
+them to `Settings::load_with`: `--config FILE`, and `--set section.key=value` with the value as in the environment. The file is TOML: the one that `OMNI_BOX_CONFIG` names, else
 `omni-box.toml` in the working directory, if there is one. `[section] key` of the file is `OMNI_<SECTION>__<KEY>` in the environment:
 `OMNI_OUTBOX_PROCESSOR__BATCH_SIZE=500` is
 

@@ -11,6 +11,7 @@ use omni_box_core::Result;
 use crate::entry::{Entry, find};
 use crate::environment::{CONFIG, DATABASE_URL, Environment};
 use crate::file::{read, read_text};
+use crate::flags::Flags;
 use crate::key::Key;
 use crate::origin::{Origin, Problems, misconfigured};
 use crate::secret::Secret;
@@ -19,7 +20,7 @@ use crate::value::{Raw, Value, parse};
 /// The file that is read where `OMNI_BOX_CONFIG` names none.
 const FILE: &str = "omni-box.toml";
 
-/// Settings: of each key the environment's value, else the file's, else the default. `Debug` shows which are set, and no value.
+/// Settings: of each key the flag's value, else the environment's, else the file's, else the default. `Debug` shows which are set, and no value.
 ///
 /// ```
 /// use std::path::Path;
@@ -74,10 +75,32 @@ impl Settings {
         directory: &Path,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self> {
+        Self::load_from_with(directory, variables, &Flags::new())
+    }
+
+    /// Does what [`load`](Self::load) does, with flags over all else.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and when a file that a flag or `OMNI_BOX_CONFIG` names is not there.
+    pub fn load_with(flags: &Flags) -> Result<Self> {
+        Self::load_from_with(Path::new("."), std::env::vars_os(), flags)
+    }
+
+    /// Does what [`load_from`](Self::load_from) does, with flags over all else.
+    ///
+    /// # Errors
+    /// As [`load_with`](Self::load_with).
+    pub fn load_from_with(
+        directory: &Path,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &Flags,
+    ) -> Result<Self> {
         let environment = Environment::new(variables);
+        let named = || environment.get(CONFIG).map(PathBuf::from);
         let usual = || Some(directory.join(FILE)).filter(|path| path.exists());
-        let path = environment.get(CONFIG).map(|path| directory.join(path)).or_else(usual);
-        Self::from_sources(path.as_deref(), &environment)
+        let named = flags.file().map(Path::to_owned).or_else(named);
+        let path = named.map(|path| directory.join(path)).or_else(usual);
+        Self::from_sources(path.as_deref(), &environment, flags)
     }
 
     /// Reads a file, if one is given, and variables over it.
@@ -90,16 +113,17 @@ impl Settings {
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self> {
-        Self::from_sources(file, &Environment::new(variables))
+        Self::from_sources(file, &Environment::new(variables), &Flags::new())
     }
 
-    fn from_sources(file: Option<&Path>, environment: &Environment) -> Result<Self> {
+    fn from_sources(file: Option<&Path>, environment: &Environment, flags: &Flags) -> Result<Self> {
         let mut problems = Problems::default();
         let mut entries = match file {
             Some(path) => read(path, &mut problems)?,
             None => Vec::new(),
         };
         entries.extend(environment.read(&mut problems));
+        entries.extend(flags.read(&mut problems));
         let fallback = environment.get(DATABASE_URL);
         if fallback.is_some_and(|url| url.to_str().is_none()) {
             problems.add(format!("{DATABASE_URL} is not UTF-8"));

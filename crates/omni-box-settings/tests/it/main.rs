@@ -2,6 +2,7 @@
 
 mod every_key;
 mod fingerprint;
+mod flags;
 mod refused;
 mod secrets;
 mod sources;
