@@ -138,3 +138,44 @@ fn a_tombstone_without_a_key_is_refused() {
     assert_eq!(refused.kind(), ErrorKind::Invalid);
     assert_eq!(refused.to_string(), r#"an event "order.placed" is a tombstone, and needs a partition key"#);
 }
+
+/// The project's own library for Rust reads what is written, and means the same by both forms.
+#[test]
+fn the_library_of_cloudevents_reads_both_forms_as_one_event() {
+    use cloudevents::{AttributesReader, EventBuilder, EventBuilderV10};
+    for full in [true, false] {
+        let event = event(full);
+        let structured = CloudEventsConverter::structured(SOURCE).unwrap();
+        let body = Encoded::of(&event, &structured).unwrap().body.unwrap().into_owned();
+        let structured: cloudevents::Event = serde_json::from_slice(&body).unwrap();
+        assert_eq!(structured.id(), event.id().to_string());
+        assert_eq!((structured.ty(), structured.source().as_str()), ("order.placed", SOURCE));
+        assert_eq!(structured.time().unwrap().timestamp_micros(), 1_700_000_000_123_456);
+
+        let binary = CloudEventsConverter::binary(SOURCE).unwrap();
+        let encoded = Encoded::of(&event, &binary).unwrap();
+        let mut builder = EventBuilderV10::new();
+        let mut kind = None;
+        for (name, value) in encoded.wire_headers(&event) {
+            builder = match name.strip_prefix("ce_") {
+                Some("specversion") => {
+                    assert_eq!(value, "1.0");
+                    builder
+                }
+                Some("id") => builder.id(value),
+                Some("source") => builder.source(value.into_owned()),
+                Some("type") => builder.ty(value),
+                Some("time") => builder.time(value.into_owned()),
+                Some("subject") => builder.subject(value),
+                Some(extension) => builder.extension(extension, value.into_owned()),
+                None => {
+                    kind = if name == "content-type" { Some(value.into_owned()) } else { kind };
+                    builder
+                }
+            };
+        }
+        let data: serde_json::Value = serde_json::from_slice(encoded.body.as_deref().unwrap()).unwrap();
+        let binary = builder.data(kind.unwrap(), data).build().unwrap();
+        assert_eq!(binary, structured);
+    }
+}
