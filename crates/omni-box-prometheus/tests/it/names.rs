@@ -6,7 +6,7 @@ use omni_box_core::message::TopicPartition;
 use omni_box_core::store::DeliveryMode;
 use omni_box_core::{ErrorKind, InboxMetrics, OutboxMetrics, Result};
 use omni_box_prometheus::PrometheusMetrics;
-use omni_box_prometheus::prometheus::Registry;
+use omni_box_prometheus::prometheus::{Registry, TextEncoder};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -109,6 +109,27 @@ async fn follow_the_conventions() {
             }
         }
     }
+}
+
+/// Prometheus' own judge, where it is installed (Debian's package `prometheus`); the test before it has its rules.
+#[tokio::test(start_paused = true)]
+async fn promtool_finds_nothing() {
+    use std::io::{Read, Write};
+    use std::process::{Command, Stdio};
+    let (registry, metrics) = registered();
+    let _sampling = tell_all(&metrics).await;
+    let page = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut judge) = promtool.spawn() else {
+        println!("skipped: promtool is not on this machine");
+        return;
+    };
+    // what is dropped at the end of the statement is the end of its input
+    judge.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let mut found = String::new();
+    judge.stderr.take().unwrap().read_to_string(&mut found).unwrap();
+    assert!(judge.wait().unwrap().success() && found.is_empty(), "{found}");
 }
 
 #[tokio::test(start_paused = true)]

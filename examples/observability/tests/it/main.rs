@@ -1,5 +1,7 @@
 //! The example as a user runs it.
 
+mod scrape;
+
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
