@@ -6,14 +6,17 @@
 //!
 //! | feature | brings |
 //! |---|---|
-//! | `postgres` | [`PgStore`](postgres::PgStore): tables, lanes, migrations on sqlx |
+//! | `postgres` | [`PgStore`](postgres::PgStore): tables, lanes, migrations on sqlx, with TLS by rustls |
+//! | `postgres-plaintext` | the same without TLS, or with that which a dependency on sqlx of your own chooses (`tls-native-tls`) |
 //! | `sqlite` | [`SqliteStore`](sqlite::SqliteStore): the same in a file of its own, without a server |
 //! | `kafka` | [`KafkaEventPublisher`](kafka::KafkaEventPublisher) and [`KafkaEventConsumer`](kafka::KafkaEventConsumer) on rdkafka, with TLS: needs OpenSSL's headers |
 //! | `kafka-plaintext` | the same without TLS and SASL SCRAM |
 //! | `prometheus` | [`PrometheusMetrics`](prometheus::PrometheusMetrics): relays and inboxes on a registry of yours |
-//! | `opentelemetry` | [`TraceLayer`](otel::TraceLayer): one trace from the code that enqueues an event to its handler |
-//! | `settings` | [`Settings`](settings::Settings): a TOML file and the environment, turned into the settings of all of these |
+//! | `opentelemetry` | [`TraceLayer`](otel::TraceLayer): one trace from the code that enqueues an event to its handler; metrics by a meter |
+//! | `settings` | [`Settings`](settings::Settings): a TOML file, the environment and flags, turned into the settings of all of these |
 //! | `macros` | `#[derive(EventSchema)]` and `#[event_handlers]` |
+//! | `full` | all of these |
+//! | `testkit` | [`testkit`]: a store, a broker, a clock and faults in memory, for tests |
 //!
 //! None is on by default. Without them there are the domain, the contracts that a store or broker of your own implements,
 //! and the engine that runs on them.
@@ -97,12 +100,14 @@
 //! # }
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(all(
     doctest,
     feature = "kafka-plaintext",
     feature = "macros",
     feature = "opentelemetry",
-    feature = "postgres",
+    feature = "postgres-plaintext",
     feature = "prometheus"
 ))]
 mod book;
@@ -116,7 +121,7 @@ pub mod kafka {
     };
 }
 
-#[cfg(feature = "postgres")]
+#[cfg(feature = "postgres-plaintext")]
 pub mod postgres {
     //! PostgreSQL by sqlx.
     pub use omni_box_postgres::{
@@ -141,8 +146,11 @@ pub mod otel {
 
 #[cfg(feature = "settings")]
 pub mod settings {
-    //! Settings from a TOML file and the environment.
-    pub use omni_box_settings::{KEYS, Key, Kind, Secret, Settings, reference};
+    //! Settings from a TOML file, the environment and flags.
+    pub use omni_box_settings::{
+        Flags, KEYS, Key, Kind, RelayFromSettings, RunnerFromSettings, Secret, Settings, WorkerFromSettings,
+        reference,
+    };
 }
 
 #[cfg(feature = "sqlite")]
@@ -152,6 +160,12 @@ pub mod sqlite {
         BeginHook, HookError, InboxContextExt, MigrationSql, SchemaDifference, SqliteConfig,
         SqliteConfigBuilder, SqliteStore, SqliteTx, Table,
     };
+}
+
+#[cfg(feature = "testkit")]
+pub mod testkit {
+    //! A store, a broker, a clock and faults in memory, and assertions: for tests of applications.
+    pub use omni_box_testkit::*;
 }
 
 pub use omni_box_core::{broker, clock, event, handler, id, message, metrics, retry, store};
