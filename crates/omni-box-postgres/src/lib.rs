@@ -42,6 +42,7 @@ mod migrations;
 mod moving;
 mod notify;
 mod outbox;
+mod place;
 mod progress;
 mod quarantine;
 mod query;

@@ -1,6 +1,5 @@
 //! The search for due events in the mode `rows`, in statements that stay short however much is pending.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use omni_box_core::{BatchSize, ClaimToken, FetchFilters, OutboxEvent, Result};
@@ -9,6 +8,7 @@ use uuid::Uuid;
 
 use crate::PgStore;
 use crate::outbox::outbox_events;
+use crate::place::Key;
 use crate::store::{Session, interval};
 
 /// How many keys a call looks at where the oldest events belong to a few keys.
@@ -19,23 +19,6 @@ const KEYS: i64 = 1_000;
 pub(crate) struct Claim<'a> {
     pub(crate) token: &'a ClaimToken,
     pub(crate) ttl: Duration,
-}
-
-/// The key that a search by key has come to.
-#[derive(Default)]
-pub(crate) struct Place(Mutex<Option<Key>>);
-
-/// A topic and a partition key.
-type Key = (String, String);
-
-impl Place {
-    fn get(&self) -> Option<Key> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, key: Option<Key>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = key;
-    }
 }
 
 /// Events that may be due, and whether there are more.

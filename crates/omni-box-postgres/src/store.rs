@@ -18,9 +18,9 @@ use crate::error::kind;
 use crate::hook::{BeginHook, DynHook, HookError};
 use crate::horizon::Horizon;
 use crate::notify::Listener;
+use crate::place::Place;
 use crate::progress::Progress;
 use crate::query::Queries;
-use crate::rows::Place;
 use crate::sizes::Sizes;
 use crate::transaction::{Limits, PgTx};
 
