@@ -9,7 +9,7 @@ use omni_box_harness::process::{Child, workspace_binary};
 use omni_box_harness::services::default_dir;
 use omni_box_harness::{TestDatabase, eventually, servers, topic};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool};
@@ -97,6 +97,21 @@ impl World {
         let topic = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
         for created in admin.create_topics([&topic], &AdminOptions::new()).await? {
             created.map_err(|(topic, code)| anyhow!("cannot create {topic}: {code}"))?;
+        }
+        Ok(())
+    }
+
+    /// Sets how many replicas a topic must have to take a message; here are none but one.
+    ///
+    /// # Errors
+    /// When Kafka refuses.
+    pub async fn require_replicas(&self, topic: &str, replicas: u8) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.brokers).create()?;
+        let replicas = replicas.to_string();
+        let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("min.insync.replicas", &replicas);
+        for altered in admin.alter_configs([&config], &AdminOptions::new()).await? {
+            altered.map_err(|(_, code)| anyhow!("cannot alter {topic}: {code}"))?;
         }
         Ok(())
     }

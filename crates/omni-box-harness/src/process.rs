@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::canary;
+use crate::usage::children_of;
 
 /// How many of the last lines an error shows.
 const SHOWN_LINES: usize = 20;
@@ -155,6 +156,33 @@ impl Child {
         kill(Pid::from_raw(pid.cast_signed()), signal)
             .with_context(|| format!("cannot send {signal} to {pid}"))
     }
+}
+
+/// Freezes a process and its children, as a server's; [`thaw`] lets them go on.
+///
+/// # Errors
+/// When the process is gone.
+pub fn freeze(pid: u32) -> Result<()> {
+    signal_all(pid, Signal::SIGSTOP)
+}
+
+/// Lets a process and its children go on.
+///
+/// # Errors
+/// When the process is gone.
+pub fn thaw(pid: u32) -> Result<()> {
+    signal_all(pid, Signal::SIGCONT)
+}
+
+/// The process first: frozen it starts no more children.
+fn signal_all(pid: u32, signal: Signal) -> Result<()> {
+    kill(Pid::from_raw(pid.cast_signed()), signal)
+        .with_context(|| format!("cannot send {signal} to {pid}"))?;
+    for child in children_of(pid) {
+        // it may have ended meanwhile
+        let _ = kill(Pid::from_raw(child.cast_signed()), signal);
+    }
+    Ok(())
 }
 
 /// Path of another program of this workspace, built beside the one that runs.

@@ -15,6 +15,12 @@ pub fn seconds_of(pid: u32) -> Option<f64> {
     Some((root.own + root.waited_for + children.sum::<u64>()) as f64 / TICKS)
 }
 
+/// The children of a process; none where the system does not tell.
+pub(crate) fn children_of(pid: u32) -> Vec<u32> {
+    let stats = Stat::all().unwrap_or_default();
+    stats.iter().filter(|(_, stat)| stat.parent == pid).map(|(child, _)| *child).collect()
+}
+
 /// The process that listens on a port of this machine.
 pub fn listener(port: u16) -> Option<u32> {
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().find_map(|table| {

@@ -20,6 +20,8 @@ pub enum Fault {
     Stop(Server),
     /// A server crashes and comes back.
     Crash(Server),
+    /// SIGSTOP of a server with all of its processes, then SIGCONT.
+    Hang(Server),
     /// All connections to a server are closed.
     Cut(Server),
     /// Open connections to a server fall silent and never speak again; new ones work.
@@ -50,6 +52,8 @@ pub enum Fault {
     Guard,
     /// A topic is written to before it exists.
     MissingTopic,
+    /// The topic of orders refuses each message: it asks for more replicas than there are.
+    FewReplicas,
     /// A writer's clock is a minute off.
     SkewedClock,
     /// A message that no handler can stand.
@@ -137,6 +141,7 @@ impl Fault {
             Self::RollingRestart => Target::Everything,
             Self::Stop(server)
             | Self::Crash(server)
+            | Self::Hang(server)
             | Self::Cut(server)
             | Self::Vanish(server)
             | Self::Silence(server)
@@ -152,14 +157,19 @@ impl Fault {
             | Self::ShortStatements
             | Self::Guard
             | Self::SkewedClock => Target::Postgres,
-            Self::MissingTopic | Self::Hostile(_) => Target::Kafka,
+            Self::MissingTopic | Self::FewReplicas | Self::Hostile(_) => Target::Kafka,
         }
+    }
+
+    /// Whether a server answers the storm itself no more while it lasts.
+    pub(super) fn takes_a_server_away(&self) -> bool {
+        matches!(self, Self::Stop(_) | Self::Crash(_) | Self::Hang(_))
     }
 
     /// A fault by chance.
     pub(super) fn draw(random: &mut fastrand::Rng, programs: usize) -> Self {
         let server = |random: &mut fastrand::Rng| pick(random, &[Server::Postgres, Server::Kafka]);
-        match random.u8(..24) {
+        match random.u8(..26) {
             0..=2 => Self::Kill(random.usize(..programs)),
             3 | 4 => Self::Freeze(random.usize(..programs)),
             5 => Self::Restart(random.usize(..programs)),
@@ -180,6 +190,8 @@ impl Fault {
             20 => Self::ShortStatements,
             21 => Self::Guard,
             22 => pick(random, &[Self::MissingTopic, Self::SkewedClock]),
+            23 => Self::FewReplicas,
+            24 => Self::Hang(server(random)),
             _ => Self::Hostile(pick(
                 random,
                 &[

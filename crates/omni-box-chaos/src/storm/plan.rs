@@ -142,7 +142,7 @@ mod tests {
                 kinds.push(kind);
             }
         }
-        assert_eq!(kinds.len(), 23, "{kinds:?}");
+        assert_eq!(kinds.len(), 25, "{kinds:?}");
     }
 
     #[test]

@@ -87,12 +87,15 @@ impl<'a> Play<'a> {
     }
 
     async fn step(&mut self, step: &Step) -> Result<()> {
+        // what is done to programs and messages needs servers that answer
+        let (servers, others): (Vec<_>, Vec<_>) =
+            step.faults.iter().partition(|fault| fault.takes_a_server_away());
         let mut undo = Vec::new();
-        for fault in &step.faults {
+        for fault in others.iter().chain(&servers) {
             undo.push(self.begin_fault(fault).await?);
         }
         tokio::time::sleep(step.lasts()).await;
-        for fault in &step.faults {
+        for fault in servers.iter().chain(&others) {
             self.end_fault(fault).await?;
         }
         for undo in undo {
@@ -114,6 +117,7 @@ impl<'a> Play<'a> {
             }
             Fault::Stop(server) => self.stage.stop(*server).await?,
             Fault::Crash(server) => self.stage.crash(*server).await?,
+            Fault::Hang(server) => self.stage.freeze(*server)?,
             Fault::Cut(server) => self.stage.network(*server).cut(),
             Fault::Vanish(server) => self.stage.network(*server).freeze(),
             Fault::Silence(server) => {
@@ -164,6 +168,7 @@ impl<'a> Play<'a> {
                 let command = format!("--topic {topic} --key-prefix late-");
                 return Ok(Undo::Writer(Box::new(self.writer(&command)?), Some(topic)));
             }
+            Fault::FewReplicas => self.shop.ordering.require_replicas(&self.shop.orders, 2).await?,
             Fault::SkewedClock => {
                 let offset = if self.extras.is_multiple_of(2) { 60_000 } else { -60_000 };
                 let command = format!("--topic {} --clock-offset-ms {offset}", self.shop.orders);
@@ -198,6 +203,8 @@ impl<'a> Play<'a> {
                 self.cast.start_again(*program, &self.shop).await
             }
             Fault::Stop(server) | Fault::Crash(server) => self.stage.start(*server).await,
+            Fault::Hang(server) => self.stage.thaw(*server),
+            Fault::FewReplicas => self.shop.ordering.require_replicas(&self.shop.orders, 1).await,
             Fault::Silence(server) => {
                 self.stage.network(*server).pass_new();
                 self.stage.network(*server).thaw();

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use omni_box_harness::process;
 use omni_box_harness::services::local::{KafkaServer, Listener, PostgresServer};
 use omni_box_testkit::TcpProxy;
 use sqlx::postgres::PgConnectOptions;
@@ -86,6 +87,22 @@ impl Stage {
         }
     }
 
+    /// Stops a server's processes in the middle of whatever they do.
+    pub(super) fn freeze(&self, server: Server) -> Result<()> {
+        process::freeze(self.pid(server).context("the server does not run")?)
+    }
+
+    pub(super) fn thaw(&self, server: Server) -> Result<()> {
+        self.pid(server).map_or(Ok(()), process::thaw)
+    }
+
+    fn pid(&self, server: Server) -> Option<u32> {
+        match server {
+            Server::Postgres => self.postgres.pid(),
+            Server::Kafka => self.kafka.pid(),
+        }
+    }
+
     /// Starts a server if it does not run.
     pub(super) async fn start(&mut self, server: Server) -> Result<()> {
         match server {
@@ -98,6 +115,7 @@ impl Stage {
     /// Both servers run and are reached; connections that a fault left silent are closed.
     pub(super) async fn restore(&mut self) -> Result<()> {
         for server in [Server::Postgres, Server::Kafka] {
+            self.thaw(server)?;
             self.start(server).await?;
             let network = self.network(server);
             network.cut();
