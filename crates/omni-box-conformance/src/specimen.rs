@@ -30,6 +30,7 @@ pub trait Specimen: Event + PartialEq + Debug {
     fn assert_replayed(failed: &Self, fresh: &Self);
 
     /// Another event that has the same id.
+    #[must_use]
     fn namesake(&self) -> Self;
 
     /// Filters, each with an event that it lets through and one that it does not.

@@ -12,9 +12,8 @@ use crate::table::failure;
 use crate::{BareConnections, InboxFixture};
 
 fn assert_refused<T>(call: &str, result: Result<T>) {
-    let error = match result {
-        Ok(_) => panic!("{call} through a connection that commits each statement by itself is refused"),
-        Err(error) => error,
+    let Err(error) = result else {
+        panic!("{call} through a connection that commits each statement by itself is refused");
     };
     assert_eq!(error.kind(), ErrorKind::NoTransaction, "kind of the error of {call}: {error:?}");
 }
