@@ -59,6 +59,10 @@ create table {{outbox_events}} (
     ) stored,
     -- when it was given up
     failed_at timestamptz generated always as (case when status = 'failed' then updated_at end) stored,
+    -- the same, while no storage outside has a copy
+    uncopied_at timestamptz generated always as (
+        case when status = 'failed' and copied_at is distinct from updated_at then updated_at end
+    ) stored,
     constraint {{outbox_events_pkey}} primary key (id),
     constraint {{outbox_events_status_check}} check (status in ('pending', 'completed', 'failed'))
 ) with (
@@ -85,8 +89,7 @@ create index {{outbox_events_followers}} on {{outbox_events}} (lane, topic, part
 -- what was given up: found and counted by operators and samples
 create index {{outbox_events_failed}} on {{outbox_events}} (failed_at) where aside = 'failed';
 -- what was given up and has no copy outside
-create index {{outbox_events_uncopied}} on {{outbox_events}} (failed_at, id)
-    where aside = 'failed' and copied_at is distinct from failed_at;
+create index {{outbox_events_uncopied}} on {{outbox_events}} (uncopied_at, id) where uncopied_at is not null;
 -- claims, by their age: empty in the mode `lanes`
 create index {{outbox_events_locked}} on {{outbox_events}} (locked_at) where locked_at is not null;
 

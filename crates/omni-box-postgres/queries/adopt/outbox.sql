@@ -43,6 +43,9 @@ alter table {{outbox_events}}
         end
     ) stored,
     add column failed_at timestamptz generated always as (case when status = 'failed' then updated_at end) stored,
+    add column uncopied_at timestamptz generated always as (
+        case when status = 'failed' and copied_at is distinct from updated_at then updated_at end
+    ) stored,
     add constraint {{outbox_events_status_check}} check (status in ('pending', 'completed', 'failed'));
 -- The order in which Python publishes them. What is completed is never put in order again.
 update {{outbox_events}} e

@@ -1,10 +1,10 @@
 -- Events that were given up and have no copy outside, in the order in which that happened, behind one of the page before.
 select {{outbox_columns}}
 from {{outbox_events}} e
-where e.aside = 'failed' and e.copied_at is distinct from e.failed_at
-    and ($2::timestamptz is null or (e.failed_at, e.id) > ($2::timestamptz, $3::uuid))
+where e.uncopied_at is not null
+    and ($2::timestamptz is null or (e.uncopied_at, e.id) > ($2::timestamptz, $3::uuid))
     and (cardinality($4::text[]) = 0 or e.topic = any($4::text[]))
     and (cardinality($5::text[]) = 0 or e.aggregate_type = any($5::text[]))
     and (cardinality($6::uuid[]) = 0 or e.aggregate_id = any($6::uuid[]))
-order by e.failed_at, e.id
+order by e.uncopied_at, e.id
 limit $1

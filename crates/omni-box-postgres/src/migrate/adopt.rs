@@ -36,6 +36,7 @@ const OUTBOX: Adoptable = Adoptable {
         "copied_at",
         "aside",
         "failed_at",
+        "uncopied_at",
     ],
     unique: &[
         ("id", None, "_pkey"),

@@ -22,7 +22,7 @@ static EXPECTED: [ExpectedTable; 10] = [
                   max_attempts int4, last_error varchar, scheduled_at timestamptz, completed_at timestamptz, \
                   locked_at timestamptz, locked_by varchar, created_at timestamptz, updated_at timestamptz, seq int8, \
                   lane int2, deferred bool, held bool, head bool, hold_until timestamptz, released bool, \
-                  copied_at timestamptz, aside varchar, failed_at timestamptz",
+                  copied_at timestamptz, aside varchar, failed_at timestamptz, uncopied_at timestamptz",
         indexes: &[
             "_pkey",
             "_idempotency",

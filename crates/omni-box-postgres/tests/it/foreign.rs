@@ -225,6 +225,8 @@ async fn verify_misses_it_and_installations_in_one_schema_have_their_own() {
         .table(Table::InboxPartitions, "b_partitions")
         .table(Table::Quarantine, "b_quarantine")
         .table(Table::Control, "b_control")
+        .table(Table::Breakers, "b_breakers")
+        .table(Table::InboxMembers, "b_members")
         .table(Table::Migrations, "b_migrations")
         .build()
         .unwrap();

@@ -135,7 +135,7 @@ async fn a_writer_that_has_not_committed_keeps_lanes_from_being_moved_on() {
         let mut late = db.pool.begin().await.unwrap();
         let [slow, quick] = [event("a"), event("a")];
         omni_box_core::EventRepository::create(&db.store, &mut late, &slow).await.unwrap();
-        db.enqueue(&[quick.clone()]).await;
+        db.enqueue(std::slice::from_ref(&quick)).await;
         let relay = Relay::start(&db).await;
         assert_eq!(relay.fetch(10).await, [quick.id()]);
         relay.complete(vec![quick.id()]).await;
@@ -186,7 +186,7 @@ async fn a_sequence_that_was_set_back_makes_lanes_be_read_from_their_beginning()
         relay.until_read_to(50).await;
         db.execute("truncate outbox_events restart identity").await;
         let new = event("new");
-        db.enqueue(&[new.clone()]).await;
+        db.enqueue(std::slice::from_ref(&new)).await;
         db.store.leave(relay.owner).await.unwrap();
         let next = Relay::start(&db).await;
         assert_eq!(db.scalar::<i64>("select max(read_to) from outbox_lanes").await, 0);
