@@ -52,7 +52,7 @@ where
     }
 }
 
-/// `join`: a member that renews stays; one that does not is no member when its time is over.
+/// `join`: a member that renews stays; one that does not has left when its time is over.
 pub async fn a_member_that_does_not_renew_is_none<F>(fixture: F)
 where
     F: StoreFixture<Store: InboxRepository>,

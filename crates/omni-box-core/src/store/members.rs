@@ -46,7 +46,7 @@ pub trait GroupMembers: Send + Sync {
     ///
     /// - Of several that come at once, those that are accepted handle them in one way.
     /// - A member that renews in time is never refused.
-    /// - Who does not renew is no member when its time is over.
+    /// - A member that does not renew has left when its time is over.
     ///
     /// # Errors
     /// When the database fails.

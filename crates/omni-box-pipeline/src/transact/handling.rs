@@ -151,7 +151,7 @@ pub(crate) async fn handle_batch<S: InboxRepository>(
     let run = AssertUnwindSafe(async move { handler.handle_batch(batch).await }).catch_unwind();
     let ended = timeout(context.process_timeout, run.instrument(span(context, first))).await;
     drop(running);
-    context.observer().handled(first.event_type(), begun.elapsed());
+    context.observer().handled(first, matches!(ended, Ok(Ok(Ok(())))), begun.elapsed());
     let is_broken_off = !matches!(ended, Ok(Ok(_)));
     match ended {
         Ok(Ok(Ok(()))) if begun.elapsed() <= context.process_timeout => {}

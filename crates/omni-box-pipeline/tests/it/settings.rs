@@ -81,7 +81,7 @@ fn numbers_out_of_range_are_refused_by_name() {
     for messages in [0, 1_000_001, usize::MAX] {
         refuses(runner().window(messages).build(), &["window", &messages.to_string()]);
     }
-    for messages in [0, 61, usize::MAX] {
+    for messages in [0, 1001, usize::MAX] {
         refuses(runner().group_size(messages).build(), &["group_size", &messages.to_string()]);
     }
     for partitions in [0, usize::MAX] {
@@ -223,7 +223,7 @@ fn a_worker_of_stored_messages_names_what_it_refuses() {
     refuses(worker().consumer_group("a\0b").build(), &["consumer_group"]);
     refuses(worker().worker_id("").build(), &["worker_id"]);
     refuses(worker().batch_size(0).build(), &["batch_size"]);
-    refuses(worker().group_size(61).build(), &["group_size 61", "1 to 60"]);
+    refuses(worker().group_size(1001).build(), &["group_size 1001", "1 to 1000"]);
     refuses(worker().concurrency_limit(0).build(), &["concurrency_limit 0"]);
     refuses(worker().process_timeout(Duration::ZERO).build(), &["process_timeout", "zero"]);
     refuses(worker().poll(SECOND, SECOND / 2).build(), &["shortest_poll 1s", "longest_poll 500ms"]);

@@ -21,6 +21,7 @@ fn names_that_cannot_be_are_refused() {
     ] {
         let mut names = TableNames::default();
         names.set(Table::Migrations, "migrations");
+        names.set(Table::Breakers, "breakers");
         check(&names).unwrap();
         names.set(Table::InboxEvents, name);
         let error = check(&names).unwrap_err();

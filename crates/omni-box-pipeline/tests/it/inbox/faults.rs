@@ -211,15 +211,14 @@ impl InboxRepository for FaultyStore {
 
     fn savepoints(&self) -> Option<&dyn Savepoints<PgConnection>> {
         match *self.faults.savepoints.lock().unwrap() {
-            Without::Nothing => self.inner.savepoints(),
+            Without::Nothing | Without::Locking => self.inner.savepoints(),
             Without::Savepoints => None,
-            Without::Locking => self.inner.savepoints(),
         }
     }
 
     fn sealed(&self) -> Option<&dyn SealedTransactions<Self>> {
         match *self.faults.savepoints.lock().unwrap() {
-            Without::Nothing => Some(self),
+            Without::Nothing | Without::Locking => Some(self),
             Without::Savepoints => None,
         }
     }

@@ -336,7 +336,7 @@ async fn settings_that_disagree_are_refused() {
         let error = error.expect_err(text).to_string();
         assert!(error.contains(text), "{error}");
     };
-    check(service.builder().group_size(61).build(), "group_size 61");
+    check(service.builder().group_size(1001).build(), "group_size 1001");
     check(service.builder().group_size(0).build(), "group_size 0");
     check(service.builder().window(10).build(), "window 10");
     check(service.builder().concurrency_limit(0).build(), "concurrency_limit 0");

@@ -72,7 +72,8 @@ async fn check(service: &Service, special: &'static str, ends: Ends) {
                 Ends::TooLate => std::future::pending().await,
                 Ends::InARetry => Ok(HandlerOutcome::retry("not now", omni_box_core::Attempt::Counted, None)),
                 Ends::InAFailedStatement => {
-                    Err(sqlx::query("select 1 / 0").execute(conn).await.unwrap_err().into())
+                    sqlx::query("select 1 / 0").execute(conn).await.unwrap_err();
+                    Err(broken())
                 }
                 Ends::HidingAFailedStatement => {
                     sqlx::query("select 1 / 0").execute(conn).await.unwrap_err();

@@ -202,6 +202,7 @@ async fn what_is_requeued_and_given_up_again_is_copied_again() {
     worker.process_batch(size).await.unwrap();
     assert_eq!(outside.kept()["any"].1, 1, "a batch ends with what was given up before");
     let letters = store.inbox().dead_letters().unwrap();
+    store.clock().advance(Duration::from_secs(1));
     letters.requeue(&[store.inbox_events()[0].id()]).await.unwrap();
     let result = worker.process_batch(size).await.unwrap();
     assert_eq!(result.failed_event_ids.len(), 1);

@@ -62,7 +62,7 @@ impl InboxRow {
     }
 
     /// Makes it pending if it is completed; whether it was.
-    pub(super) fn set_back(&mut self) -> bool {
+    pub(in crate::memory) fn set_back(&mut self) -> bool {
         let is_completed = self.life.status == EventStatus::Completed;
         if is_completed {
             (self.life.status, self.life.completed_at) = (EventStatus::Pending, None);

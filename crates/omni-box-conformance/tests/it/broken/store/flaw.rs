@@ -14,7 +14,8 @@ flaws! { Fixture:
     /// A commit says `Ok` whatever the database says.
     CommitHidesErrors =>
         repository::create::a_commit_behind_a_failed_statement_tells_the_truth [OutboxEvent],
-        repository::create::a_commit_behind_a_failed_statement_tells_the_truth [InboxEvent];
+        repository::create::a_commit_behind_a_failed_statement_tells_the_truth [InboxEvent],
+        sealed::a_commit_behind_a_failed_statement_tells_the_truth;
     RollbackCommits =>
         repository::create::a_rollback_leaves_nothing [OutboxEvent],
         repository::create::a_rollback_leaves_nothing [InboxEvent],
@@ -127,7 +128,7 @@ flaws! { Fixture:
     RequeuesWhatIsReplayed => dead_letter::what_is_replayed_is_another_event [OutboxEvent];
     AReplayLeavesTheFailedOne => dead_letter::what_is_replayed_is_another_event [InboxEvent];
     ACopyIsForgotten => dead_letter::a_failure_is_copied_once [OutboxEvent];
-    /// What has a copy has one for ever.
+    /// A copy counts for each later failure of its event.
     OneCopyIsForAllFailures => dead_letter::a_failure_is_copied_once [InboxEvent];
     RequeuesAllAgain => dead_letter::what_is_requeued_is_tried_again [InboxEvent];
     DeletesYoungDeadLetters => dead_letter::old_failed_events_are_deleted_in_bounds [OutboxEvent];
