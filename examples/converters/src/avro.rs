@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use apache_avro::types::Value;
 use apache_avro::{Schema, from_avro_datum, to_avro_datum};
 use omni_box::event::{OutboxEvent, Payload};
@@ -38,8 +39,10 @@ pub(crate) fn converter(registry: &Registry) -> anyhow::Result<impl EventConvert
 pub(crate) fn payload(registry: &Arc<Registry>, value: Option<&[u8]>) -> anyhow::Result<Payload> {
     let (id, mut body) = split(value)?;
     let schema = Schema::parse_str(registry.schema(id)?)?;
-    // its error's text may quote the message
+    // its error's text may quote the message; a text that ends early is read as null
     let record = from_avro_datum(&schema, &mut body, None)
-        .map_err(|_| anyhow::anyhow!("the value is not Avro of schema {id}"))?;
+        .ok()
+        .filter(|record| record.validate(&schema))
+        .with_context(|| format!("the value is not Avro of schema {id}"))?;
     Ok(Payload::new(&serde_json::Value::try_from(record)?)?)
 }
