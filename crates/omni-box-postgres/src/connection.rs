@@ -70,9 +70,14 @@ impl Connections {
     /// closed, the idle ones at once, those at work when their call has ended.
     pub(crate) fn note(&self, native: &sqlx::Error) {
         if error::is_of_connection(native) {
-            self.health.useless.fetch_add(1, Ordering::Relaxed);
-            self.sweep();
+            self.found_useless();
         }
+    }
+
+    /// Notes that a connection is of no use any more.
+    pub(crate) fn found_useless(&self) {
+        self.health.useless.fetch_add(1, Ordering::Relaxed);
+        self.sweep();
     }
 
     /// How often [`note`](Self::note) has found a connection to be of no use.

@@ -59,6 +59,11 @@ pub(crate) fn is_read_only(error: &Error) -> bool {
     kept_state(error) == Some(READ_ONLY)
 }
 
+/// Whether a statement divided by zero.
+pub(crate) fn is_division_by_zero(error: &Error) -> bool {
+    kept_state(error) == Some("22012")
+}
+
 fn kept_state(error: &Error) -> Option<&str> {
     let kept: &KeptError = error.source()?.downcast_ref()?;
     kept.code.strip_prefix("SQLSTATE ")

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use omni_box_core::{Error, Result};
+use omni_box_core::{Error, ErrorKind, Result};
 use omni_box_sql::no_seal;
 use sqlx::postgres::PgTransactionManager;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, SqlSafeStr, SqlStr};
@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, SqlSafeStr, SqlStr};
 use sqlx_core::transaction::TransactionManager;
 
 use crate::connection::{Connections, Lent};
-use crate::error::failed;
+use crate::error::{failed, is_division_by_zero};
 
 /// An open transaction of a [`PgStore`](crate::PgStore), usable wherever a `&mut PgConnection` is. Dropping it rolls back.
 ///
@@ -29,7 +29,9 @@ const BEGIN: &str = "begin; select set_config('synchronous_commit', 'on', true) 
 
 /// What a sealed transaction begins with. Whatever its connection runs behind its end cannot write: the session reads only, and this
 /// transaction is the exception. [`UNSEAL`] takes that back in the transaction itself, so that it lasts exactly if the transaction does.
-const READ_ONLY_BEHIND: &str = "begin; set default_transaction_read_only = on; commit; ";
+/// Where an operator, or a failover, lets sessions read only, it fails by [a division](is_division_by_zero) instead.
+const READ_ONLY_BEHIND: &str = "begin; select 1 / (1 - current_setting('transaction_read_only')::boolean::integer); \
+                                set default_transaction_read_only = on; commit; ";
 
 /// What a sealed transaction ends its begin with. A cursor that outlives its transaction is read at the commit, and this one cannot be.
 const SEAL: &str = "; declare omni_box_seal no scroll cursor with hold for \
@@ -99,8 +101,15 @@ impl PgTx {
     pub(crate) async fn begin_sealed(connections: &Connections, timeout: Duration) -> Result<Self> {
         let begin = handling(timeout).replacen("begin", "begin read write", 1);
         let statement = [READ_ONLY_BEHIND, &begin, SEAL].concat();
-        let tx = Self::begin_with(connections, AssertSqlSafe(statement).into_sql_str()).await?;
-        Ok(Self { is_sealed: true, ..tx })
+        match Self::begin_with(connections, AssertSqlSafe(statement).into_sql_str()).await {
+            Ok(tx) => Ok(Self { is_sealed: true, ..tx }),
+            Err(error) if is_division_by_zero(&error) => {
+                connections.found_useless();
+                let text = "cannot begin a transaction: the session reads only (the connection is closed)";
+                Err(Error::new(ErrorKind::Unavailable, text))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn begin_with(connections: &Connections, statement: SqlStr) -> Result<Self> {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use omni_box_core::store::SealedTransactions;
 use omni_box_core::{
-    BatchSize, ErrorKind, EventId, EventRepository, FetchFilters, InboxExt, LaneId, LaneRead, NewOutboxEvent,
-    OrderedLanes, OutboxExt, OutboxRepository, OwnerId, Store,
+    BatchSize, ErrorKind, EventId, EventRepository, FetchFilters, InboxExt, InboxRepository, LaneId,
+    LaneRead, NewOutboxEvent, OrderedLanes, OutboxExt, OutboxRepository, OwnerId, Store,
 };
 use omni_box_postgres::{PgConfig, PgStore};
 use omni_box_testkit::TcpProxy;
@@ -158,8 +159,9 @@ async fn connections_that_became_read_only_are_not_used_again() {
         let set = format!("alter database {name} set default_transaction_read_only = on");
         admin.execute(sqlx::AssertSqlSafe(set)).await.unwrap();
         // the writer's connections, and the relay's
-        let (writer, relay) = (store(options(&db), 4), store(options(&db), 4));
-        for store in [&writer, &relay] {
+        let (writer, relay, runner) =
+            (store(options(&db), 4), store(options(&db), 4), store(options(&db), 4));
+        for store in [&writer, &relay, &runner] {
             let mut held = Vec::new();
             for _ in 0..4 {
                 held.push(store.pool().acquire().await.unwrap());
@@ -167,7 +169,7 @@ async fn connections_that_became_read_only_are_not_used_again() {
         }
         let reset = format!("alter database {name} reset default_transaction_read_only");
         admin.execute(sqlx::AssertSqlSafe(reset)).await.unwrap();
-        for store in [&writer, &relay] {
+        for store in [&writer, &relay, &runner] {
             eventually("all are idle", async || (store.pool().num_idle() == 4).then_some(())).await;
         }
 
@@ -182,6 +184,12 @@ async fn connections_that_became_read_only_are_not_used_again() {
             assert!(refused <= 4, "refused over new connections, too");
         }
         assert!(refused > 0);
+        // a group's: it writes nothing where an operator wants no writes
+        let sealed = runner.sealed().unwrap();
+        let error = sealed.begin_sealed(DEADLINE).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        let tx = sealed.begin_sealed(DEADLINE).await.unwrap();
+        runner.commit(tx).await.unwrap();
         // a handler's own statement
         let mut tx = writer.begin_handling(DEADLINE).await.unwrap();
         tx.execute("set transaction read only").await.unwrap();
