@@ -209,9 +209,9 @@ async fn a_batch_of_stored_messages_tells_each_failure() {
     let retried: BTreeSet<_> = result.retried_event_ids.iter().collect();
     assert_eq!(retried, BTreeSet::from([&ids[1], &ids[2]]), "in the order in which their keys ended");
     assert_eq!(result.failed_event_ids, [ids[3]]);
-    let [broken, refused] = &result.failures_counted().collect::<Vec<_>>()[..] else {
-        panic!("{:?}", result.failures)
-    };
+    let mut counted: Vec<_> = result.failures_counted().collect();
+    counted.sort_by_key(|failure| ids.iter().position(|id| *id == failure.event_id));
+    let [broken, refused] = &counted[..] else { panic!("{:?}", result.failures) };
     assert!(broken.event_id == ids[1] && broken.error.contains("no stock"), "{broken:?}");
     assert!(matches!(broken.retry, Retry::After(delay) if !delay.is_zero()), "{broken:?}");
     assert!(refused.event_id == ids[3] && refused.error.contains("no such order"), "{refused:?}");
