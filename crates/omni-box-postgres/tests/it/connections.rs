@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::store::SealedTransactions;
 use omni_box_core::{
     BatchSize, ErrorKind, EventId, EventRepository, FetchFilters, InboxExt, InboxRepository, LaneId,
     LaneRead, NewOutboxEvent, OrderedLanes, OutboxExt, OutboxRepository, OwnerId, Store,
