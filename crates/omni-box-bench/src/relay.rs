@@ -111,7 +111,7 @@ impl Relay {
 
     /// On a file of SQLite.
     pub(crate) fn start_on(sqlite: &Path, database_url: &str, brokers: &str) -> Result<Self> {
-        let sqlite = sqlite.to_str().context("the file's name is no text")?;
+        let sqlite = sqlite.to_str().context("the file's name is not UTF-8")?;
         Ok(Self(Child::start(child::role(&[RELAY, "--sqlite", sqlite], database_url, brokers)?)?))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use omni_box_core::store::Sample;
+use omni_box_core::store::{Sample, SampleSink};
 use omni_box_core::{Error, ErrorKind, Result};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -136,23 +136,22 @@ impl Sampled {
                 .counter("outbox_sample_failures_total", "Samples of the database that failed.")?,
         })
     }
+}
 
-    /// Shows a sample.
-    pub(crate) fn show(&self, sample: Sample, took: Duration) {
+impl SampleSink for Sampled {
+    fn show(&self, sample: Sample, took: Duration) {
         self.timestamp.get().set(unix_time());
         self.duration.get().set(took.as_secs_f64());
         self.latest.put(Some(sample));
     }
 
-    /// Shows nothing until the next sample: what was true before the failure may be true no longer.
-    pub(crate) fn fail(&self, took: Duration) {
+    fn fail(&self, took: Duration) {
         self.failures.inc();
         self.duration.get().set(took.as_secs_f64());
         self.forget();
     }
 
-    /// Shows nothing until the next sample.
-    pub(crate) fn forget(&self) {
+    fn forget(&self) {
         self.latest.put(None);
     }
 }

@@ -4,26 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omni_box_core::store::Sample;
-use omni_box_core::{Error, ErrorKind, Result, Store};
-use tokio::time::{Instant, sleep, timeout};
+use omni_box_core::store::Sampling;
+use omni_box_core::{Result, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::PrometheusMetrics;
 use crate::sampled::Sampled;
 
-const INTERVAL: Duration = Duration::from_secs(15);
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
-const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
-/// How long one sample may take.
-const DEADLINE: Duration = Duration::from_secs(10);
-
 /// A task that samples a store for the gauges of the database; made by [`PrometheusMetrics::sampler`].
 #[must_use = "run it"]
 pub struct Sampler<S> {
-    store: S,
-    metrics: Arc<Sampled>,
-    interval: Option<Duration>,
+    sampling: Sampling<S, Sampled>,
+    is_off: bool,
 }
 
 impl PrometheusMetrics {
@@ -48,96 +40,43 @@ impl PrometheusMetrics {
     /// ```
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) when the store has no [`inspection`](Store::inspection).
+    /// As [`Sampling::new`].
     pub fn sampler<S: Store>(&self, store: S) -> Result<Sampler<S>> {
-        if store.inspection().is_none() {
-            let text = "the store offers no inspection, so that nothing of its tables can be sampled";
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        }
-        Ok(Sampler { store, metrics: self.sampled.clone(), interval: Some(INTERVAL) })
+        Ok(Sampler { sampling: Sampling::new(store, Arc::clone(&self.sampled))?, is_off: false })
     }
 }
 
 impl<S: Store> Sampler<S> {
     /// The time between two samples, 1 s to 1 h, up to a tenth more or less; 15 s by default. `None` takes no samples: for fleets of hundreds of
     /// processes, of which a few are enough.
-    pub fn interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
-        self.interval = interval.into();
-        self
+    pub fn interval(self, interval: impl Into<Option<Duration>>) -> Self {
+        match interval.into() {
+            Some(interval) => Self { sampling: self.sampling.interval(interval), is_off: false },
+            None => Self { is_off: true, ..self },
+        }
     }
 
     /// Samples until `shutdown` is cancelled. A sample that fails, or takes longer than 10 s, removes what the one before it showed, and is
     /// counted; the task goes on.
     ///
     /// # Errors
-    /// [`Misconfigured`](ErrorKind::Misconfigured) for an interval out of range.
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured) for an interval out of range.
     ///
     /// # Cancel safety
     /// Dropping the future ends it as a shutdown does: nothing sampled is shown any longer.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let Some(interval) = self.interval else {
+        if self.is_off {
             shutdown.cancelled().await;
             return Ok(());
-        };
-        if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) {
-            let text = format!("the interval of samples {interval:?} must be 1s to 1h");
-            return Err(Error::new(ErrorKind::Misconfigured, text));
         }
-        let _shown = Shown(&self.metrics);
         // sampling always is the caller's own task, never the scrape: a scraper that asks too often asks no database
-        let sampling = async {
-            let mut is_failing = false;
-            loop {
-                self.look(&mut is_failing).await;
-                // processes that were started together do not stay together
-                sleep(interval.mul_f64(0.9 + 0.2 * fastrand::f64())).await;
-            }
-        };
-        tokio::select! {
-            () = shutdown.cancelled() => Ok(()),
-            never = sampling => never,
-        }
-    }
-
-    async fn look(&self, is_failing: &mut bool) {
-        let begun = Instant::now();
-        let looked = timeout(DEADLINE, self.sample()).await;
-        let looked = looked.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "no answer in time")));
-        match looked {
-            Ok(sample) => {
-                self.metrics.show(sample, begun.elapsed());
-                if std::mem::take(is_failing) {
-                    tracing::info!("the database is sampled again");
-                }
-            }
-            Err(error) => {
-                self.metrics.fail(begun.elapsed());
-                if !std::mem::replace(is_failing, true) {
-                    tracing::warn!(kind = ?error.kind(), error = error.chain(), "the database cannot be sampled");
-                }
-            }
-        }
-    }
-
-    async fn sample(&self) -> Result<Sample> {
-        match self.store.inspection() {
-            Some(inspection) => inspection.sample().await,
-            None => Err(Error::new(ErrorKind::Unsupported, "the store offers no inspection any more")),
-        }
+        shutdown.run_until_cancelled(self.sampling.run()?).await;
+        Ok(())
     }
 }
 
 impl<S> fmt::Debug for Sampler<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sampler").field("interval", &self.interval).finish_non_exhaustive()
-    }
-}
-
-/// While a sampler runs, what it found is shown.
-struct Shown<'a>(&'a Sampled);
-
-impl Drop for Shown<'_> {
-    fn drop(&mut self) {
-        self.0.forget();
+        f.debug_struct("Sampler").field("sampling", &self.sampling).field("is_off", &self.is_off).finish()
     }
 }

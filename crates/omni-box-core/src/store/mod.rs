@@ -15,6 +15,7 @@ mod members;
 mod outbox;
 mod quarantine;
 mod repository;
+mod sampling;
 mod view;
 mod wake;
 
@@ -38,6 +39,7 @@ pub use members::{GroupHandling, GroupMembers};
 pub use outbox::{DeliveryMode, OutboxRepository, Wakeup};
 pub use quarantine::{Quarantine, QuarantineEntry, Readmission};
 pub use repository::{Created, EventRepository};
+pub use sampling::{SampleSink, Sampling};
 pub use view::EventView;
 pub use wake::{Waiter, Wake};
 

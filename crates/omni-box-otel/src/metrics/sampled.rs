@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use omni_box_core::store::{GroupSample, Sample};
+use omni_box_core::store::{GroupSample, Sample, SampleSink};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Meter};
 
@@ -128,26 +128,25 @@ impl Sampled {
         }
     }
 
-    /// Shows a sample.
-    pub(super) fn show(&self, sample: Sample, took: Duration) {
+    fn put(&self, sample: Option<Sample>) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = sample;
+    }
+}
+
+impl SampleSink for Sampled {
+    fn show(&self, sample: Sample, took: Duration) {
         self.time.record(unix_time(), &[]);
         self.duration.record(took.as_secs_f64(), &[]);
         self.put(Some(sample));
     }
 
-    /// Shows nothing until the next sample: what was true before the failure may be true no longer.
-    pub(super) fn fail(&self, took: Duration) {
+    fn fail(&self, took: Duration) {
         self.failures.add(1, &[]);
         self.duration.record(took.as_secs_f64(), &[]);
         self.forget();
     }
 
-    /// Shows nothing until the next sample.
-    pub(super) fn forget(&self) {
+    fn forget(&self) {
         self.put(None);
-    }
-
-    fn put(&self, sample: Option<Sample>) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = sample;
     }
 }
