@@ -10,8 +10,17 @@ use tokio::time::Instant;
 use crate::outcome::Outcome;
 use crate::step::{ProcessingContext, ProcessingStep, StepResult};
 
-/// How long what comes behind a trial waits for its outcome.
-const TRIAL: Duration = Duration::from_millis(100);
+/// How long what comes behind a trial waits for its outcome, at least.
+pub(super) const TRIAL: Duration = Duration::from_millis(100);
+
+/// Whether an outcome counts as a failure; `None`: it says nothing, as what was put off at no cost.
+pub(super) fn is_failure(outcome: Outcome, cx: &ProcessingContext<'_>) -> Option<bool> {
+    match outcome {
+        Outcome::Retried if cx.is_free() => None,
+        Outcome::Retried | Outcome::Failed => Some(true),
+        _ => Some(false),
+    }
+}
 
 /// Opens after so many failures in a row, and stops everything until the recovery time is over; then one event is tried. If that succeeds the
 /// breaker closes, else it opens anew.
@@ -101,9 +110,9 @@ impl<E: Event> ProcessingStep<E> for CircuitBreakerStep {
 
     fn on_event_end(&self, _event: &E, outcome: Outcome, cx: &mut ProcessingContext<'_>) {
         let mut state = self.state();
-        match outcome {
-            Outcome::Retried if cx.is_free() => state.tried_at = None,
-            Outcome::Retried | Outcome::Failed => {
+        match is_failure(outcome, cx) {
+            None => state.tried_at = None,
+            Some(true) => {
                 state.failures = state.failures.saturating_add(1);
                 let was_trial = state.tried_at.take().is_some();
                 if was_trial || (state.opened_at.is_none() && state.failures >= self.threshold) {
@@ -113,7 +122,7 @@ impl<E: Event> ProcessingStep<E> for CircuitBreakerStep {
                     state.opened_at = Some(Instant::now());
                 }
             }
-            _ => {
+            Some(false) => {
                 if state.opened_at.is_some() {
                     tracing::info!("circuit breaker closed");
                 }

@@ -10,6 +10,7 @@ use omni_box_core::store::{BreakerReport, BreakerState};
 use omni_box_core::{Error, ErrorKind, Event, OwnerId, Result, Store};
 use tokio::time::Instant;
 
+use super::breaker::{TRIAL, is_failure};
 use crate::deadline::within;
 use crate::outcome::Outcome;
 use crate::settings::misconfigured;
@@ -19,8 +20,6 @@ use crate::step::{BatchContext, ProcessingContext, ProcessingStep, SettledEvent,
 const LONGEST_NAME: usize = 255;
 /// For how long a closed breaker is not looked at again.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long what comes behind a trial waits for its outcome, at least.
-const TRIAL: Duration = Duration::from_millis(100);
 /// How long the store may take.
 const CALL: Duration = Duration::from_secs(5);
 
@@ -226,10 +225,10 @@ impl<S: Store, E: Event> ProcessingStep<E> for SharedBreaker<S> {
         let trial = cx.remove().map(|Tried(trial)| trial);
         let ended = &mut self.local().ended;
         ended.trial = trial.or(ended.trial);
-        match outcome {
-            Outcome::Retried if cx.is_free() => {}
-            Outcome::Retried | Outcome::Failed => ended.failures = ended.failures.saturating_add(1),
-            _ => (ended.has_succeeded, ended.failures) = (true, 0),
+        match is_failure(outcome, cx) {
+            None => {}
+            Some(true) => ended.failures = ended.failures.saturating_add(1),
+            Some(false) => (ended.has_succeeded, ended.failures) = (true, 0),
         }
     }
 
