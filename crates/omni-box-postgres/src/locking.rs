@@ -55,7 +55,7 @@ impl DistributedLocking<OutboxEvent> for PgStore {
         filters: &FetchFilters,
     ) -> Result<Vec<OutboxEvent>> {
         OutboxEvent::check_filters(filters)?;
-        self.due(limit, filters, Some(Claim { token, ttl })).await
+        self.due(self.session().await?, limit, filters, Some(Claim { token, ttl })).await
     }
 
     async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {

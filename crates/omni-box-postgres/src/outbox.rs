@@ -59,8 +59,7 @@ impl EventRepository<OutboxEvent> for PgStore {
             .await
             .map_err(self.failed("read the delivery mode"))?;
         if mode.is_some_and(|mode| mode == DeliveryMode::Rows.as_str()) {
-            session.finish().await?;
-            return self.due(limit, filters, None).await;
+            return self.due(session, limit, filters, None).await;
         }
         let rows = sqlx::query(self.queries.outbox_fetch.sql())
             .bind(i64::from(limit.get()))

@@ -32,11 +32,11 @@ impl PgStore {
     /// those of a few keys, it goes on by key from where the last call ended, so that no key's backlog hides another key.
     pub(crate) async fn due(
         &self,
+        mut session: Session,
         limit: BatchSize,
         filters: &FetchFilters,
         claim: Option<Claim<'_>>,
     ) -> Result<Vec<OutboxEvent>> {
-        let mut session = self.session().await?;
         let limit = i64::from(limit.get());
         let window = self.candidates(&mut session, (2 * limit).max(200), filters, claim).await?;
         let mut rows = self.take(&mut session, limit, &window.ids, claim).await?;
