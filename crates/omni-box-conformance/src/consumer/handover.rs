@@ -1,9 +1,9 @@
 //! Partitions that go from one member of a group to another.
 
-use omni_box_core::{AssignedPartition, ConsumerGroup};
+use omni_box_core::{AssignedPartition, ConsumerGroup, Error, ErrorKind, EventConsumer};
 
 use crate::ConsumerFixture;
-use crate::delivery::eventually;
+use crate::delivery::{eventually, in_time};
 use crate::member::{Reader, acknowledge, assert_ends, read, send};
 
 /// One of several partitions moves to a member that joins.
@@ -110,5 +110,34 @@ pub async fn a_closed_member_leaves_its_partitions_to_others<F: ConsumerFixture>
         read(&mut assigned.messages, 4, 6, "four of ten were acknowledged").await;
     }
     drop(held);
+    second.close().await;
+}
+
+/// `leaver`, where there is one: called from any thread, it tells the member why, takes its partitions as if its session had ended, and
+/// gives them to others, with nothing lost and nothing that was acknowledged delivered again.
+pub async fn a_member_that_is_taken_out_loses_its_partitions<F: ConsumerFixture>(fixture: F) {
+    let (topic, group) = (fixture.topic(1).await, fixture.group());
+    send(&fixture, &topic, 0, 0, 10).await;
+    let consumer = fixture.consumer(&group, &topic).await;
+    assert!(consumer.leaver().is_none(), "who has not started has no group to leave");
+    let mut first = Reader::join(&fixture, &group, &topic).await;
+    let mut assigned = first.next().await;
+    let offsets = read(&mut assigned.messages, 0, 10, "from the beginning").await;
+    acknowledge(&assigned, &offsets[..4]).await;
+    let Some(leave) = first.consumer.leaver() else { return first.close().await };
+    let begun =
+        std::thread::spawn(move || leave(Error::new(ErrorKind::Internal, "its handlers stand still")));
+    begun.join().expect("it may be called from any thread");
+    let told = in_time("next_partition tells it", first.consumer.next_partition()).await;
+    let error = told.err().expect("the error that the leaver was called with");
+    assert_eq!(error.to_string(), "its handlers stand still");
+    in_time("the partition is lost", assigned.ack.lost()).await;
+    let commit = in_time("commit", assigned.ack.commit(&offsets)).await;
+    let kind = commit.map_err(|error| error.kind());
+    assert_eq!(kind, Err(ErrorKind::Closed), "what is lost cannot be acknowledged");
+    let mut second = Reader::join(&fixture, &group, &topic).await;
+    let mut theirs = second.next().await;
+    read(&mut theirs.messages, 4, 6, "four of ten were acknowledged by the owner before").await;
+    drop((assigned, theirs));
     second.close().await;
 }

@@ -105,6 +105,7 @@ macro_rules! consumer_conformance {
             a_revoked_partition_goes_to_another_member
             a_partition_that_is_given_back_comes_again
             a_closed_member_leaves_its_partitions_to_others
+            a_member_that_is_taken_out_loses_its_partitions
         }
     };
 }

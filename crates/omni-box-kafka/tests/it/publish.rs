@@ -8,7 +8,9 @@ use omni_box_core::{
 };
 use omni_box_kafka::{KafkaEventPublisher, KafkaPublisherConfig};
 
-use crate::cluster::{brokers, create_topic, event, publish, read, stored_event, topic, unique};
+use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
+
+use crate::cluster::{admin, brokers, create_topic, event, publish, read, stored_event, topic, unique};
 
 fn publisher(brokers: &str) -> KafkaEventPublisher {
     KafkaEventPublisher::from_config(KafkaPublisherConfig::new(brokers), RawEventConverter).unwrap()
@@ -210,6 +212,27 @@ async fn what_a_topic_can_never_take_is_refused_before_it_is_sent() {
     let invalid = Some(ErrorKind::Invalid);
     assert_eq!(kinds(&results), [None, invalid, invalid, invalid, None]);
     assert_eq!(read(&brokers, &compacted).await.len(), 2);
+}
+
+/// What was known a moment ago is no reason to give an event up: the topic is asked again first.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_refused_for_good_only_by_what_the_topic_says_now() {
+    let Some(brokers) = brokers() else { return };
+    let settings = [("max.message.bytes", "10000"), ("cleanup.policy", "compact")];
+    let topic = topic(&brokers, "raised", 1, &settings).await;
+    let publisher = KafkaEventPublisher::from_config(KafkaPublisherConfig::new(&brokers), Padded).unwrap();
+    let hostile = || vec![event(&topic, Some("k"), 20_000), event(&topic, None, 10)];
+    let results = publish(&publisher, hostile()).await;
+    assert_eq!(kinds(&results), [Some(ErrorKind::TooLarge), Some(ErrorKind::Invalid)]);
+    let raised = AlterConfig::new(ResourceSpecifier::Topic(&topic))
+        .set("max.message.bytes", "50000")
+        .set("cleanup.policy", "delete");
+    let altered = admin(&brokers).alter_configs([&raised], &AdminOptions::new()).await.unwrap();
+    assert!(altered.iter().all(Result::is_ok), "{altered:?}");
+    // an operator requeues them at once
+    let results = publish(&publisher, hostile()).await;
+    assert_eq!(kinds(&results), [None, None]);
+    assert_eq!(read(&brokers, &topic).await.len(), 2);
 }
 
 /// Without the check the broker refuses a whole batch for one record: neighbours are given back, none is failed for good, and what is

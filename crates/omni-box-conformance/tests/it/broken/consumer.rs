@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_conformance::ConsumerFixture;
+use omni_box_core::broker::Leaver;
 use omni_box_core::{
     AckHandle, AssignedPartition, ConsumerGroup, Error, ErrorKind, EventConsumer, EventId, InboundMessage,
     Result, TopicPartition,
@@ -62,6 +63,8 @@ flaws! { Fixture:
     NamesAnotherGroup => consumer::a_consumer_names_its_own_group;
     /// Promises a longer drain than it gives.
     PromisesMoreTime => consumer::a_close_waits_as_long_as_the_consumer_says;
+    /// Tells who is taken out, and stays in the group.
+    StaysInTheGroup => consumer::handover::a_member_that_is_taken_out_loses_its_partitions;
     /// The stream goes on when the partition is revoked.
     StreamsOn => consumer::handover::a_revoked_partition_goes_to_another_member;
 }
@@ -74,6 +77,8 @@ struct Broken {
     known: BTreeSet<TopicPartition>,
     kept: Vec<AssignedPartition>,
     is_closed: bool,
+    /// What its leaver was called with.
+    told: Arc<Mutex<Option<Error>>>,
 }
 
 #[derive(Debug)]
@@ -147,6 +152,15 @@ impl EventConsumer for Broken {
         if self.flaw == Some(Flaw::PromisesMoreTime) { promised.map(|time| time * 2) } else { promised }
     }
 
+    fn leaver(&self) -> Option<Leaver> {
+        if self.flaw == Some(Flaw::StaysInTheGroup) {
+            let told = Arc::clone(&self.told);
+            return (self.starts > 0)
+                .then(|| Box::new(move |error| *told.lock().unwrap() = Some(error)) as Leaver);
+        }
+        self.inner.leaver()
+    }
+
     async fn start(&mut self) -> Result<()> {
         self.starts += 1;
         if self.flaw == Some(Flaw::StartsOnce) && self.starts > 1 {
@@ -156,6 +170,9 @@ impl EventConsumer for Broken {
     }
 
     async fn next_partition(&mut self) -> Result<Option<AssignedPartition>> {
+        if let Some(error) = self.told.lock().unwrap().take() {
+            return Err(error);
+        }
         if self.flaw == Some(Flaw::WaitsAfterClose) && self.is_closed {
             return std::future::pending().await;
         }
@@ -280,6 +297,7 @@ impl ConsumerFixture for Fixture {
             known: BTreeSet::new(),
             kept: Vec::new(),
             is_closed: false,
+            told: Arc::default(),
         }
     }
 
