@@ -81,8 +81,9 @@ create index {{outbox_events_hot}} on {{outbox_events}} (lane, seq) where aside 
 create index {{outbox_events_released}} on {{outbox_events}} (lane, seq) where aside = 'released';
 -- what was scheduled for later
 create index {{outbox_events_due}} on {{outbox_events}} (lane, scheduled_at) where aside = 'deferred';
--- heads of held keys, by the time of their retry and by key
+-- heads of held keys, by the time of their retry, also of each topic, and by key
 create index {{outbox_events_retry}} on {{outbox_events}} (lane, hold_until) where aside = 'head';
+create index {{outbox_events_topics}} on {{outbox_events}} (lane, topic, hold_until) where aside = 'head';
 create index {{outbox_events_heads}} on {{outbox_events}} (lane, topic, partition_key) where aside = 'head';
 -- what waits behind them
 create index {{outbox_events_followers}} on {{outbox_events}} (lane, topic, partition_key, seq) where aside = 'follower';

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::PgStore;
 use crate::outbox::lane_number;
+use crate::reading::Except;
 use crate::store::interval;
 use crate::transaction::Limits;
 
@@ -57,11 +58,17 @@ impl OrderedLanes for PgStore {
         self.notify().await
     }
 
-    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch> {
+    async fn fetch(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        resting: &[String],
+        max_bytes: u64,
+    ) -> Result<LaneFetch> {
         if lanes.is_empty() {
             return Ok(LaneFetch::default());
         }
-        let found = self.read_lanes(lanes, in_flight, max_bytes).await;
+        let found = self.read_lanes(lanes, Except { in_flight, resting }, max_bytes).await;
         if found.is_err() {
             self.horizon.forget();
         }

@@ -37,6 +37,14 @@ impl Found {
     }
 }
 
+/// What a fetch leaves out.
+#[derive(Clone, Copy)]
+pub(crate) struct Except<'a> {
+    pub(crate) in_flight: &'a [EventId],
+    /// Topics whose heads are left out.
+    pub(crate) resting: &'a [String],
+}
+
 /// What one statement found.
 #[derive(Default)]
 struct Part {
@@ -55,7 +63,7 @@ impl PgStore {
     pub(crate) async fn read_lanes(
         &self,
         lanes: &[LaneRead],
-        in_flight: &[EventId],
+        except: Except<'_>,
         max_bytes: u64,
     ) -> Result<LaneFetch> {
         // before any snapshot of this fetch
@@ -63,12 +71,12 @@ impl PgStore {
         let max_bytes = max_bytes.max(1);
         let most: u64 = lanes.iter().map(|read| u64::from(read.limit)).sum();
         let small = match self.sizes.fit(most, max_bytes) {
-            true => self.read_small(lanes, in_flight, max_bytes).await?,
+            true => self.read_small(lanes, except, max_bytes).await?,
             false => None,
         };
         let (part, timed) = match small {
             Some(parts) => parts,
-            None => self.read_large(lanes, in_flight, max_bytes).await?,
+            None => self.read_large(lanes, except, max_bytes).await?,
         };
         self.sizes.note(part.found.len() as u64, part.bytes);
         Ok(merged(lanes, part, timed, proven))
@@ -78,12 +86,11 @@ impl PgStore {
     async fn read_small(
         &self,
         lanes: &[LaneRead],
-        in_flight: &[EventId],
+        except: Except<'_>,
         max_bytes: u64,
     ) -> Result<Option<(Part, Vec<Found>)>> {
         let mut session = self.session().await?;
-        let Some((part, any_timed)) = self.read_plain(&mut session, lanes, in_flight, max_bytes).await?
-        else {
+        let Some((part, any_timed)) = self.read_plain(&mut session, lanes, except, max_bytes).await? else {
             session.close();
             return Ok(None);
         };
@@ -96,7 +103,7 @@ impl PgStore {
             };
             let limits: Vec<(u32, u32)> = lanes.iter().map(|read| (0, left(read))).collect();
             let bytes = max_bytes.saturating_sub(part.bytes);
-            timed = self.read_sized(&mut session, lanes, &limits, in_flight, bytes).await?.found;
+            timed = self.read_sized(&mut session, lanes, &limits, except, bytes).await?.found;
         }
         self.end(session, &part).await?;
         Ok(Some((part, timed)))
@@ -107,16 +114,16 @@ impl PgStore {
     async fn read_large(
         &self,
         lanes: &[LaneRead],
-        in_flight: &[EventId],
+        except: Except<'_>,
         max_bytes: u64,
     ) -> Result<(Part, Vec<Found>)> {
         let mut session = self.session().await?;
         let limits: Vec<(u32, u32)> = lanes.iter().map(|read| (0, share(read.limit))).collect();
-        let timed = self.read_sized(&mut session, lanes, &limits, in_flight, max_bytes.div_ceil(4)).await?;
+        let timed = self.read_sized(&mut session, lanes, &limits, except, max_bytes.div_ceil(4)).await?;
         let limits: Vec<(u32, u32)> = lanes.iter().map(|read| (read.limit, 0)).collect();
         let part = match max_bytes.saturating_sub(timed.bytes) {
             0 => Part { is_cut: true, ..Part::default() },
-            bytes => self.read_sized(&mut session, lanes, &limits, in_flight, bytes).await?,
+            bytes => self.read_sized(&mut session, lanes, &limits, except, bytes).await?,
         };
         self.end(session, &part).await?;
         Ok((part, timed.found))
@@ -149,7 +156,7 @@ impl PgStore {
         &self,
         conn: &mut PgConnection,
         lanes: &[LaneRead],
-        in_flight: &[EventId],
+        except: Except<'_>,
         max_bytes: u64,
     ) -> Result<Option<(Part, bool)>> {
         const DOING: &str = "fetch events of lanes";
@@ -157,7 +164,7 @@ impl PgStore {
         let mut rows = sqlx::query(self.queries.lanes_fetch.sql())
             .bind(lanes.iter().map(|read| lane_number(read.lane)).collect::<Vec<_>>())
             .bind(lanes.iter().map(|read| number(read.limit)).collect::<Vec<_>>())
-            .bind(uuids(in_flight))
+            .bind(uuids(except.in_flight))
             .bind(lanes.iter().map(|read| read.above).collect::<Vec<_>>())
             .fetch(conn);
         while let Some(row) = rows.try_next().await.map_err(self.failed(DOING))? {
@@ -183,16 +190,17 @@ impl PgStore {
         conn: &mut PgConnection,
         lanes: &[LaneRead],
         limits: &[(u32, u32)],
-        in_flight: &[EventId],
+        except: Except<'_>,
         max_bytes: u64,
     ) -> Result<Part> {
         let rows = sqlx::query(self.queries.lanes_fetch_sized.sql())
             .bind(lanes.iter().map(|read| lane_number(read.lane)).collect::<Vec<_>>())
             .bind(limits.iter().map(|(most, _)| number(*most)).collect::<Vec<_>>())
-            .bind(uuids(in_flight))
+            .bind(uuids(except.in_flight))
             .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX).max(1))
             .bind(lanes.iter().map(|read| read.above).collect::<Vec<_>>())
             .bind(limits.iter().map(|(_, timed)| number(*timed)).collect::<Vec<_>>())
+            .bind(except.resting)
             .fetch_all(conn)
             .await
             .map_err(self.failed("fetch events of lanes"))?;

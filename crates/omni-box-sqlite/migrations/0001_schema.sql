@@ -71,8 +71,10 @@ create index {{outbox_events_hot}} on {{outbox_events}} (lane, seq)
 -- what was scheduled for later
 create index {{outbox_events_due}} on {{outbox_events}} (lane, scheduled_at)
     where status = 'pending' and held = 0 and deferred = 1;
--- heads of held keys, by the time of their retry and by key
+-- heads of held keys, by the time of their retry, also of each topic, and by key
 create index {{outbox_events_retry}} on {{outbox_events}} (lane, hold_until)
+    where status = 'pending' and held = 1 and head = 1;
+create index {{outbox_events_topics}} on {{outbox_events}} (lane, topic, hold_until)
     where status = 'pending' and held = 1 and head = 1;
 create index {{outbox_events_heads}} on {{outbox_events}} (lane, topic, partition_key)
     where status = 'pending' and held = 1 and head = 1;

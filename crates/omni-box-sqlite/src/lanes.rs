@@ -58,15 +58,21 @@ impl OrderedLanes for SqliteStore {
 
     /// First whether anything is due at all, where nothing is in flight: a look of an idle relay is one statement. Then what is due, by its
     /// size, then the rows themselves: a large backlog of large payloads is never read into memory to be thrown away. One view of the file.
-    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch> {
+    async fn fetch(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        resting: &[String],
+        max_bytes: u64,
+    ) -> Result<LaneFetch> {
         if in_flight.is_empty() && !self.any_due().await? {
             return Ok(LaneFetch::default());
         }
-        let in_flight = ids(in_flight);
+        let (in_flight, resting) = (ids(in_flight), array(resting.iter().map(String::as_str)));
         let mut tx = self.begin_read().await?;
         let mut due = Vec::with_capacity(lanes.len());
         for read in lanes {
-            due.push(self.due(&mut tx, *read, &in_flight).await?);
+            due.push(self.due(&mut tx, *read, &in_flight, &resting).await?);
         }
         let chosen = within(&due, max_bytes);
         let events = if chosen.is_empty() { Vec::new() } else { self.read(&mut tx, chosen).await? };
@@ -218,11 +224,18 @@ impl SqliteStore {
             .map_err(failed("look for events that are due"))
     }
 
-    async fn due(&self, conn: &mut SqliteConnection, read: LaneRead, in_flight: &str) -> Result<Vec<Due>> {
+    async fn due(
+        &self,
+        conn: &mut SqliteConnection,
+        read: LaneRead,
+        in_flight: &str,
+        resting: &str,
+    ) -> Result<Vec<Due>> {
         sqlx::query_as(self.queries.lanes_fetch.sql())
             .bind(read.lane.number())
             .bind(read.limit)
             .bind(in_flight)
+            .bind(resting)
             .fetch_all(conn)
             .await
             .map_err(failed("fetch events of lanes"))

@@ -98,9 +98,15 @@ impl<S: OutboxRepository> OrderedLanes for Observed<S> {
         self.inside().leave(owner).await
     }
 
-    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch> {
+    async fn fetch(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        resting: &[String],
+        max_bytes: u64,
+    ) -> Result<LaneFetch> {
         let began = Instant::now();
-        let found = self.inside().fetch(lanes, in_flight, max_bytes).await?;
+        let found = self.inside().fetch(lanes, in_flight, resting, max_bytes).await?;
         let mut stamps = self.stamps.stamps();
         for event in &found.events {
             stamps.entry(event.event.id()).or_default().fetch.get_or_insert(began);

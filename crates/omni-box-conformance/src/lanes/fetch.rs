@@ -1,16 +1,18 @@
 //! An owner reads what is due of its lanes, in order.
 
+use std::collections::HashSet;
 use std::pin::pin;
 
 use chrono::{TimeDelta, Utc};
 use omni_box_core::{
-    Event, EventId, EventRepository, LaneEvent, LaneRead, NewOutboxEvent, OutboxEvent, OutboxRepository,
+    Attempt, Event, EventId, EventRepository, LaneEvent, LaneId, LaneRead, LaneSettlement, NewOutboxEvent,
+    OutboxEvent, OutboxRepository, Retry,
 };
 
-use super::{AMPLE, Relay, ids, publishable};
+use super::{AMPLE, Relay, hold, ids, publishable};
 use crate::specimen::{new_outbox, outbox};
 use crate::table::{self, HOUR, MINUTE};
-use crate::transaction::{at_once, begin, commit, rollback};
+use crate::transaction::{at_once, begin, commit, retried, rollback};
 use crate::{Specimen, StoreFixture};
 
 /// `fetch`: due events of lanes, each lane in the order of `seq`, which is the order in which a transaction created them.
@@ -132,6 +134,57 @@ where
     }
     let two = relay.read(&relay.reads(2), &[a, b], AMPLE).await;
     assert_eq!(ids(&two), [c, d], "what is in flight does not count towards the limit");
+}
+
+/// `fetch`: leaves out heads of topics that rest, which have no part in the limits. Their other events are read, and so are heads of other topics.
+pub async fn heads_of_topics_that_rest_are_left_out<F>(fixture: F)
+where
+    F: StoreFixture<Store: OutboxRepository>,
+{
+    let mut relay = Relay::first(&fixture).await;
+    let of = |topic: &str, n: usize| outbox(new_outbox(topic).partition_key(format!("key-{n}")));
+    let away: Vec<OutboxEvent> = (0..120).map(|n| of("away", n)).collect();
+    let also_away = of("also-away", 0);
+    let others: Vec<OutboxEvent> = (0..40).map(|n| of("orders", n)).collect();
+    relay.table.create(&away).await;
+    relay.table.create_one(&also_away).await;
+    relay.table.create(&others).await;
+    let all = relay.fetch().await;
+    let holds = all.iter().map(|event| hold(event, Attempt::Free, Retry::After(MINUTE))).collect();
+    relay.settle(LaneSettlement { holds, ..LaneSettlement::default() }).await;
+    fixture.advance(2 * MINUTE).await;
+    relay.lease().await;
+    let fresh = of("away", 1000);
+    relay.table.create_one(&fresh).await;
+    let resting = ["away".to_owned(), "missing".to_owned(), "also-away".to_owned()];
+    let read = async |limit, resting: &[String], in_flight: &[EventId]| {
+        let (reads, lanes) = (relay.reads(limit), relay.lanes());
+        retried("fetch events of lanes", async || lanes.fetch(&reads, in_flight, resting, AMPLE).await)
+            .await
+            .events
+    };
+    let mut expected = table::ids(&others);
+    expected.push(fresh.id());
+    expected.sort();
+    let mut found = ids(&read(1000, &resting, &[]).await);
+    found.sort();
+    assert_eq!(found, expected, "all but the heads of topics that rest");
+    let one = read(1, &resting, &[]).await;
+    let lanes: HashSet<LaneId> =
+        relay.fetch().await.iter().filter(|e| expected.contains(&e.event.id())).map(|e| e.lane).collect();
+    assert_eq!(
+        one.len(),
+        lanes.len(),
+        "what is left out has no part in the limit: one of each lane that has others"
+    );
+    assert!(one.iter().all(|event| expected.contains(&event.event.id())));
+    assert_eq!(
+        read(1000, &resting, &expected).await,
+        [],
+        "what is in flight is left out of other topics, too"
+    );
+    let all = read(1000, &[], &[]).await;
+    assert_eq!(all.len(), 120 + 1 + 40 + 1, "where no topic rests, all that is due");
 }
 
 /// Rule 3: what is in flight is left out by id, never by a cursor: an event whose transaction began earlier and committed later is

@@ -100,7 +100,8 @@ impl<S: OutboxRepository> Relay<S> {
     }
 
     async fn read_with_bounds(&self, reads: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> LaneFetch {
-        retried("fetch events of lanes", async || self.lanes().fetch(reads, in_flight, max_bytes).await).await
+        retried("fetch events of lanes", async || self.lanes().fetch(reads, in_flight, &[], max_bytes).await)
+            .await
     }
 
     async fn settle(&self, settlement: LaneSettlement) -> Vec<LaneId> {

@@ -160,6 +160,7 @@ macro_rules! lanes_conformance {
             a_fetch_keeps_the_limit_of_each_lane
             a_fetch_tells_its_time
             what_is_in_flight_is_left_out
+            heads_of_topics_that_rest_are_left_out
             an_event_that_commits_late_is_not_stepped_over
             what_has_not_committed_is_not_read
             a_fetch_is_bounded_in_bytes

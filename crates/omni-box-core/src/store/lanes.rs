@@ -212,7 +212,8 @@ pub trait OrderedLanes: Send + Sync {
     /// Reads due events of lanes, each lane in the order of `seq`. Changes nothing.
     ///
     /// - Events of one transaction have the order in which they were created, and come after all that had committed before.
-    /// - Leaves out the ids in `in_flight`, and nothing else that is due.
+    /// - Leaves out the ids in `in_flight`, and heads of held keys of the topics in `resting`, and nothing else that is due. What is left out
+    ///   has no part in the limits, and a fetch does not cost more for it: a topic that is away may have a million heads.
     /// - Where more is due than the limit lets through, the store chooses how many of it are heads of held keys and events scheduled for
     ///   later, and which of those come first (those due longest, say): each is alone in its key, or joins it only now. All others come in
     ///   the order of `seq`.
@@ -240,7 +241,13 @@ pub trait OrderedLanes: Send + Sync {
     /// - It may rise by calls of [`lease`](Self::lease), and falls if the order of the table begins anew.
     /// - Whatever makes an event due again below it gives the event a new place, or has it returned wherever it lies. What was changed by
     ///   hand is found in the end, by calls of `lease`.
-    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch>;
+    async fn fetch(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        resting: &[String],
+        max_bytes: u64,
+    ) -> Result<LaneFetch>;
 
     /// Writes the outcomes of events of these leases.
     ///

@@ -1,5 +1,5 @@
 -- Due events of lanes, where their bytes may not fit: `most` of those that have no time of their own, above a `seq` unless they were
--- released, and `most_timed` of those that have one. Each branch is an index scan with a limit of its own. The planner takes an unknown limit for a tenth of
+-- released, and `most_timed` of those that have one; without heads of the topics in $7. Each branch is an index scan with a limit of its own. The planner takes an unknown limit for a tenth of
 -- what there is: with the constant and with the limit said twice it expects a hundred rows, however large the table; without
 -- them it expects so many that it compiles the statement (200 ms). {{statement_clock}} is the database's clock in a form
 -- that an index condition may have. `not in (select ..)` hashes what is in flight once; `<> all(..)` would compare each row with each
@@ -71,12 +71,51 @@ due as materialized (
             (
                 select x.* from (select e.* from (
                     select e.* from {{outbox_events}} e
-                    where e.lane = w.lane and e.aside = 'head'
+                    where e.lane = w.lane and e.aside = 'head' and cardinality($7::text[]) = 0
                         and e.hold_until <= {{statement_clock}} and e.id not in (select f.id from unnest($3::uuid[]) as f (id))
                     order by e.hold_until
                     limit 10000
                 ) e limit w.most_timed) x
                 limit w.most_timed
+            )
+            union all
+            (
+                -- where topics rest: those that have heads, found one after the other, and of each other one what is due
+                select x.* from (
+                    select e.* from (
+                        with recursive topics as (
+                            (
+                                select h.topic from {{outbox_events}} h
+                                where h.lane = w.lane and h.aside = 'head' and cardinality($7::text[]) > 0
+                                order by h.topic
+                                limit 1
+                            )
+                            union all
+                            select (
+                                select h.topic from {{outbox_events}} h
+                                where h.lane = w.lane and h.aside = 'head' and h.topic > t.topic
+                                order by h.topic
+                                limit 1
+                            )
+                            from topics t
+                            where t.topic is not null
+                        )
+                        select t.topic from topics t where t.topic <> all($7::text[])
+                    ) t
+                    cross join lateral (
+                        select e.* from (
+                            select e.* from {{outbox_events}} e
+                            where e.lane = w.lane and e.topic = t.topic and e.aside = 'head'
+                                and e.hold_until <= {{statement_clock}}
+                                and e.id not in (select f.id from unnest($3::uuid[]) as f (id))
+                            order by e.hold_until
+                            limit 10000
+                        ) e
+                        limit w.most_timed
+                    ) e
+                    order by e.hold_until
+                    limit w.most_timed
+                ) x
             )
         ) b
         order by b.seq

@@ -30,6 +30,7 @@ static EXPECTED: [ExpectedTable; 10] = [
             "_released",
             "_due",
             "_retry",
+            "_topics",
             "_heads",
             "_followers",
             "_failed",

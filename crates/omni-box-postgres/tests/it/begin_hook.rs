@@ -49,7 +49,7 @@ async fn every_transaction_of_the_engine_begins_with_the_hook() {
         let leases = store.lease(&request(owner, Duration::from_secs(60))).await.unwrap().leases;
         store.announce(owner, &leases, Activity::Idle).await.unwrap();
         let reads: Vec<LaneRead> = leases.iter().map(|lease| LaneRead::all(lease.lane, 10)).collect();
-        assert_eq!(store.fetch(&reads, &[], 1 << 20).await.unwrap().events.len(), 3);
+        assert_eq!(store.fetch(&reads, &[], &[], 1 << 20).await.unwrap().events.len(), 3);
         let settlement = LaneSettlement { completed: vec![events[0].id()], ..LaneSettlement::default() };
         OrderedLanes::settle(&store, owner, &leases, &settlement).await.unwrap();
         store.leave(owner).await.unwrap();

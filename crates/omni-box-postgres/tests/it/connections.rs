@@ -50,7 +50,7 @@ async fn waiting_calls(db: &Database, store: &PgStore, count: u32, in_handlers: 
         calls.spawn(async move {
             let lane = LaneRead::all(LaneId::new(0), 1);
             if n % 2 == 0 || !in_handlers {
-                let _ = store.fetch(&[lane], &[], 1).await;
+                let _ = store.fetch(&[lane], &[], &[], 1).await;
             } else {
                 let mut tx = store.begin_handling(Duration::from_secs(600)).await.unwrap();
                 let _ = store.outbox().get_by_id(&mut tx, EventId::generate()).await;

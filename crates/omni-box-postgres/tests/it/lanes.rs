@@ -29,7 +29,7 @@ impl Relay {
 
     async fn fetch(&self) -> Vec<LaneEvent> {
         let reads: Vec<_> = self.leases.iter().map(|lease| LaneRead::all(lease.lane, 1000)).collect();
-        self.db.store.fetch(&reads, &[], MANY).await.unwrap().events
+        self.db.store.fetch(&reads, &[], &[], MANY).await.unwrap().events
     }
 
     async fn settle(&self, settlement: LaneSettlement) -> Vec<LaneId> {
@@ -106,7 +106,7 @@ async fn bytes_are_those_of_the_text_however_it_is_stored() {
         let relay = Relay::start(&db, LONG).await;
         let reads: Vec<_> = relay.leases.iter().map(|lease| LaneRead::all(lease.lane, 1000)).collect();
         for (max_bytes, count) in [(1, 1), (150_000, 2), (250_000, 3), (MANY, 9)] {
-            let fetched = db.store.fetch(&reads, &[], max_bytes).await.unwrap().events;
+            let fetched = db.store.fetch(&reads, &[], &[], max_bytes).await.unwrap().events;
             assert_eq!(ids(&fetched), ids_of(&events[..count]));
         }
     })
@@ -264,7 +264,7 @@ async fn heads_never_fill_a_fetch_while_others_are_due() {
         let reads: Vec<_> = relay.leases.iter().map(|lease| LaneRead::all(lease.lane, 60)).collect();
         // payloads that fit, and payloads that may not
         for max_bytes in [MANY, 3_000] {
-            let found = db.store.fetch(&reads, &[], max_bytes).await.unwrap().events;
+            let found = db.store.fetch(&reads, &[], &[], max_bytes).await.unwrap().events;
             let heads = found.iter().filter(|event| event.is_held_head).count();
             let others = found.len() - heads;
             assert!(heads > 0 && others > 2 * heads, "{heads} heads and {others} others of {max_bytes} bytes");
@@ -272,7 +272,7 @@ async fn heads_never_fill_a_fetch_while_others_are_due() {
         }
         // heads alone have all the room
         db.execute("delete from outbox_events where topic = 'orders'").await;
-        assert_eq!(db.store.fetch(&reads, &[], MANY).await.unwrap().events.len(), 16 * 60);
+        assert_eq!(db.store.fetch(&reads, &[], &[], MANY).await.unwrap().events.len(), 16 * 60);
     })
     .await;
 }
@@ -281,7 +281,7 @@ async fn heads_never_fill_a_fetch_while_others_are_due() {
 async fn bound(relay: &Relay, seq: i64) {
     let reads: Vec<_> = relay.leases.iter().map(|lease| LaneRead::all(lease.lane, 1000)).collect();
     eventually("the bounds rise", async || {
-        let bounds = relay.db.store.fetch(&reads, &[], MANY).await.unwrap().bounds;
+        let bounds = relay.db.store.fetch(&reads, &[], &[], MANY).await.unwrap().bounds;
         (bounds.len() == 16 && bounds.values().all(|bound| *bound >= seq)).then_some(())
     })
     .await;
@@ -306,7 +306,7 @@ async fn a_bound_rises_over_who_does_not_write_events_and_waits_for_who_does() {
         db.enqueue(&[event("a"), event("b")]).await;
         let reads: Vec<_> = relay.leases.iter().map(|lease| LaneRead::all(lease.lane, 1000)).collect();
         for _ in 0..100 {
-            let found = db.store.fetch(&reads, &[], MANY).await.unwrap();
+            let found = db.store.fetch(&reads, &[], &[], MANY).await.unwrap();
             assert_eq!(found.events.len(), 2);
             assert!(found.bounds.values().all(|bound| *bound < 11), "{:?}", found.bounds);
         }
@@ -334,11 +334,11 @@ async fn large_payloads_among_small_ones_are_bounded_too() {
         db.enqueue(&large).await;
         let reads: Vec<_> = relay.leases.iter().map(|lease| LaneRead::all(lease.lane, 60)).collect();
         for _ in 0..2 {
-            let found = db.store.fetch(&reads, &[], 1_000_000).await.unwrap().events;
+            let found = db.store.fetch(&reads, &[], &[], 1_000_000).await.unwrap().events;
             let bytes: usize = found.iter().map(|event| event.event.payload().as_str().len()).sum();
             assert!((500_000..1_300_000).contains(&bytes), "{bytes} bytes in {} events", found.len());
         }
-        assert_eq!(db.store.fetch(&reads, &[], MANY).await.unwrap().events.len(), 350);
+        assert_eq!(db.store.fetch(&reads, &[], &[], MANY).await.unwrap().events.len(), 350);
     })
     .await;
 }

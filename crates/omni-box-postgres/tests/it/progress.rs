@@ -33,7 +33,7 @@ impl Relay {
 
     async fn fetch(&self, limit: u32) -> Vec<EventId> {
         let reads: Vec<_> = self.leases.iter().map(|lease| LaneRead::all(lease.lane, limit)).collect();
-        let fetch = self.db.store.fetch(&reads, &[], 64 << 20).await.unwrap();
+        let fetch = self.db.store.fetch(&reads, &[], &[], 64 << 20).await.unwrap();
         fetch.events.iter().map(|event| event.event.id()).collect()
     }
 

@@ -27,6 +27,7 @@ const EXPECTED: [ExpectedTable; 10] = [
             "_hot",
             "_due",
             "_retry",
+            "_topics",
             "_heads",
             "_followers",
             "_completed",

@@ -128,7 +128,7 @@ async fn several_processes_write_and_one_drains_in_order() {
     let mut published = Vec::new();
     loop {
         let is_last = writers.is_empty();
-        let events = lanes(&relay).fetch(&reads, &[], 1 << 20).await.unwrap().events;
+        let events = lanes(&relay).fetch(&reads, &[], &[], 1 << 20).await.unwrap().events;
         if events.is_empty() && is_last {
             break;
         }

@@ -98,7 +98,7 @@ impl Relay {
         let leases = store.lease(&request).await.unwrap().leases;
         assert_eq!(leases.len(), 16);
         let reads: Vec<_> = leases.iter().map(|lease| LaneRead::all(lease.lane, 50)).collect();
-        let found = store.fetch(&reads, &[], 1 << 20).await.unwrap().events;
+        let found = store.fetch(&reads, &[], &[], 1 << 20).await.unwrap().events;
         for read in &found {
             let key = read.event.partition_key().unwrap();
             let next = self.settled.entry(key.to_owned()).or_default();

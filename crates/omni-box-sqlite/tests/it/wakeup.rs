@@ -65,7 +65,7 @@ async fn a_look_at_an_idle_outbox_finds_what_becomes_due() {
     let owner = OwnerId::generate();
     let leases = db.store.lease(&request(owner)).await.unwrap().leases;
     let reads: Vec<LaneRead> = leases.iter().map(|lease| LaneRead::all(lease.lane, 10)).collect();
-    let found = async || db.store.fetch(&reads, &[], 1 << 20).await.unwrap().events.len();
+    let found = async || db.store.fetch(&reads, &[], &[], 1 << 20).await.unwrap().events.len();
     assert_eq!(found().await, 0);
     for (change, due) in [
         ("status = 'pending'", 1),
@@ -81,7 +81,7 @@ async fn a_look_at_an_idle_outbox_finds_what_becomes_due() {
         db.execute(&format!("update outbox_events set {change}")).await;
         assert_eq!(found().await, due, "{change}");
     }
-    let events = db.store.fetch(&reads, &[], 1 << 20).await.unwrap().events;
+    let events = db.store.fetch(&reads, &[], &[], 1 << 20).await.unwrap().events;
     let settlement = LaneSettlement { completed: vec![events[0].event.id()], ..LaneSettlement::default() };
     OrderedLanes::settle(&db.store, owner, &leases, &settlement).await.unwrap();
     assert_eq!(found().await, 0);

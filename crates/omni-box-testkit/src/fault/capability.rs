@@ -222,8 +222,14 @@ impl<S: OutboxRepository> OrderedLanes for Faulty<S> {
         self.plan.run(Operation::Leave, offered(self.inner.lanes())?.leave(owner)).await
     }
 
-    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch> {
-        let fetch = offered(self.inner.lanes())?.fetch(lanes, in_flight, max_bytes);
+    async fn fetch(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        resting: &[String],
+        max_bytes: u64,
+    ) -> Result<LaneFetch> {
+        let fetch = offered(self.inner.lanes())?.fetch(lanes, in_flight, resting, max_bytes);
         self.plan.run(Operation::FetchLanes, fetch).await
     }
 

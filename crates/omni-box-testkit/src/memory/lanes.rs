@@ -61,15 +61,17 @@ impl Table<OutboxRow> {
         &self,
         reads: &[LaneRead],
         in_flight: &HashSet<EventId>,
+        resting: &[String],
         now: DateTime<Utc>,
     ) -> Vec<(u32, &OutboxRow)> {
+        let rests = |row: &OutboxRow| row.head && resting.contains(&row.record.topic);
         let limits: HashMap<LaneId, u32> = reads.iter().map(|read| (read.lane, read.limit)).collect();
         let mut places: HashMap<LaneId, u32> = HashMap::new();
         let mut due = Vec::new();
         for row in self.pending().filter(|row| row.is_due(now) && (row.head || !row.held)) {
             let place = places.entry(row.lane).or_default();
             let has_room = limits.get(&row.lane).is_some_and(|limit| *place < *limit);
-            if has_room && !in_flight.contains(&row.id()) {
+            if has_room && !in_flight.contains(&row.id()) && !rests(row) {
                 due.push((*place, row));
                 *place += 1;
             }
@@ -111,7 +113,13 @@ impl OrderedLanes for MemoryStore {
         Ok(())
     }
 
-    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch> {
+    async fn fetch(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        resting: &[String],
+        max_bytes: u64,
+    ) -> Result<LaneFetch> {
         let (tables, now) = (self.committed(), self.shared.now());
         let in_flight: HashSet<EventId> = in_flight.iter().copied().collect();
         // from which seq on a key is held: all of it while it has a head, else what comes after the first follower
@@ -125,7 +133,7 @@ impl OrderedLanes for MemoryStore {
             let first = row.key().and_then(|key| held.get(&key));
             !row.head && first.is_some_and(|first| *first < row.seq || row.is_deferred())
         };
-        let mut due = tables.outbox.due_of(lanes, &in_flight, now);
+        let mut due = tables.outbox.due_of(lanes, &in_flight, resting, now);
         // the first of each lane, then the second of each, while the bytes last
         due.sort_by_key(|(place, row)| (*place, row.lane));
         let mut bytes = 0;

@@ -212,7 +212,7 @@ async fn numbers(store: &MemoryStore) -> Vec<(EventId, i64)> {
     let lanes: Vec<LaneRead> =
         lease(store).await.iter().map(|lease| LaneRead::all(lease.lane, 100)).collect();
     let mut found: Vec<(EventId, i64)> = store
-        .fetch(&lanes, &[], u64::MAX)
+        .fetch(&lanes, &[], &[], u64::MAX)
         .await
         .unwrap()
         .events

@@ -116,7 +116,7 @@ async fn survey<S: OutboxRepository>(store: &S) -> Checked<(Keys, Leases)> {
     commit(store, tx).await?;
     let reads = reads(&share.leases, 1000);
     let found =
-        retried("fetch events of lanes", async || lanes.fetch(&reads, &[], AMPLE).await).await?.events;
+        retried("fetch events of lanes", async || lanes.fetch(&reads, &[], &[], AMPLE).await).await?.events;
     if found.len() != probes.len() {
         return mismatch(format!(
             "{} events were created in an empty table, {} were read",

@@ -213,7 +213,7 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
         if plan.is_empty() {
             return Ok(Default::default());
         }
-        let fetch = lanes.fetch(&plan, &[], self.settings.max_batch_bytes);
+        let fetch = lanes.fetch(&plan, &[], &[], self.settings.max_batch_bytes);
         let LaneFetch { mut events, .. } = within(self.settings.batch_deadline(), fetch).await?;
         owned.fetched(&plan, &events);
         // the limits of the lanes are rounded up: the oldest go, of whichever lane, so that none is left behind

@@ -1,6 +1,6 @@
 //! Topics that are missing, or take nothing.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -169,6 +169,65 @@ async fn a_client_that_does_not_let_go_keeps_what_it_has_and_nothing_else() -> R
     let took = begun.elapsed();
     assert!(took <= Duration::from_secs(1), "{took:?} until idle lanes have their next owner");
     next.stop().await
+}
+
+const AWAY: &str = "away";
+
+/// Counts what of the topic that is away is tried.
+struct Counted {
+    inner: FaultyPublisher<MemoryPublisher>,
+    tried: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl EventPublisher for Counted {
+    fn send_order(&self) -> SendOrder {
+        self.inner.send_order()
+    }
+
+    async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {
+        let tried = events.iter().filter(|event| event.topic() == AWAY).count();
+        self.tried.fetch_add(tried, Ordering::SeqCst);
+        self.inner.submit(events, reporter).await;
+    }
+
+    async fn purge(&self) {
+        self.inner.purge().await;
+    }
+
+    async fn check(&self) -> omni_box_core::Result<()> {
+        self.inner.check().await
+    }
+}
+
+/// A few heads are tried for all of them, those of good topics are not delayed, and all go as soon as the topic is there.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_away_is_tried_by_a_few_of_its_keys() -> Result<()> {
+    let memory = Memory::new(DeliveryMode::Lanes);
+    let tried = Arc::new(AtomicUsize::new(0));
+    let keys: Vec<String> = (0..2000).map(|number| format!("key-{number}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    memory.enqueue_to(AWAY, &keys).await?;
+    let publisher = Counted { inner: memory.publisher(), tried: tried.clone() };
+    let mut running = start(OutboxRelay::builder(memory.store.clone(), publisher));
+    let minutes = 10;
+    for minute in 1..=minutes {
+        memory.enqueue(&["a", "b"]).await?;
+        let took = memory.completed(2 * minute).await;
+        assert!(took <= Duration::from_secs(2), "{took:?} in minute {minute}");
+        timeout(Duration::from_secs(60), &mut running.task).await.expect_err("the relay goes on");
+    }
+    // each once, and a hundred each 15 s at the most, where all of them in each 30 s would be 40,000
+    let tried = tried.load(Ordering::SeqCst);
+    assert!(tried <= 2000 + 100 * 4 * (minutes + 1), "{tried} were tried in {minutes} minutes");
+    assert!(tried >= 2000 + 100 * minutes, "{tried} were tried in {minutes} minutes");
+    assert_eq!(memory.attempts_made(), 0);
+
+    memory.broker.create_topic(AWAY, 2);
+    let took = memory.marked(2 * minutes + 2000).await;
+    assert!(took <= Duration::from_secs(40), "{took:?} after the topic came back");
+    assert!(memory.is_in_order(TOPIC) && memory.is_in_order(AWAY));
+    running.stop().await
 }
 
 const KEYS: [&str; 26] = [

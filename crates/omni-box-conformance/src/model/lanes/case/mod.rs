@@ -137,7 +137,8 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
         self.trace.note(format!("r{relay} fetches {limit} of each lane, room {room:?}"));
         let lanes = lanes_of(&self.ground.stores[relay]);
         let LaneFetch { events: answer, bounds } =
-            retried("fetch events of lanes", async || lanes.fetch(&reads, &ids, room.bytes()).await).await?;
+            retried("fetch events of lanes", async || lanes.fetch(&reads, &ids, &[], room.bytes()).await)
+                .await?;
         let names: Vec<String> = answer
             .iter()
             .map(|read| {
@@ -313,7 +314,7 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
     async fn look(&mut self) -> Checked {
         let reads: Vec<LaneRead> = self.ground.leases.lanes().map(|lane| LaneRead::all(lane, 1000)).collect();
         let lanes = lanes_of(&self.ground.writer);
-        let fetch = async || lanes.fetch(&reads, &[], AMPLE).await;
+        let fetch = async || lanes.fetch(&reads, &[], &[], AMPLE).await;
         let answer = retried("fetch events of lanes", fetch).await?.events;
         self.table.check_fetch(&reads, &[], Room::Ample, &answer)
     }

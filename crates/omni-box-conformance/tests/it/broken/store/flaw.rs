@@ -174,6 +174,7 @@ flaws! { Fixture:
     /// The time of a fetch is that of the row.
     AFetchTellsAnotherTime => lanes::fetch::a_fetch_tells_its_time;
     FetchesWhatIsInFlight => lanes::fetch::what_is_in_flight_is_left_out;
+    FetchesWhatRests => lanes::fetch::heads_of_topics_that_rest_are_left_out;
     AFetchIgnoresTheLimitsOfLanes => lanes::fetch::a_fetch_keeps_the_limit_of_each_lane;
     AFetchIgnoresItsBytes => lanes::fetch::a_fetch_is_bounded_in_bytes;
     /// One that is larger than the bound in bytes is never returned.

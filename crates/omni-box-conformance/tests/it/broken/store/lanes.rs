@@ -104,7 +104,7 @@ impl<S: OutboxRepository> Broken<S> {
         let unlimited: Vec<LaneRead> = lanes.iter().map(|read| LaneRead { limit: 1000, ..*read }).collect();
         let known = match self.flaw {
             Some(Flaw::ABoundIgnoresLimits) => {
-                self.inner_lanes().fetch(&unlimited, &[], u64::MAX).await?.events
+                self.inner_lanes().fetch(&unlimited, &[], &[], u64::MAX).await?.events
             }
             _ => fetched.clone(),
         };
@@ -214,7 +214,13 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
         self.inner_lanes().leave(owner).await
     }
 
-    async fn fetch(&self, lanes: &[LaneRead], in_flight: &[EventId], max_bytes: u64) -> Result<LaneFetch> {
+    async fn fetch(
+        &self,
+        lanes: &[LaneRead],
+        in_flight: &[EventId],
+        resting: &[String],
+        max_bytes: u64,
+    ) -> Result<LaneFetch> {
         let unlimited: Vec<LaneRead> = lanes.iter().map(|read| LaneRead { limit: 1000, ..*read }).collect();
         let every: Vec<LaneRead> =
             self.notes().holders.keys().map(|lane| LaneRead::all(*lane, 1000)).collect();
@@ -224,8 +230,9 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
             _ => lanes,
         };
         let without = if self.has(Flaw::FetchesWhatIsInFlight) { &[] } else { in_flight };
+        let resting = if self.has(Flaw::FetchesWhatRests) { &[] } else { resting };
         let bound = if self.has(Flaw::AFetchIgnoresItsBytes) { u64::MAX } else { max_bytes };
-        let mut fetched = self.inner_lanes().fetch(lanes, without, bound).await?.events;
+        let mut fetched = self.inner_lanes().fetch(lanes, without, resting, bound).await?.events;
         if self.gives_bounds() {
             return self.bounded(lanes, fetched).await;
         }

@@ -37,10 +37,10 @@ impl<S: OutboxRepository> Engine<S> {
         }
         self.fetches += 1;
         let number = self.fetches;
-        let (store, in_flight) = (self.store.clone(), self.flight.ids());
+        let (store, in_flight, resting) = (self.store.clone(), self.flight.ids(), self.flight.resting(now));
         let (max_bytes, deadline) = (self.settings.max_batch_bytes, self.settings.batch_deadline());
         self.fetching = Some(Box::pin(async move {
-            let found = within(deadline, lanes(&store).fetch(&plan, &in_flight, max_bytes)).await;
+            let found = within(deadline, lanes(&store).fetch(&plan, &in_flight, &resting, max_bytes)).await;
             Fetched { number, plan, found }
         }));
         None

@@ -8,6 +8,7 @@
 //!
 //! What was read need not be read again ([`Flight::above`]), until the books forget it or the table may have left it as it was.
 
+mod rests;
 mod settlement;
 mod view;
 
@@ -20,6 +21,7 @@ use omni_box_core::{
 };
 use tokio::time::Instant;
 
+use self::rests::Rests;
 use super::bounds::Bounds;
 use crate::batch::EventFailure;
 use crate::outcome::Outcome;
@@ -109,8 +111,7 @@ pub(crate) struct Flight {
     outgoing_since: Option<Instant>,
     /// Fetches up to this number left out events that were forgotten since: they would jump the queue.
     stale_fetches: u64,
-    /// Topics that could not be used at their last try; logged once per change.
-    closed_topics: HashSet<String>,
+    rests: Rests,
 }
 
 impl Flight {
@@ -134,7 +135,7 @@ impl Flight {
             outgoing: LaneSettlement::default(),
             outgoing_since: None,
             stale_fetches: 0,
-            closed_topics: HashSet::new(),
+            rests: Rests::default(),
         }
     }
 
@@ -170,6 +171,11 @@ impl Flight {
         self.bounds.forget(fetch, lane);
     }
 
+    /// Topics whose heads a fetch may leave out.
+    pub(crate) fn resting(&self, now: Instant) -> Vec<String> {
+        self.rests.resting(now)
+    }
+
     /// Whether fetch number `fetch` began before the last reset, and so left out what was forgotten then.
     pub(crate) fn is_stale(&self, fetch: u64) -> bool {
         fetch <= self.stale_fetches
@@ -183,7 +189,8 @@ impl Flight {
         let now = Instant::now();
         for LaneEvent { event, lane, seq, is_held_head, is_behind_head, read_at } in events {
             let id = event.id();
-            if self.entries.contains_key(&id) {
+            let rests = is_held_head && !self.rests.admit(event.topic(), fetch, now);
+            if self.entries.contains_key(&id) || rests {
                 continue;
             }
             // most events need no copy of their key
@@ -354,8 +361,7 @@ impl Flight {
         };
         let outcome = match verdict {
             ReportVerdict::Done(outcome) => {
-                let is_published = outcome == Outcome::Published && !self.closed_topics.is_empty();
-                if is_published && self.closed_topics.remove(event.topic()) {
+                if outcome == Outcome::Published && self.rests.acknowledged(event.topic()) {
                     tracing::info!(topic = event.topic(), "topic available again");
                 }
                 self.outgoing.completed.push(report.id);
@@ -363,10 +369,9 @@ impl Flight {
                 outcome
             }
             ReportVerdict::Failed(failure) | ReportVerdict::PutOff(failure) => {
-                if failure.attempt == Attempt::Free
-                    && !is_put_off
-                    && self.closed_topics.insert(event.topic().to_owned())
-                {
+                let is_refused = failure.attempt == Attempt::Free && !is_put_off;
+                // logged once per change
+                if is_refused && self.rests.refused(event.topic(), &failure, Instant::now()) {
                     tracing::warn!(
                         topic = event.topic(),
                         error = failure.error(),
