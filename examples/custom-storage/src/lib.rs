@@ -3,9 +3,8 @@
 mod failure;
 mod inbox;
 mod repository;
-mod row;
 mod store;
 mod table;
 
-pub use row::Kind;
 pub use store::{RedbStore, RedbTx};
+pub use table::Kind;

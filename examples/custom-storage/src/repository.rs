@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use omni_box_core::event::Mark;
+use omni_box_core::store::Due;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, Created, DistributedLocking, EventId, EventRepository, Failure,
-    FetchFilters, LifecycleRecord as Life, OutboxRepository, Result, Wakeup,
+    FetchFilters, OutboxRepository, Result, Wakeup,
 };
 use redb::WriteTransaction;
-use tokio::sync::watch;
 
 use crate::failure::failed;
-use crate::row::Kind;
 use crate::store::RedbStore;
-use crate::table::{Asked, Tables, due};
+use crate::table::{Kind, Tables, choose};
 
 impl<E: Kind> EventRepository<E> for RedbStore {
     async fn create(&self, conn: &mut WriteTransaction, event: &E) -> Result<Created<E>> {
@@ -27,29 +26,26 @@ impl<E: Kind> EventRepository<E> for RedbStore {
     }
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<E>> {
-        let asked = Asked { limit, filters: filters.clone(), fresh_since: None };
+        let filters = filters.clone();
         self.read(move |tx, now| {
             let rows = tx.open_table(Tables::<E>::ROWS).map_err(failed)?;
             let line = tx.open_table(Tables::<E>::LINE).map_err(failed)?;
-            due(&rows, &line, &tx.open_table(Tables::<E>::CLAIMS).map_err(failed)?, &asked, now)
+            let claims = tx.open_table(Tables::<E>::CLAIMS).map_err(failed)?;
+            choose(Due::new(limit, &filters, now)?, &rows, &line, &claims)
         })
         .await
     }
 
     async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
-        let (mine, token) = (token.clone(), token.clone());
-        let is_free = move |life: &Life| life.lock.is_none() || life.is_claimed_by(&mine);
-        Ok(!self.change::<E>(&[id], is_free, move |life, now| life.claim(&token, now)).await?.is_empty())
+        Ok(!self.mark::<E>(&[id], Mark::Claim, token).await?.is_empty())
     }
 
     async fn mark_completed(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
-        Ok(!self.change::<E>(&[id], claimed_by(token), Life::complete).await?.is_empty())
+        Ok(!self.mark::<E>(&[id], Mark::Complete, token).await?.is_empty())
     }
 
     async fn mark_failed(&self, id: EventId, token: &ClaimToken, failure: &Failure) -> Result<bool> {
-        let failure = failure.clone();
-        let fail = move |life: &mut Life, now| life.fail(&failure, now);
-        Ok(!self.change::<E>(&[id], claimed_by(token), fail).await?.is_empty())
+        Ok(!self.mark::<E>(&[id], Mark::Fail(failure.clone()), token).await?.is_empty())
     }
 
     fn bulk(&self) -> Option<&dyn BulkOperations<E>> {
@@ -61,29 +57,19 @@ impl<E: Kind> EventRepository<E> for RedbStore {
     }
 }
 
-fn claimed_by(token: &ClaimToken) -> impl Fn(&Life) -> bool + Send + use<> {
-    let token = token.clone();
-    move |life| life.is_claimed_by(&token)
-}
-
 impl RedbStore {
-    /// Changes those pending rows to which it applies, in one transaction; returns them.
-    async fn change<E: Kind>(
-        &self,
-        ids: &[EventId],
-        applies: impl Fn(&Life) -> bool + Send + 'static,
-        change: impl Fn(&mut Life, DateTime<Utc>) + Send + 'static,
-    ) -> Result<Vec<EventId>> {
-        // one that is named twice is changed once
-        let ids: BTreeSet<EventId> = ids.iter().copied().collect();
+    /// Marks events in one transaction; returns those to which the mark applied.
+    async fn mark<E: Kind>(&self, ids: &[EventId], mark: Mark, token: &ClaimToken) -> Result<Vec<EventId>> {
+        // an id that is given twice is marked once
+        let (ids, token) = (BTreeSet::from_iter(ids.iter().copied()), token.clone());
         self.write(move |tx, now| {
-            let (mut tables, mut changed) = (Tables::<E>::open(tx)?, Vec::new());
+            let (mut tables, mut marked) = (Tables::<E>::open(tx)?, Vec::new());
             for id in ids {
-                if tables.change(id, &applies, |life| change(life, now))? {
-                    changed.push(id);
+                if tables.change(id, |row| row.mark(&mark, &token, now))? == Some(true) {
+                    marked.push(id);
                 }
             }
-            Ok(changed)
+            Ok(marked)
         })
         .await
     }
@@ -92,7 +78,7 @@ impl RedbStore {
 #[async_trait]
 impl<E: Kind> BulkOperations<E> for RedbStore {
     async fn complete_many(&self, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
-        self.change::<E>(ids, claimed_by(token), Life::complete).await
+        self.mark::<E>(ids, Mark::Complete, token).await
     }
 }
 
@@ -107,36 +93,23 @@ impl<E: Kind> DistributedLocking<E> for RedbStore {
     ) -> Result<Vec<E>> {
         let (token, filters) = (token.clone(), filters.clone());
         self.write(move |tx, now| {
-            let asked = Asked { limit, filters, fresh_since: Some(now - ttl) };
-            Tables::open(tx)?.claim(&asked, |life| life.claim(&token, now), now)
+            let due = Due::new(limit, &filters, now)?.taking_over(ttl);
+            Tables::open(tx)?.claim(due, &token, now)
         })
         .await
     }
 
     async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {
-        let again = token.clone();
-        self.change::<E>(ids, claimed_by(token), move |life, now| life.claim(&again, now)).await
+        self.mark::<E>(ids, Mark::Refresh, token).await
     }
 
     async fn release(&self, token: &ClaimToken, ids: &[EventId]) -> Result<()> {
-        self.change::<E>(ids, claimed_by(token), Life::release).await.map(drop)
+        self.mark::<E>(ids, Mark::Release, token).await.map(drop)
     }
 }
 
 impl OutboxRepository for RedbStore {
     fn wakeup(&self) -> Option<Box<dyn Wakeup>> {
-        Some(Box::new(Commits(self.commits.subscribe())))
-    }
-}
-
-struct Commits(watch::Receiver<()>);
-
-#[async_trait]
-impl Wakeup for Commits {
-    async fn wait(&mut self) {
-        // an error means that the store is gone, and nothing is committed any more
-        if self.0.changed().await.is_err() {
-            std::future::pending().await
-        }
+        Some(Box::new(self.commits.waiter()))
     }
 }

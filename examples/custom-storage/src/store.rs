@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use omni_box_core::{Clock, Error, ErrorKind, Result, Store, SystemClock};
+use omni_box_core::{Clock, Error, ErrorKind, Result, Store, SystemClock, Wake};
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageError, TableError, WriteTransaction};
-use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -26,7 +26,7 @@ pub struct RedbStore {
     db: Arc<Database>,
     clock: Arc<dyn Clock>,
     writer: Arc<Mutex<()>>,
-    pub(crate) commits: watch::Sender<()>,
+    pub(crate) commits: Wake,
 }
 
 /// An open transaction. Everything in it goes through redb's own, which is the application's too.
@@ -45,7 +45,7 @@ impl RedbStore {
         let path = path.as_ref().to_owned();
         let db = blocking(move || Database::create(path).map_err(failed)).await?;
         let (db, clock, writer) = (Arc::new(db), Arc::new(SystemClock), Arc::default());
-        let store = Self { db, clock, writer, commits: watch::Sender::new(()) };
+        let store = Self { db, clock, writer, commits: Wake::new() };
         store.write(|tx, _| create_tables(tx)).await?;
         Ok(store)
     }
@@ -109,7 +109,7 @@ impl Store for RedbStore {
             conn.commit().map_err(failed)
         })
         .await?;
-        self.commits.send_replace(());
+        self.commits.wake();
         Ok(())
     }
 

@@ -5,13 +5,26 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Event, EventContent, EventStatus, FetchFilters, Lifecycle, sealed};
+use super::{Event, EventContent, EventStatus, FetchFilters, Identity, Lifecycle, OrderKey, sealed};
 use crate::error::{Error, Result};
 use crate::hidden::Hidden;
 use crate::id::{ConsumerGroup, EventId};
 use crate::limits::{EventLimits, check_max_attempts, check_text, fits};
 
 /// A received message, stored once per `(message_id, consumer_group)`.
+///
+/// ```
+/// use omni_box_core::{
+///     ConsumerGroup, Event, EventContent, NewInboxEvent, OmniBoxDomainService, Payload,
+/// };
+///
+/// let content = EventContent::new("order.placed", Payload::from_text(r#"{"order": 7}"#)?);
+/// let new = NewInboxEvent::new("message-1", ConsumerGroup::new("shipping")?, "shop", content);
+/// let message = OmniBoxDomainService::default().create_inbox_event(new)?;
+/// assert_eq!((message.message_id(), message.source()), ("message-1", "shop"));
+/// assert_eq!(message.payload().deserialize::<serde_json::Value>()?["order"], 7);
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct InboxEvent {
     record: InboxRecord,
@@ -132,9 +145,9 @@ impl InboxEvent {
 
     /// Whether `other`, which has the same message id, is another message: its source, type or value differs.
     ///
-    /// - A value of other bytes is the same if its payload is the same JSON object or array: two libraries write one event with other spaces,
+    /// - A value of other bytes is the same if its payload is the same JSON object or array. Two libraries write one event with other spaces,
     ///   escapes or metadata. Where a number is too large to be compared, other bytes are another value.
-    /// - A source that is the name of the message's own topic tells nothing: the same message has another one in a retry topic or a mirror.
+    /// - A source that is the name of the message's own topic tells nothing. The same message has another one in a retry topic or a mirror.
     /// - Where either has no digest (a foreign writer stores none, and may name source and type in its own way), nothing tells the two apart.
     pub fn conflicts_with(&self, other: &Self) -> bool {
         let (Some(ours), Some(theirs)) = (self.digest(), other.digest()) else { return false };
@@ -149,7 +162,7 @@ impl InboxEvent {
         self.position().is_some_and(|position| position.topic == self.source())
     }
 
-    /// Whether this message was given up, and `other`, which has the same message id, was sent after that: it is somewhere else in the broker,
+    /// Whether this message was given up, and `other`, which has the same message id, was sent after that. It is somewhere else in the broker,
     /// such as in a retry topic. The same message at the same place is delivered again, and stays given up.
     pub fn is_sent_again_by(&self, other: &Self) -> bool {
         let is_elsewhere = other.position().is_some() && self.position() != other.position();
@@ -180,6 +193,18 @@ impl Event for InboxEvent {
         let InboxRecord { source, consumer_group, .. } = &self.record;
         (filters.sources.is_empty() || filters.sources.contains(source))
             && (filters.consumer_groups.is_empty() || filters.consumer_groups.contains(consumer_group))
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        Some(Identity::of_message(self.consumer_group(), self.message_id()))
+    }
+
+    fn order_key(&self) -> OrderKey {
+        OrderKey::of_inbox(self)
+    }
+
+    fn offset(&self) -> i64 {
+        self.position().map_or(0, |at| at.offset)
     }
 
     fn id(&self) -> EventId {

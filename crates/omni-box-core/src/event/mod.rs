@@ -6,7 +6,9 @@ mod failure;
 mod filter;
 mod headers;
 mod inbox;
+mod key;
 mod lifecycle;
+mod mark;
 mod outbox;
 mod payload;
 mod schema;
@@ -18,7 +20,9 @@ pub use failure::{Attempt, Failure, Retry};
 pub use filter::FetchFilters;
 pub use headers::Headers;
 pub use inbox::{InboxEvent, InboxRecord, NewInboxEvent, SourcePosition};
+pub use key::{Identity, OrderKey};
 pub use lifecycle::{EventStatus, Lifecycle, LifecycleRecord, Lock};
+pub use mark::Mark;
 pub use outbox::{NewOutboxEvent, OutboxEvent, OutboxRecord};
 pub use payload::Payload;
 pub use schema::{EventSchema, SchemaRegistry, SchemaRegistryBuilder, Upcast};
@@ -31,6 +35,17 @@ use crate::error::Result;
 use crate::id::EventId;
 
 /// What outbox and inbox events have in common. Implemented by [`OutboxEvent`] and [`InboxEvent`] only.
+///
+/// ```
+/// use omni_box_core::Event;
+///
+/// /// A line about an event of either kind.
+/// fn line<E: Event>(event: &E) -> String {
+///     let attempts = event.lifecycle().attempts_made();
+///     format!("{} {} after {attempts} attempts: {:?}", event.event_type(), event.id(), event.status())
+/// }
+/// # let _ = line::<omni_box_core::OutboxEvent>;
+/// ```
 pub trait Event: sealed::LifecycleMut + Clone + Send + Sync + 'static {
     /// Its columns, its life apart: [`OutboxRecord`] or [`InboxRecord`].
     type Record: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
@@ -49,6 +64,17 @@ pub trait Event: sealed::LifecycleMut + Clone + Send + Sync + 'static {
 
     /// Whether filters let it through; those for its kind only.
     fn passes(&self, filters: &FetchFilters) -> bool;
+
+    /// What it is stored once by; `None`: it is stored whenever it is created.
+    fn identity(&self) -> Option<Identity>;
+
+    /// Whose order it keeps.
+    fn order_key(&self) -> OrderKey;
+
+    /// Its place in that order before the order of creation: an inbox event's offset. Of all others it is 0.
+    fn offset(&self) -> i64 {
+        0
+    }
 
     /// Its id.
     fn id(&self) -> EventId;

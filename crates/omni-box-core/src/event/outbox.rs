@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::trace::{keep_trace, trace_of};
 use super::{
-    Event, EventContent, FetchFilters, Headers, InboxEvent, Lifecycle, Payload, TraceContext, sealed,
+    Event, EventContent, FetchFilters, Headers, Identity, InboxEvent, Lifecycle, OrderKey, Payload,
+    TraceContext, sealed,
 };
 use crate::error::{Error, Result};
 use crate::hidden::Hidden;
@@ -16,6 +17,16 @@ use crate::id::EventId;
 use crate::limits::{EventLimits, check_max_attempts, check_optional, check_text, fits};
 
 /// An event on its way to a topic. Made by [`OmniBoxDomainService`](crate::OmniBoxDomainService).
+///
+/// ```
+/// use omni_box_core::{Event, EventStatus, NewOutboxEvent, OmniBoxDomainService};
+///
+/// let new = NewOutboxEvent::from_json("order.placed", "orders", r#"{"order": 7}"#).partition_key("ada");
+/// let event = OmniBoxDomainService::default().create_outbox_event(new)?;
+/// assert_eq!((event.topic(), event.partition_key()), ("orders", Some("ada")));
+/// assert_eq!((event.event_type(), event.status()), ("order.placed", EventStatus::Pending));
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxEvent {
     record: OutboxRecord,
@@ -106,6 +117,14 @@ impl Event for OutboxEvent {
             && is_one_of(&filters.aggregate_ids, aggregate_id.as_ref())
     }
 
+    fn identity(&self) -> Option<Identity> {
+        Identity::of_outbox(self)
+    }
+
+    fn order_key(&self) -> OrderKey {
+        OrderKey::of_outbox(self)
+    }
+
     fn id(&self) -> EventId {
         self.record.id
     }
@@ -126,6 +145,24 @@ impl sealed::LifecycleMut for OutboxEvent {
 }
 
 /// An outbox event to be: what the caller says, not yet checked. `Debug` shows no key.
+///
+/// ```
+/// use omni_box_core::{NewOutboxEvent, OutboxExt, OutboxRepository, Result};
+///
+/// #[derive(serde::Serialize)]
+/// struct OrderPlaced {
+///     order: u64,
+/// }
+///
+/// async fn place<S: OutboxRepository>(store: &S, conn: &mut S::Conn) -> Result<()> {
+///     let event = NewOutboxEvent::new("order.placed", "orders", &OrderPlaced { order: 7 })
+///         .partition_key("ada")
+///         .header("tenant", "acme")
+///         .idempotency_key("order-7");
+///     store.enqueue(conn, event).await?;
+///     Ok(())
+/// }
+/// ```
 #[must_use = "enqueue it, or pass it to OmniBoxDomainService::create_outbox_event"]
 pub struct NewOutboxEvent {
     content: Result<EventContent>,
@@ -263,7 +300,7 @@ impl NewOutboxEvent {
         self.content(|content| content.trace_id = Some(id.into()))
     }
 
-    /// The business conversation it belongs to. An id that is empty, too long or holds a NUL character is left out: callers often take it
+    /// The business conversation it belongs to. An id that is empty, too long or holds a NUL character is left out. Callers often take it
     /// from a request, and it never costs an event.
     pub fn correlation_id(self, id: impl Into<String>) -> Self {
         self.content(|content| content.correlation_id = Some(id.into()))
@@ -274,7 +311,7 @@ impl NewOutboxEvent {
         self.content(|content| content.causation_id = Some(id.into()))
     }
 
-    /// Names the message that caused it. What is not set otherwise is taken from the message: the message's id is the causation
+    /// Names the message that caused it. What is not set otherwise is taken from the message. The message's id is the causation
     /// id, and its correlation id, trace id and trace context are this event's too. An id that exceeds its limit is left out.
     pub fn caused_by(mut self, message: &InboxEvent) -> Self {
         let EventContent { correlation_id, trace_id, headers, .. } = message.content();

@@ -9,7 +9,6 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use crate::event::SourcePosition;
-use crate::id::ConsumerGroup;
 
 /// A topic and one of its partitions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,8 +51,8 @@ impl InboundMessage {
         std::str::from_utf8(value.as_deref()?).ok()
     }
 
-    /// Its headers as a store keeps them in quarantine: a JSON list of `[name, base64 of the value, or null]`, as names may repeat and
-    /// values need not be text. A NUL in a name, which no database stores, becomes U+FFFD.
+    /// Its headers as a store keeps them in quarantine: a JSON list of `[name, base64 of the value, or null]`. Names may repeat, and values
+    /// need not be text. A NUL in a name, which no database stores, becomes U+FFFD.
     ///
     /// ```
     /// use omni_box_core::InboundMessage;
@@ -155,15 +154,4 @@ impl fmt::Debug for InboundMessage {
             self.headers.len()
         )
     }
-}
-
-/// A message that is kept as raw bytes because it could not be decoded, or because its id belongs to another message.
-#[derive(Debug, Clone)]
-pub struct QuarantinedMessage {
-    /// The group that received it.
-    pub consumer_group: ConsumerGroup,
-    /// The message itself.
-    pub message: InboundMessage,
-    /// Why it is here.
-    pub error: String,
 }

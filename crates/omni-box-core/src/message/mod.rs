@@ -5,6 +5,7 @@ mod cloudevents;
 mod converter;
 mod decoder;
 mod inbound;
+mod quarantined;
 
 pub use choice::{PerTopic, Tombstones};
 pub use cloudevents::CloudEventsConverter;
@@ -13,4 +14,5 @@ pub use converter::{
     SchemaVersionedConverter, converter_fn, message_headers,
 };
 pub use decoder::{DecodeError, DecoderFn, DefaultMessageDecoder, MessageDecoder, decoder_fn};
-pub use inbound::{InboundMessage, QuarantinedMessage, TopicPartition};
+pub use inbound::{InboundMessage, TopicPartition};
+pub use quarantined::QuarantinedMessage;

@@ -79,6 +79,12 @@ pub struct InboxSettlement {
 }
 
 impl InboxSettlement {
+    /// All outcomes, those that took effect first.
+    pub fn outcomes(&self) -> impl Iterator<Item = (EventId, Option<&Failure>)> {
+        let completed = self.completed.iter().map(|id| (*id, None));
+        completed.chain(self.failures.iter().map(|(id, failure)| (*id, Some(failure))))
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.completed.is_empty() && self.failures.is_empty()
@@ -101,8 +107,8 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
     /// - The rows stay locked until the transaction ends: of two owners of one partition, one waits.
     /// - `events` holds no message id twice.
     /// - A message is stored as it was given, the payload's text to the byte, once in its group.
-    /// - A message that was given up and [is sent again](InboxEvent::is_sent_again_by) is [`Pending`](Received::Pending): due at once, with all its
-    ///   attempts, and the row has its new position.
+    /// - A message that was given up and [is sent again](InboxEvent::is_sent_again_by) is [`Pending`](Received::Pending): due at once, with
+    ///   all its attempts. The row has its new position.
     ///
     /// # Errors
     /// [`NoTransaction`](crate::ErrorKind::NoTransaction) outside a transaction. When the database fails;
@@ -223,8 +229,8 @@ pub trait InboxRepository: EventRepository<InboxEvent> {
 /// Transactions in which handlers run one after the other without a savepoint for each. The engine uses one while messages succeed: it
 /// commits if all its handlers have succeeded, and is rolled back otherwise, as a whole.
 ///
-/// Since no statement tells between two handlers whether the transaction is still open, a handler must not be able to end it, and what
-/// is new can be stored as completed at once: it becomes visible with the effect, or not at all.
+/// No statement tells between two handlers whether the transaction is still open, so that a handler must not be able to end it. What is new
+/// can be stored as completed at once. It becomes visible with the effect, or not at all.
 #[async_trait]
 pub trait SealedTransactions<S: Store>: Send + Sync {
     /// Opens a transaction as [`Store::begin_handling`] does, and seals it.

@@ -6,6 +6,7 @@
 mod breaker;
 mod capability;
 mod dead_letter;
+mod due;
 mod enqueue;
 mod ext;
 mod inbox;
@@ -15,6 +16,7 @@ mod members;
 mod outbox;
 mod quarantine;
 mod repository;
+mod row;
 mod sampling;
 mod view;
 mod wake;
@@ -27,6 +29,7 @@ use std::time::Duration;
 pub use breaker::{BreakerReport, BreakerState, Breakers};
 pub use capability::{BulkOperations, DistributedLocking, RetentionPolicies, Savepoints};
 pub use dead_letter::{DeadLetters, Replayed};
+pub use due::Due;
 pub use enqueue::IntoOutboxEvent;
 pub use ext::{InboxExt, OutboxExt};
 pub use inbox::{InboxRepository, InboxSettlement, PartitionEnd, Received, SealedTransactions};
@@ -39,6 +42,7 @@ pub use members::{GroupHandling, GroupMembers};
 pub use outbox::{DeliveryMode, OutboxRepository, Wakeup};
 pub use quarantine::{Quarantine, QuarantineEntry, Readmission};
 pub use repository::{Created, EventRepository};
+pub use row::EventRow;
 pub use sampling::{SampleSink, Sampling};
 pub use view::EventView;
 pub use wake::{Waiter, Wake};
@@ -46,6 +50,22 @@ pub use wake::{Waiter, Wake};
 use crate::error::{ErrorKind, Result};
 
 /// Transactions of a database.
+///
+/// ```
+/// use omni_box_core::{Result, Store};
+///
+/// /// Runs work in a transaction, which is rolled back if the work fails.
+/// async fn in_transaction<S: Store>(store: &S, work: impl AsyncFnOnce(&mut S::Conn) -> Result<()>) -> Result<()> {
+///     let mut tx = store.begin().await?;
+///     match work(&mut *tx).await {
+///         Ok(()) => store.commit(tx).await,
+///         Err(error) => {
+///             store.rollback(tx).await?;
+///             Err(error)
+///         }
+///     }
+/// }
+/// ```
 pub trait Store: Clone + Send + Sync + 'static {
     /// A connection, as handlers and callers use it.
     type Conn: Send + 'static;
@@ -74,7 +94,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn rollback(&self, tx: Self::Tx) -> impl Future<Output = Result<()>> + Send;
 
     /// Opens a transaction in which only the engine works, briefly. The database should bound its statements, its waits for locks and its
-    /// silence: a frozen process, or the lock of another program, then stops others for a short time only.
+    /// silence. A frozen process, or the lock of another program, then stops others for a short time only.
     ///
     /// # Errors
     /// As [`begin`](Self::begin).
@@ -93,7 +113,7 @@ pub trait Store: Clone + Send + Sync + 'static {
         self.begin()
     }
 
-    /// Ends a transaction whose connection may be in the middle of a statement (its user was cancelled or panicked): the
+    /// Ends a transaction whose connection may be in the middle of a statement (its user was cancelled or panicked). The
     /// connection must not be used again, nor keep its locks longer than it must.
     fn abandon(&self, tx: Self::Tx) -> impl Future<Output = ()> + Send {
         drop(tx);

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use omni_box_core::store::{Due, EventRow};
 use omni_box_core::*;
 use serde_json::json;
 
@@ -60,6 +61,9 @@ fn debug_of_events_shows_no_payload_and_no_key() {
     hides(event.content());
     hides(event.payload());
     hides(event.headers());
+    hides(&event.identity());
+    hides(&event.order_key());
+    hides(&EventRow::new(&event, 1, event.lifecycle().created_at()));
     hides(&Created::New(event.clone()));
     let lane = LaneId::new(3);
     let read_at = event.lifecycle().created_at();
@@ -74,6 +78,13 @@ fn debug_of_events_shows_no_payload_and_no_key() {
         let event = OmniBoxDomainService::default().create_inbox_event(marked_inbox(key)).unwrap();
         hides(&event);
         hides(event.record());
+        hides(&event.order_key());
+        let filters = FetchFilters::new();
+        let mut due =
+            Due::<InboxEvent>::new(BatchSize::new(1).unwrap(), &filters, event.lifecycle().created_at())
+                .unwrap();
+        due.offer((false, 0, 0), event.order_key().as_bytes(), || Ok(None)).unwrap();
+        hides(&due);
         hides(&Received::Conflict(event));
     }
 }

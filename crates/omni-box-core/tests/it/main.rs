@@ -16,6 +16,7 @@ mod public_types;
 mod record;
 mod registry;
 mod retry;
+mod rows;
 mod schema;
 mod trace;
 mod tracker;

@@ -21,7 +21,7 @@ impl MemoryConn {
     /// All waiting comes first, so that a call that is cancelled has written nothing.
     async fn try_create<R: Stored>(&mut self, events: &[R::Event]) -> Result<Vec<Created<R::Event>>> {
         for event in events {
-            if let Some(identity) = R::identity_of(event) {
+            if let Some(identity) = event.identity() {
                 self.find_or_lock::<R>(&identity).await?;
             }
             if self.existing::<R>(event).is_none() {
@@ -38,7 +38,7 @@ impl MemoryConn {
     }
 
     pub(super) fn existing<R: Stored>(&self, event: &R::Event) -> Option<&R> {
-        R::table(&self.view).by_identity(&R::identity_of(event)?)
+        R::table(&self.view).by_identity(&event.identity()?)
     }
 
     /// Inserts an event whose identity and id are locked, and not there.

@@ -10,7 +10,7 @@ use omni_box_core::{DeliveryMode, EventStatus, Result};
 
 use super::MemoryStore;
 use super::state::State;
-use super::table::{OutboxRow, Row};
+use super::table::OutboxRow;
 
 #[async_trait]
 impl Inspection for MemoryStore {

@@ -1,19 +1,11 @@
 //! What tells transactions and rows apart, and what is locked.
 
-use omni_box_core::{ConsumerGroup, EventId};
+use omni_box_core::EventId;
+use omni_box_core::event::Identity;
 
 /// Identifies an open transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TxId(pub(super) u64);
-
-/// What a row shares with no other of its table, beside its id.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Identity {
-    /// Of an outbox event that has one.
-    IdempotencyKey(String),
-    /// Of an inbox event.
-    Message(String, ConsumerGroup),
-}
 
 /// What one transaction at a time may write.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

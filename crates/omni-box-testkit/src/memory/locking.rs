@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use omni_box_core::store::Due;
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, DistributedLocking, Event, EventId, FetchFilters, InboxEvent,
     OutboxEvent, Result,
@@ -77,23 +78,19 @@ impl DistributedLocking<InboxEvent> for MemoryStore {
         ttl: Duration,
         filters: &FetchFilters,
     ) -> Result<Vec<InboxEvent>> {
-        InboxEvent::check_filters(filters)?;
         let (mut state, now) = (self.shared.state(), self.shared.now());
         // what an open transaction works on is skipped
         let is_free = |row: &InboxRow| !state.is_locked(row.row_lock().as_ref());
-        let due: Vec<InboxRow> = state
-            .tables
-            .inbox
-            .due(limit, filters, Some(before(now, ttl)), now, is_free)
-            .into_iter()
-            .cloned()
-            .collect();
-        let claim = |mut row: InboxRow| {
-            row.claim(token, now);
-            state.tables.inbox.put(row.clone());
-            row.event()
-        };
-        Ok(due.into_iter().map(claim).collect())
+        let due = Due::new(limit, filters, now)?.taking_over(ttl);
+        let mut claimed = state.tables.inbox.due(due, is_free)?;
+        for event in &mut claimed {
+            state.tables.inbox.change(event.id(), |row| {
+                Row::claim(row, token, now);
+                *event = row.event();
+                true
+            });
+        }
+        Ok(claimed)
     }
 
     async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {

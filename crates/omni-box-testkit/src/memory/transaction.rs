@@ -5,9 +5,10 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
+use omni_box_core::event::Identity;
 use omni_box_core::{Error, ErrorKind, Result};
 
-use super::key::{Identity, LockKey, TxId};
+use super::key::{LockKey, TxId};
 use super::lock::LONGEST_WAIT;
 use super::state::{Shared, State};
 use super::tables::{Stored, Tables, Writes};
@@ -24,7 +25,7 @@ pub struct MemoryTx {
 ///
 /// - It sees what had committed when its transaction began, and what it has written itself. What it locks ([`receive`], a message
 ///   that is there already) it sees as it is at that moment.
-/// - As in PostgreSQL, a statement that failed spoils the transaction: everything after it fails, up to and including the commit, until
+/// - As in PostgreSQL, a statement that failed spoils the transaction. Everything after it fails, up to and including the commit, until
 ///   it is rolled back (to a savepoint).
 /// - A call whose future is dropped has written nothing.
 ///

@@ -1,12 +1,11 @@
 //! The README quotes code that is compiled.
 
 const README: &str = include_str!("../../README.md");
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 8] = [
     include_str!("../../src/failure.rs"),
     include_str!("../../src/inbox.rs"),
     include_str!("../../src/lib.rs"),
     include_str!("../../src/repository.rs"),
-    include_str!("../../src/row.rs"),
     include_str!("../../src/store.rs"),
     include_str!("../../src/table.rs"),
     include_str!("conformance.rs"),

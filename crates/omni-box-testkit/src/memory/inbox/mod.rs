@@ -2,15 +2,15 @@
 
 mod statement;
 
-use omni_box_core::store::{DeadLetters, GroupMembers, Quarantine, SealedTransactions};
+use omni_box_core::event::Identity;
+use omni_box_core::store::{DeadLetters, Due, GroupMembers, Quarantine, SealedTransactions};
 use omni_box_core::{
-    BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Event, EventId,
+    BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, EventId,
     EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement, PartitionEnd,
     QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, TopicPartition,
 };
 
-use super::key::Identity;
-use super::table::{InboxRow, Row};
+use super::table::InboxRow;
 use super::{MemoryConn, MemoryStore};
 
 impl InboxRepository for MemoryStore {
@@ -28,7 +28,7 @@ impl InboxRepository for MemoryStore {
         group: &ConsumerGroup,
     ) -> Result<Option<InboxEvent>> {
         conn.check()?;
-        let message = Identity::Message(message_id.to_owned(), group.clone());
+        let message = Identity::of_message(group, message_id);
         Ok(conn.view.inbox.by_identity(&message).map(InboxRow::event))
     }
 
@@ -52,10 +52,12 @@ impl InboxRepository for MemoryStore {
         limit: u32,
     ) -> Result<Vec<InboxEvent>> {
         let tables = self.committed();
-        let is_behind = |row: &&InboxRow| after.is_none_or(|after| row.offset() > Some(after));
+        let is_behind = |row: &&InboxRow| {
+            after.is_none_or(|after| row.record().position.as_ref().is_some_and(|at| at.offset > after))
+        };
         let of_partition = tables.inbox.pending().filter(|row| row.is_of(group, partition));
         let mut rows: Vec<&InboxRow> = of_partition.filter(is_behind).collect();
-        rows.sort_by_key(|row| row.offset());
+        rows.sort_by_key(|row| row.place());
         Ok(rows.into_iter().take(limit as usize).map(InboxRow::event).collect())
     }
 
@@ -120,10 +122,8 @@ impl EventRepository<InboxEvent> for MemoryStore {
     }
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<InboxEvent>> {
-        InboxEvent::check_filters(filters)?;
-        let tables = self.committed();
-        let due = tables.inbox.due(limit, filters, None, self.shared.now(), |_| true);
-        Ok(due.into_iter().map(InboxRow::event).collect())
+        let due = Due::new(limit, filters, self.shared.now())?;
+        self.committed().inbox.due(due, |_| true)
     }
 
     async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {

@@ -4,7 +4,7 @@ use omni_box_core::{Event, EventId, InboxEvent, InboxSettlement, Received, Resul
 
 use crate::memory::MemoryConn;
 use crate::memory::key::LockKey;
-use crate::memory::table::{InboxRow, Row};
+use crate::memory::table::{InboxRow, Row, message, set_back};
 
 impl MemoryConn {
     /// All waiting comes first, in an order that all transactions keep, so that two of them do not wait for each other.
@@ -12,7 +12,7 @@ impl MemoryConn {
         let mut ordered = events.to_vec();
         ordered.sort_by_key(|event| (event.message_id(), event.consumer_group()));
         for event in ordered {
-            if let Some(identity) = InboxRow::identity_of(event) {
+            if let Some(identity) = event.identity() {
                 self.lock_identity::<InboxRow>(&identity).await?;
             }
             if self.existing::<InboxRow>(event).is_none() {
@@ -20,22 +20,20 @@ impl MemoryConn {
             }
         }
         let now = self.shared.now();
-        for event in events {
-            let again =
-                self.existing::<InboxRow>(event).filter(|row| row.is_sent_again_by(event)).map(Row::id);
-            if let Some(id) = again {
-                self.view.inbox.change(id, |row| {
-                    row.reopen(event, now);
-                    true
-                });
-                self.writes.inbox.insert(id);
-            }
-        }
         events
             .iter()
-            .map(|event| match self.existing::<InboxRow>(event) {
-                Some(row) => Ok(row.judge(event, now)),
-                None => self.store::<InboxRow>(event).map(|_| Received::New),
+            .map(|event| {
+                let Some(mut row) = self.existing::<InboxRow>(event).cloned() else {
+                    return self.store::<InboxRow>(event).map(|_| Received::New);
+                };
+                let received = row.receive(event, now);
+                let is_sent_again =
+                    self.existing::<InboxRow>(event).is_some_and(|before| before.life() != row.life());
+                if is_sent_again {
+                    self.writes.inbox.insert(Row::id(&row));
+                    self.view.inbox.put(row);
+                }
+                Ok(received)
             })
             .collect()
     }
@@ -59,35 +57,24 @@ impl MemoryConn {
     /// Makes messages pending that were stored as completed.
     pub(in crate::memory) fn set_back(&mut self, ids: &[EventId]) {
         for id in ids {
-            if self.view.inbox.change(*id, InboxRow::set_back) {
+            if self.view.inbox.change(*id, set_back) {
                 self.writes.inbox.insert(*id);
             }
         }
     }
 
     pub(super) async fn try_settle(&mut self, settlement: &InboxSettlement) -> Result<()> {
-        let InboxSettlement { completed, failures } = settlement;
-        for id in completed.iter().chain(failures.iter().map(|(id, _)| id)) {
-            let row = self.view.inbox.by_id(*id).cloned();
-            let row = row.or_else(|| self.shared.state().tables.inbox.by_id(*id).cloned());
+        for (id, _) in settlement.outcomes() {
+            let row = self.view.inbox.by_id(id).cloned();
+            let row = row.or_else(|| self.shared.state().tables.inbox.by_id(id).cloned());
             if let Some(row) = row {
-                self.lock_identity::<InboxRow>(&row.message()).await?;
+                self.lock_identity::<InboxRow>(&message(&row)).await?;
             }
         }
         let now = self.shared.now();
-        let outcomes = completed.iter().map(|id| (id, None));
-        for (id, failure) in outcomes.chain(failures.iter().map(|(id, failure)| (id, Some(failure)))) {
-            let is_changed = self.view.inbox.change(*id, |row| {
-                let is_pending = row.is_pending();
-                match failure {
-                    _ if !is_pending => {}
-                    None => row.complete(now),
-                    Some(failure) => row.fail(failure, now),
-                }
-                is_pending
-            });
-            if is_changed {
-                self.writes.inbox.insert(*id);
+        for (id, failure) in settlement.outcomes() {
+            if self.view.inbox.change(id, |row| row.settle(failure, now)) {
+                self.writes.inbox.insert(id);
             }
         }
         Ok(())

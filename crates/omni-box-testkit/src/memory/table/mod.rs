@@ -4,12 +4,13 @@ mod inbox;
 mod outbox;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use omni_box_core::event::Identity;
 use omni_box_core::{ClaimToken, Event, EventId, EventStatus, Failure, LifecycleRecord};
 use rpds::RedBlackTreeMapSync;
 
-pub(super) use self::inbox::InboxRow;
+pub(super) use self::inbox::{InboxRow, message, set_back};
 pub(super) use self::outbox::OutboxRow;
-use super::key::{Identity, LockKey};
+use super::key::LockKey;
 
 /// A map whose copy costs nothing, so that a snapshot does not.
 pub(super) type Map<K, V> = RedBlackTreeMapSync<K, V>;
@@ -18,9 +19,6 @@ pub(super) type Map<K, V> = RedBlackTreeMapSync<K, V>;
 pub(super) trait Row: Clone + Send + Sync + 'static {
     /// What it holds.
     type Event: Event;
-
-    /// What must be unique of an event.
-    fn identity_of(event: &Self::Event) -> Option<Identity>;
 
     /// The row of an event that is stored now.
     fn new(event: &Self::Event, seq: i64, now: DateTime<Utc>) -> Self;
@@ -32,7 +30,7 @@ pub(super) trait Row: Clone + Send + Sync + 'static {
     fn seq(&self) -> i64;
     fn identity(&self) -> Option<Identity>;
     fn life(&self) -> &LifecycleRecord;
-    fn life_mut(&mut self) -> &mut LifecycleRecord;
+    fn change_life<T>(&mut self, change: impl FnOnce(&mut LifecycleRecord) -> T) -> T;
 
     /// What an open transaction holds that works on this row, if any can.
     fn row_lock(&self) -> Option<LockKey>;
@@ -59,11 +57,11 @@ pub(super) trait Row: Clone + Send + Sync + 'static {
     }
 
     fn claim(&mut self, token: &ClaimToken, now: DateTime<Utc>) {
-        self.life_mut().claim(token, now);
+        self.change_life(|life| life.claim(token, now));
     }
 
     fn unclaim(&mut self, now: DateTime<Utc>) {
-        self.life_mut().release(now);
+        self.change_life(|life| life.release(now));
     }
 }
 

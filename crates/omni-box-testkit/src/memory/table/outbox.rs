@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use omni_box_core::event::Identity;
 use omni_box_core::{
     BatchSize, Event, EventId, Failure, FetchFilters, LaneId, LifecycleRecord, OutboxEvent, OutboxRecord,
     Retry,
 };
 
 use super::{Row, Table};
-use crate::memory::key::{Identity, LockKey};
+use crate::memory::key::LockKey;
 use crate::memory::lane::Lane;
 
 /// A row of the outbox table.
@@ -56,21 +57,12 @@ impl OutboxRow {
     }
 
     fn passes(&self, filters: &FetchFilters) -> bool {
-        let OutboxRecord { topic, aggregate_type, aggregate_id, .. } = &self.record;
-        let is_one_of = |types: &[String]| aggregate_type.as_ref().is_some_and(|of| types.contains(of));
-        (filters.topics.is_empty() || filters.topics.contains(topic))
-            && (filters.aggregate_types.is_empty() || is_one_of(&filters.aggregate_types))
-            && (filters.aggregate_ids.is_empty()
-                || aggregate_id.is_some_and(|id| filters.aggregate_ids.contains(&id)))
+        filters.is_empty() || self.event().passes(filters)
     }
 }
 
 impl Row for OutboxRow {
     type Event = OutboxEvent;
-
-    fn identity_of(event: &OutboxEvent) -> Option<Identity> {
-        event.content().idempotency_key.clone().map(Identity::IdempotencyKey)
-    }
 
     fn new(event: &OutboxEvent, seq: i64, now: DateTime<Utc>) -> Self {
         let record = event.record().clone();
@@ -92,15 +84,15 @@ impl Row for OutboxRow {
     }
 
     fn identity(&self) -> Option<Identity> {
-        self.record.content.idempotency_key.clone().map(Identity::IdempotencyKey)
+        self.event().identity()
     }
 
     fn life(&self) -> &LifecycleRecord {
         &self.life
     }
 
-    fn life_mut(&mut self) -> &mut LifecycleRecord {
-        &mut self.life
+    fn change_life<T>(&mut self, change: impl FnOnce(&mut LifecycleRecord) -> T) -> T {
+        change(&mut self.life)
     }
 
     /// No transaction of an application works on an event that is there already.
