@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use omni_box_core::{
-    Error, ErrorKind, HandlerError, HandlerOutcome, InboxBatch, InboxContext, InboxHandler,
+    Error, ErrorKind, HandlerError, HandlerOutcome, InboxBatch, InboxContext, InboxEvent, InboxHandler,
     IntoHandlerResult, Store,
 };
 
@@ -77,9 +77,134 @@ pub trait HandlerLayer<S: Store>: Send + Sync + 'static {
         cx: InboxContext<'_, S>,
         next: Next<'_, S>,
     ) -> Result<HandlerOutcome, HandlerError>;
+
+    /// How it runs around a handler of batches. `None`, the default: it does not, so that every message comes to [`handle`](Self::handle) by
+    /// itself, and the handler gets batches of one.
+    fn batches(&self) -> Option<&dyn BatchLayer<S>> {
+        None
+    }
+}
+
+/// Runs around a handler of batches, for a [`HandlerLayer`] that [says so](HandlerLayer::batches). If all layers around a handler do, a
+/// batch goes through them as a whole; else its messages go one by one.
+///
+/// - What is said of [`InboxBatch`] holds for it. If it fails, the batch is undone, and each message comes to [`HandlerLayer::handle`].
+/// - A message that is alone, or that has failed before, comes to [`HandlerLayer::handle`] as well: write both.
+///
+/// ```
+/// use std::time::Instant;
+///
+/// use async_trait::async_trait;
+/// use omni_box_core::{HandlerError, HandlerOutcome, InboxBatch, InboxContext, Store};
+/// use omni_box_pipeline::{BatchLayer, HandlerLayer, Next, NextBatch};
+///
+/// /// Tells how long handlers take for a message.
+/// struct Timed;
+///
+/// #[async_trait]
+/// impl<S: Store> HandlerLayer<S> for Timed {
+///     async fn handle(&self, cx: InboxContext<'_, S>, next: Next<'_, S>) -> Result<HandlerOutcome, HandlerError> {
+///         let begun = Instant::now();
+///         let result = next.run(cx).await;
+///         println!("{:?} for a message", begun.elapsed());
+///         result
+///     }
+///
+///     fn batches(&self) -> Option<&dyn BatchLayer<S>> {
+///         Some(self)
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl<S: Store> BatchLayer<S> for Timed {
+///     async fn handle_batch(&self, batch: InboxBatch<'_, S>, next: NextBatch<'_, S>) -> Result<(), HandlerError> {
+///         let (begun, messages) = (Instant::now(), batch.events.len() as u32);
+///         let result = next.run(batch).await;
+///         println!("{:?} for each of {messages} messages", begun.elapsed() / messages);
+///         result
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait BatchLayer<S: Store>: Send + Sync {
+    /// Handles a batch, by [`NextBatch::run`] or by itself.
+    ///
+    /// # Errors
+    /// As a handler's of batches.
+    async fn handle_batch(
+        &self,
+        batch: InboxBatch<'_, S>,
+        next: NextBatch<'_, S>,
+    ) -> Result<(), HandlerError>;
+}
+
+/// What a layer around batches is around: the layers inside it, and the handler. See [`BatchLayer`].
+///
+/// ```
+/// use async_trait::async_trait;
+/// use omni_box_core::{HandlerError, InboxBatch, Store};
+/// use omni_box_pipeline::{BatchLayer, NextBatch};
+///
+/// struct Counted;
+///
+/// #[async_trait]
+/// impl<S: Store> BatchLayer<S> for Counted {
+///     async fn handle_batch(&self, batch: InboxBatch<'_, S>, next: NextBatch<'_, S>) -> Result<(), HandlerError> {
+///         println!("{} messages", batch.events.len());
+///         next.run(batch).await
+///     }
+/// }
+/// ```
+pub struct NextBatch<'a, S: Store> {
+    layers: &'a [Arc<dyn HandlerLayer<S>>],
+    handler: &'a dyn Call<S>,
+}
+
+impl<'a, S: Store> NextBatch<'a, S> {
+    pub(crate) fn new(layers: &'a [Arc<dyn HandlerLayer<S>>], handler: &'a dyn Call<S>) -> Self {
+        Self { layers, handler }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The handler's, or that of a layer inside.
+    pub async fn run(self, batch: InboxBatch<'_, S>) -> Result<(), HandlerError> {
+        let Some((layer, inner)) = self.layers.split_first() else {
+            return self.handler.call_batch(batch, &()).await;
+        };
+        let Some(layer) = layer.batches() else {
+            return Err(Error::new(ErrorKind::Internal, "a batch for a layer around single events").into());
+        };
+        layer.handle_batch(batch, Self::new(inner, self.handler)).await
+    }
+}
+
+/// Whether a batch may go through these layers as a whole.
+pub(crate) fn take_batches<S: Store>(layers: &[Arc<dyn HandlerLayer<S>>]) -> bool {
+    layers.iter().all(|layer| layer.batches().is_some())
 }
 
 /// What a layer is around: the layers inside it, and the handler.
+///
+/// ```
+/// use omni_box_core::{Event, HandlerError, HandlerOutcome, InboxContext, Store};
+/// use omni_box_pipeline::{EventRouter, Next, on};
+///
+/// /// Logs what became of each message.
+/// async fn logged<S: Store>(cx: InboxContext<'_, S>, next: Next<'_, S>) -> Result<HandlerOutcome, HandlerError> {
+///     let id = cx.event.id();
+///     let result = next.run(cx).await;
+///     println!("{id}: {result:?}");
+///     result
+/// }
+///
+/// async fn ship<S: Store>(_cx: InboxContext<'_, S>) {}
+///
+/// fn router<S: Store>() -> EventRouter<S> {
+///     on("order.placed", ship::<S>).layer(logged::<S>)
+/// }
+/// ```
 pub struct Next<'a, S: Store> {
     layers: &'a [Arc<dyn HandlerLayer<S>>],
     handler: &'a dyn Call<S>,
@@ -115,6 +240,14 @@ impl<S: Store> InboxHandler<S> for Layered<S> {
         Next::new(&self.layers, &Innermost(&*self.handler)).run(cx).await
     }
 
+    fn batch_of(&self, event: &InboxEvent) -> Option<usize> {
+        take_batches(&self.layers).then(|| self.handler.batch_of(event)).flatten()
+    }
+
+    async fn handle_batch(&self, batch: InboxBatch<'_, S>) -> Result<(), HandlerError> {
+        NextBatch::new(&self.layers, &Innermost(&*self.handler)).run(batch).await
+    }
+
     fn validate(&self) -> omni_box_core::Result<()> {
         self.handler.validate()
     }
@@ -129,6 +262,20 @@ impl<S: Store> Call<S> for Innermost<'_, S> {
         (): &'a (),
     ) -> BoxFuture<'a, Result<HandlerOutcome, HandlerError>> {
         self.0.handle(cx)
+    }
+
+    fn call_batch<'a>(
+        &'a self,
+        batch: InboxBatch<'a, S>,
+        (): &'a (),
+    ) -> BoxFuture<'a, Result<(), HandlerError>> {
+        self.0.handle_batch(batch)
+    }
+}
+
+impl<S: Store> fmt::Debug for NextBatch<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NextBatch").field("layers", &self.layers.len()).finish_non_exhaustive()
     }
 }
 
@@ -163,7 +310,7 @@ mod form {
     }
 }
 
-/// That `F` is a function stands here although `form::Layer` says it: a type of another crate is known not to be one, and may implement
+/// That `F` is a function stands here although `form::Layer` says it. A type of another crate is known not to be one, and may implement
 /// the trait itself.
 #[async_trait]
 impl<S: Store, F, R> HandlerLayer<S> for F

@@ -75,7 +75,7 @@ mod workers;
 pub use batch::{BatchProcessingResult, EventFailure};
 pub use gate::GateStatus;
 pub use inbox::{InboxConfig, InboxConsumeResult, InboxConsumerRunner, InboxConsumerRunnerBuilder};
-pub use layer::{HandlerLayer, Next};
+pub use layer::{BatchLayer, HandlerLayer, Next, NextBatch};
 pub use maintenance::OmniBoxMaintenanceService;
 pub use outcome::Outcome;
 pub use processor::{

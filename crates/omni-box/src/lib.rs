@@ -1,8 +1,8 @@
 //! Transactional outbox and inbox for async Rust services.
 //!
-//! An *outbox* makes an event exist exactly when the transaction that wrote it commits, and brings it to the broker at least
-//! once, in the order of its key. An *inbox* makes a message take effect once: the handler's writes, the events it enqueues and
-//! the row that remembers the message commit together.
+//! An *outbox* makes an event exist exactly when the transaction that wrote it commits. It brings the event to the broker at least once, in
+//! the order of its key. An *inbox* makes a message take effect once: the handler's writes, the events it enqueues and the row that
+//! remembers the message commit together.
 //!
 //! | feature | brings |
 //! |---|---|
@@ -207,8 +207,8 @@ pub mod inbox {
 pub mod router {
     //! Handlers bound to the events that they are for.
     pub use omni_box_pipeline::{
-        ANY_SOURCE, EventHandlers, EventRouter, HandlerLayer, MethodFuture, Next, Routes, Unhandled, on,
-        on_batch,
+        ANY_SOURCE, BatchLayer, EventHandlers, EventRouter, HandlerLayer, MethodFuture, Next, NextBatch,
+        Routes, Unhandled, on, on_batch,
     };
 }
 

@@ -22,7 +22,7 @@ pub use methods::{EventHandlers, MethodFuture, Routes};
 use unhandled::Missing;
 pub use unhandled::Unhandled;
 
-use crate::layer::{Call, HandlerLayer, Next};
+use crate::layer::{Call, HandlerLayer, Next, NextBatch, take_batches};
 use route::{Batch, Bound, Function, Layered, Route, Schema};
 use version::Version;
 
@@ -147,8 +147,8 @@ impl<S: Store, D: Send + Sync + 'static> EventRouter<S, D> {
     /// Gives events of a source and type, whatever their version, to a function that takes several at once: an `async fn(batch)` with an
     /// [`InboxBatch`](omni_box_core::InboxBatch).
     ///
-    /// A batch are the events of a group that stand one behind the other and have this route. Under a [`layer`](Self::layer), and in a group
-    /// whose messages have savepoints, each batch has one event.
+    /// A batch is the events of a group that stand one behind the other and have this route. In a group whose messages have savepoints each
+    /// batch has one event. So it is under a [`layer`](Self::layer) that does not take [batches](HandlerLayer::batches): it sees each event.
     #[must_use]
     pub fn on_batch(
         self,
@@ -172,8 +172,8 @@ impl<S: Store, D: Send + Sync + 'static> EventRouter<S, D> {
         self.add(source.into(), event_type.into(), version, Box::new(Function::new(function)))
     }
 
-    /// Gives events of a source to a function whose payload is a type of event: of the payload's own type and of every version that it
-    /// reads, older ones upcast. A route for one of these versions alone comes first.
+    /// Gives events of a source to a function whose payload is a type of event. They are those of the payload's own type and of every
+    /// version that it reads, older ones upcast. A route for one of these versions alone comes first.
     #[must_use]
     pub fn on_event<M, F>(self, source: impl Into<String>, function: F) -> Self
     where
@@ -327,13 +327,13 @@ impl<S: Store> InboxHandler<S> for EventRouter<S> {
 
     /// The place of the route in memory, where it stays while the router is a handler.
     fn batch_of(&self, event: &InboxEvent) -> Option<usize> {
-        let route = self.route(event).filter(|_| self.layers.is_empty())?;
+        let route = self.route(event).filter(|_| take_batches(&self.layers))?;
         route.call.takes_batches().then(|| std::ptr::from_ref(route).addr())
     }
 
     async fn handle_batch(&self, batch: InboxBatch<'_, S>) -> Result<(), HandlerError> {
         match batch.events.first().and_then(|event| self.route(event)) {
-            Some(route) => route.call.call_batch(batch, &()).await,
+            Some(route) => NextBatch::new(&self.layers, &*route.call).run(batch).await,
             None => Err(Error::new(ErrorKind::Internal, "a batch without a route").into()),
         }
     }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::ANY_SOURCE;
 use super::version::Version;
-use crate::layer::{Call, HandlerLayer, Next};
+use crate::layer::{Call, HandlerLayer, Next, NextBatch, take_batches};
 
 pub(super) struct Route<S: Store, D> {
     pub(super) source: String,
@@ -160,6 +160,22 @@ impl<S: Store, D: Sync> Call<S, D> for Layered<S, D> {
         }
         .boxed()
     }
+
+    fn takes_batches(&self) -> bool {
+        take_batches(&self.layers) && self.call.takes_batches()
+    }
+
+    fn call_batch<'a>(
+        &'a self,
+        batch: InboxBatch<'a, S>,
+        state: &'a D,
+    ) -> BoxFuture<'a, Result<(), HandlerError>> {
+        async move {
+            let inner = WithState { call: &*self.call, state };
+            NextBatch::new(&self.layers, &inner).run(batch).await
+        }
+        .boxed()
+    }
 }
 
 struct WithState<'a, S: Store, D> {
@@ -174,5 +190,13 @@ impl<S: Store, D: Sync> Call<S> for WithState<'_, S, D> {
         (): &'a (),
     ) -> BoxFuture<'a, Result<HandlerOutcome, HandlerError>> {
         self.call.call(cx, self.state)
+    }
+
+    fn call_batch<'a>(
+        &'a self,
+        batch: InboxBatch<'a, S>,
+        (): &'a (),
+    ) -> BoxFuture<'a, Result<(), HandlerError>> {
+        self.call.call_batch(batch, self.state)
     }
 }

@@ -1,9 +1,14 @@
 //! Handlers of several messages at once: one call a group, order and single effects as without, failures charged one by one.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 
-use omni_box_core::{Attempt, Error, ErrorKind, HandlerError, HandlerOutcome, InboxBatch, InboxContext};
-use omni_box_pipeline::{ANY_SOURCE, EventRouter, on_batch};
+use async_trait::async_trait;
+use omni_box_core::{
+    Attempt, Error, ErrorKind, HandlerError, HandlerOutcome, InboxBatch, InboxContext, InboxEvent, Store,
+};
+use omni_box_pipeline::{ANY_SOURCE, BatchLayer, EventRouter, HandlerLayer, Next, NextBatch, on_batch};
 use serde_json::json;
 
 use super::broker::Broker;
@@ -127,6 +132,92 @@ async fn a_batch_that_fails_charges_one_message_alone() {
         assert_each_once(&service, &format!("ends as {ends}"), &[("m7", 1)]).await;
         let batches = "select count(*) from effects where worker = '5'";
         assert!(service.count(batches).await > 0, "ends as {ends}: batches come again");
+    }
+    service.database.close().await.unwrap();
+}
+
+/// Notes the events that it sees, and in how many calls.
+#[derive(Clone, Default)]
+struct Sees {
+    batches: bool,
+    calls: Arc<Mutex<Vec<Vec<String>>>>,
+}
+
+impl Sees {
+    fn note(&self, events: &[&InboxEvent]) {
+        let ids = events.iter().map(|event| event.message_id().to_owned()).collect();
+        self.calls.lock().unwrap().push(ids);
+    }
+
+    /// How many calls had so many events.
+    fn calls_of(&self, size: usize) -> usize {
+        self.calls.lock().unwrap().iter().filter(|ids| ids.len() == size).count()
+    }
+
+    fn assert_all_seen(&self, case: &str) {
+        let seen: BTreeSet<String> = self.calls.lock().unwrap().iter().flatten().cloned().collect();
+        assert_eq!(seen.len(), MESSAGES, "{case}: the layer sees each event");
+    }
+}
+
+#[async_trait]
+impl<S: Store> HandlerLayer<S> for Sees {
+    async fn handle(
+        &self,
+        cx: InboxContext<'_, S>,
+        next: Next<'_, S>,
+    ) -> Result<HandlerOutcome, HandlerError> {
+        self.note(&[cx.event]);
+        next.run(cx).await
+    }
+
+    fn batches(&self) -> Option<&dyn BatchLayer<S>> {
+        self.batches.then_some(self as _)
+    }
+}
+
+#[async_trait]
+impl<S: Store> BatchLayer<S> for Sees {
+    async fn handle_batch(
+        &self,
+        batch: InboxBatch<'_, S>,
+        next: NextBatch<'_, S>,
+    ) -> Result<(), HandlerError> {
+        self.note(batch.events);
+        next.run(batch).await
+    }
+}
+
+#[tokio::test]
+async fn a_batch_goes_through_layers_that_take_batches() {
+    let Some(service) = Service::new(1).await else { return };
+    let inner = || Sees { batches: true, ..Sees::default() };
+    for takes_batches in [true, false] {
+        let (within, around) = (inner(), Sees { batches: takes_batches, ..Sees::default() });
+        let layered = on_batch("order.placed", all).layer(within.clone());
+        let routers = [
+            ("of its own", layered.layer(around.clone())),
+            (
+                "of a merged router",
+                EventRouter::new()
+                    .merge(on_batch("order.placed", all).layer(within.clone()))
+                    .layer(around.clone()),
+            ),
+        ];
+        for (case, router) in routers {
+            for layer in [&within, &around] {
+                layer.calls.lock().unwrap().clear();
+            }
+            run(&service, router, |_| "order.placed").await;
+            assert_each_once(&service, case, &[]).await;
+            let expected: &[(String, i64)] =
+                if takes_batches { &[("1".into(), 5), ("5".into(), 55)] } else { &[("1".into(), 60)] };
+            assert_eq!(sizes(&service).await, expected, "{case}, takes batches: {takes_batches}");
+            for layer in [&within, &around] {
+                layer.assert_all_seen(case);
+                assert_eq!(layer.calls_of(5), if takes_batches { 11 } else { 0 }, "{case}");
+            }
+        }
     }
     service.database.close().await.unwrap();
 }

@@ -7,16 +7,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use omni_box_core::{
     Attempt, BatchSize, Error, ErrorKind, Event, EventContent, EventRepository, FetchFilters, HandlerError,
-    HandlerOutcome, InboxContext, InboxEvent, InboxMetrics, NewInboxEvent, NewOutboxEvent,
-    OmniBoxDomainService, OutboxEvent, OutboxExt, Payload, PermanentError, RawEventConverter, Retry, Store,
-    WorkerId,
+    HandlerOutcome, InboxBatch, InboxContext, InboxEvent, InboxHandler, InboxMetrics, NewInboxEvent,
+    NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxExt, Payload, PermanentError, RawEventConverter,
+    Retry, Store, WorkerId,
 };
 use omni_box_harness::eventually;
 use omni_box_pipeline::{
-    CircuitBreakerStep, CommitStrategy, DlqStep, DlqStorage, EventProcessorBuilder, EventRouter,
-    FetchStrategy, HandlerExecutionStep, InboxConsumerRunner, OutboxProcessorOptions, ProcessingContext,
-    ProcessingStep, ProcessorOptions, PublisherExecutionStep, SharedBreaker, SiblingDeduplicationStep,
-    StepResult, create_dispatching_processor_with, create_inbox_processor, create_outbox_processor_with, on,
+    BatchLayer, CircuitBreakerStep, CommitStrategy, DlqStep, DlqStorage, EventProcessorBuilder, EventRouter,
+    FetchStrategy, HandlerExecutionStep, HandlerLayer, InboxConsumerRunner, Next, NextBatch,
+    OutboxProcessorOptions, ProcessingContext, ProcessingStep, ProcessorOptions, PublisherExecutionStep,
+    SharedBreaker, SiblingDeduplicationStep, StepResult, create_dispatching_processor_with,
+    create_inbox_processor, create_outbox_processor_with, on,
 };
 use omni_box_postgres::{PgConfig, PgStore};
 use omni_box_testkit::{MemoryBroker, MemoryStore, NewMessage};
@@ -78,6 +79,77 @@ async fn a_pipeline_of_all_steps_handles_a_batch() {
         assert_eq!(*calls.lock().unwrap(), ["e0", "e1", "e2"]);
         let batches = if commit == CommitStrategy::Single { 3 } else { 1 };
         assert_eq!((rule.batch_starts(), rule.batch_ends()), (batches, 3));
+    }
+}
+
+/// Takes all messages together; notes how many.
+struct Together(Arc<Mutex<Vec<usize>>>);
+
+#[async_trait]
+impl<S: Store> InboxHandler<S> for Together {
+    async fn handle(&self, _cx: InboxContext<'_, S>) -> Result<HandlerOutcome, HandlerError> {
+        self.0.lock().unwrap().push(1);
+        Ok(HandlerOutcome::Completed)
+    }
+
+    fn batch_of(&self, _event: &InboxEvent) -> Option<usize> {
+        Some(0)
+    }
+
+    async fn handle_batch(&self, batch: InboxBatch<'_, S>) -> Result<(), HandlerError> {
+        self.0.lock().unwrap().push(batch.events.len());
+        Ok(())
+    }
+}
+
+/// A layer that changes nothing.
+#[derive(Clone, Copy)]
+struct Through {
+    takes_batches: bool,
+}
+
+#[async_trait]
+impl<S: Store> HandlerLayer<S> for Through {
+    async fn handle(
+        &self,
+        cx: InboxContext<'_, S>,
+        next: Next<'_, S>,
+    ) -> Result<HandlerOutcome, HandlerError> {
+        next.run(cx).await
+    }
+
+    fn batches(&self) -> Option<&dyn BatchLayer<S>> {
+        self.takes_batches.then_some(self as _)
+    }
+}
+
+#[async_trait]
+impl<S: Store> BatchLayer<S> for Through {
+    async fn handle_batch(
+        &self,
+        batch: InboxBatch<'_, S>,
+        next: NextBatch<'_, S>,
+    ) -> Result<(), HandlerError> {
+        next.run(batch).await
+    }
+}
+
+#[tokio::test]
+async fn layers_of_a_pipeline_let_batches_through_if_all_take_them() {
+    for (layers, expected) in [([true, true], vec![1, 3]), ([true, false], vec![1; 4])] {
+        let (store, calls) = (stored(4).await, Arc::default());
+        let [outer, inner] = layers.map(|takes_batches| Through { takes_batches });
+        let processor = EventProcessorBuilder::inbox(store, group())
+            .add_step(outer)
+            .add_step(inner)
+            .add_step(HandlerExecutionStep::new(Together(Arc::clone(&calls))))
+            .build()
+            .unwrap();
+        // the first group of a worker has savepoints
+        for limit in [1, 10] {
+            processor.process_batch(BatchSize::new(limit).unwrap()).await.unwrap();
+        }
+        assert_eq!(*calls.lock().unwrap(), expected, "{layers:?}");
     }
 }
 
