@@ -1,4 +1,4 @@
-//! How often a relay looks when nobody wakes it.
+//! How often a relay looks when no wake-up comes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const SETTLED_AFTER: Duration = Duration::from_millis(100);
 /// Decides when to fetch next, and what writers are told.
 ///
 /// While events flow, a fetch follows the last one at once if that was full, else after the shortest interval. When nothing
-/// is found the interval doubles up to the longest; so events of transactions that were open when "idle" was announced, and
+/// is found the interval doubles up to the longest. So events of transactions that were open when "idle" was announced, and
 /// those of foreign writers, are found soon.
 #[derive(Debug)]
 pub(crate) struct Polling {

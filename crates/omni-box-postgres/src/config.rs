@@ -23,7 +23,7 @@ pub enum Listen {
     /// None does. Relays poll, and are woken in process; those of other processes find what this one enqueues by their polls. No
     /// transaction notifies, so that none waits for another to commit, and `PREPARE TRANSACTION` can be used.
     ///
-    /// Behind PgBouncer in transaction mode it must be this: a LISTEN would stay on a connection that others use next, and the
+    /// Behind PgBouncer in transaction mode it must be this. A LISTEN would stay on a connection that others use next, and the
     /// notifications would break their statements. sqlx prepares statements by name, so PgBouncer must be 1.21 or later with
     /// `max_prepared_statements` above 0. Nor are transactions of handlers sealed then: a handler that ends one would leave a setting of
     /// its session to others. Each message of a group has a savepoint instead.

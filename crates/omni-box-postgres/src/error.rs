@@ -31,7 +31,7 @@ pub(crate) fn kind(error: &sqlx::Error) -> ErrorKind {
     omni_box_sql::kind(error, |error| error.code().map_or(ErrorKind::Internal, |code| kind_of_state(&code)))
 }
 
-/// Whether an error comes from the connection it came over, so that the same statement may work over a new one: it leads to a reader since
+/// Whether an error comes from the connection it came over, so that the same statement may work over a new one. It leads to a reader since
 /// a failover, its plans are older than the schema, or a pooler has put another session behind it.
 pub(crate) fn is_of_connection(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };

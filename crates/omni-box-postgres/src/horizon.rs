@@ -1,7 +1,7 @@
 //! Below which `seq` no event can appear any more.
 //!
 //! An insert locks the table before it takes its `seq`, and keeps the lock until its transaction has ended. So a `seq` is taken that was
-//! seen; *then* the holders of the lock are read; once none of them is left, whatever lies at or below that `seq` has committed or never
+//! seen. *Then* the holders of the lock are read. Once none of them is left, whatever lies at or below that `seq` has committed or never
 //! will. A long transaction delays the proof; one that does not write to the table does not.
 
 use std::collections::HashSet;
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 /// A proof is looked for this often at most.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Who writes to the table, whether one of them is prepared, whether anything can be proven, the last `seq` that was taken, if known, and the
-/// name of the server and its table.
+/// Who writes to the table, whether one of them is prepared, and whether anything can be proven. Then the last `seq` that was taken, if
+/// known, and the name of the server and its table.
 pub(crate) type Writers = (Vec<String>, bool, bool, Option<i64>, Option<String>);
 
 /// What is proven, and what is about to be.

@@ -19,13 +19,13 @@ use crate::reading::Except;
 use crate::store::interval;
 use crate::transaction::Limits;
 
-/// How long a lane is waited for that somebody else has locked; then the others go on without it.
+/// How long a call waits for a lane that another session has locked; then it goes on without it.
 const LANE_PATIENCE: Duration = Duration::from_secs(2);
 
 #[async_trait]
 impl OrderedLanes for PgStore {
-    /// One transaction, and a durable one: an epoch must not fall back when the server crashes. What waits for nobody in a lane is released
-    /// by whoever takes it: were that a transaction of its own, its failure would leave it to the next owner.
+    /// One transaction, and a durable one: an epoch must not fall back when the server crashes. It also releases followers whose
+    /// head is gone: in a transaction of its own that could fail alone, and leave them to the next owner.
     async fn lease(&self, request: &LeaseRequest) -> Result<LaneShare> {
         // before any snapshot of this call
         let proven = self.horizon.proven_at();
@@ -149,8 +149,8 @@ impl PgStore {
         Ok((LaneShare { leases, fair_share }, unreleased))
     }
 
-    /// Renews what the owner holds, but for lanes that somebody else has locked (an operator, say): a short while later, and then not at all.
-    /// A settlement of the owner's own is not in the way.
+    /// Renews what the owner holds, but for lanes that another session (such as an operator's) has locked. These are tried again a short while later,
+    /// and then left. A settlement of the owner's own is not in the way.
     async fn renew(&self, conn: &mut PgConnection, request: &LeaseRequest) -> Result<(Vec<Lease>, usize)> {
         const PAUSE: Duration = Duration::from_millis(20);
         let deadline = Instant::now() + (request.ttl / 8).min(LANE_PATIENCE);
@@ -200,8 +200,8 @@ impl PgStore {
         Ok(taken)
     }
 
-    /// Releases what waits for nobody in lanes that were taken, slice by slice, for an eighth of a lease; returns the lanes in which more may
-    /// wait. A slice that takes half a lease is given up: the lanes come first.
+    /// Releases followers without a head in lanes that were taken, slice by slice, for an eighth of a lease. Returns the lanes in which
+    /// more may wait. A slice that takes half a lease is given up: the lanes come first.
     async fn release_orphans(
         &self,
         conn: &mut PgConnection,
@@ -270,7 +270,7 @@ impl PgStore {
         Ok(())
     }
 
-    /// Completes events of the lanes that are the owner's and that nobody has locked; returns the others.
+    /// Completes events of the lanes that are the owner's and that no other session has locked; returns the others.
     async fn complete(&self, owner: OwnerId, leases: &[Lease], ids: &[EventId]) -> Result<Vec<LaneId>> {
         let (lanes, epochs) = columns(leases);
         let mut session = self.session().await?;
@@ -286,8 +286,8 @@ impl PgStore {
         Ok(lost.into_iter().map(lane_id).collect())
     }
 
-    /// Keeps every lane that is still the owner's from being taken, and tells which are not; those that somebody else keeps locked count
-    /// among them, so that one lane does not stop the others.
+    /// Keeps every lane that is still the owner's from being taken, and tells which are not. Those that another session keeps locked
+    /// count among them, so that one lane does not stop the others.
     async fn lock_lanes(
         &self,
         conn: &mut PgConnection,

@@ -125,7 +125,7 @@ impl EventRepository<OutboxEvent> for PgStore {
 
 impl OutboxRepository for PgStore {
     /// [`Misconfigured`](ErrorKind::Misconfigured), too, where the sequence of events is behind one that waits, as after a restore or a
-    /// cut-over that left it out: new events would be sent before older ones.
+    /// cut-over that left it out. New events would be sent before older ones.
     async fn delivery_mode(&self) -> Result<DeliveryMode> {
         let mut session = self.session().await?;
         let row: Option<(String, i32)> = sqlx::query_as(self.queries.control_mode.sql())
@@ -152,8 +152,8 @@ impl PgStore {
     /// Changes the table's delivery mode.
     ///
     /// # Errors
-    /// [`Misconfigured`](ErrorKind::Misconfigured) while lanes are leased or events claimed: stop the relays first (what they hold is given back
-    /// at once, or within a lease's time after a crash). [`Unsupported`](ErrorKind::Unsupported) for the mode `fenced`.
+    /// [`Misconfigured`](ErrorKind::Misconfigured) while lanes are leased or events claimed. Stop the relays first: what they hold is given
+    /// back at once, or within a lease's time after a crash. [`Unsupported`](ErrorKind::Unsupported) for the mode `fenced`.
     pub async fn set_delivery_mode(&self, mode: DeliveryMode) -> Result<()> {
         let Queries { control_no_rows_indexes, control_rows_indexes, .. } = &*self.queries;
         let indexes = by_mode(mode, control_no_rows_indexes, control_rows_indexes)?;
@@ -326,7 +326,7 @@ fn existing_of(event: &OutboxEvent, existing: &HashMap<String, OutboxEvent>) -> 
     }
 }
 
-/// Refuses a connection that would commit each statement by itself. sqlx counts only transactions that were begun through it; the server
+/// Refuses a connection that would commit each statement by itself. sqlx counts only transactions that were begun through it. The server
 /// knows of the others, and a refused SAVEPOINT leaves the connection as it was.
 pub(crate) async fn require_transaction(conn: &mut PgConnection) -> Result<()> {
     const NO_ACTIVE_TRANSACTION: &str = "25P01";

@@ -1,6 +1,6 @@
 //! What the owner of lanes reads.
 //!
-//! Where the payloads are known to be small, one plain statement reads the events that have no time of their own, and tells whether others
+//! Where the payloads are known to be small, one plain statement reads the events that have no time of their own. It tells whether others
 //! are due: heads of held keys, and events scheduled for later. Another statement reads those, which leaves most of each lane's limit to
 //! the first. Where payloads may not fit, it reads both kinds, and sums their bytes up at the server.
 
@@ -109,8 +109,8 @@ impl PgStore {
         Ok(Some((part, timed)))
     }
 
-    /// Reads both kinds where payloads may be large: a part of the limits and of the bytes for what has a time of its own, the rest for
-    /// the others.
+    /// Reads both kinds where payloads may be large. What has a time of its own gets a part of the limits and of the bytes, the others
+    /// the rest.
     async fn read_large(
         &self,
         lanes: &[LaneRead],
@@ -184,7 +184,7 @@ impl PgStore {
         Ok(Some((part, any_timed)))
     }
 
-    /// Reads so many of each kind, and no more bytes than fit; `limits` are those of the lanes, the second for what has a time of its own.
+    /// Reads so many of each kind, and no more bytes than fit. `limits` are those of the lanes, the second for what has a time of its own.
     async fn read_sized(
         &self,
         conn: &mut PgConnection,

@@ -66,7 +66,7 @@ impl RetentionPolicies<OutboxEvent> for PgStore {
         self.release_stale(&self.queries.outbox_events.release_stale, older_than).await
     }
 
-    /// In steps by `seq`, each with a place where it ended: what is not to be deleted is met once, and at most [`STEPS`] steps are made for
+    /// In steps by `seq`, each with a place where it ended. What is not to be deleted is met once, and at most [`STEPS`] steps are made for
     /// an iteration that finds less than a batch.
     async fn cleanup_old_events(
         &self,

@@ -1,8 +1,8 @@
 //! Transactions of a whole group.
 //!
-//! A handler has a connection, and may send it COMMIT or ROLLBACK. A cursor that would outlive the transaction makes a COMMIT fail,
-//! and a session that reads only makes every write fail that comes behind its end. So neither a row that is completed already nor the effect
-//! of a handler behind that statement can last.
+//! A handler has a connection, and may send it COMMIT or ROLLBACK. A cursor that would outlive the transaction makes a COMMIT fail. A
+//! session that reads only makes every write fail that comes behind its end. So neither a row that is completed already nor the effect of a
+//! handler behind that statement can last.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How large payloads have been: bytes an event, a mean that rises at once and falls slowly. 0: not known, which counts as small, as a
+/// How large payloads have been: bytes an event, a mean that rises at once and falls slowly. A 0 is not known, which counts as small: a
 /// plain statement is not read further than fits.
 #[derive(Debug, Default)]
 pub(crate) struct Sizes(AtomicU64);

@@ -16,8 +16,8 @@ use crate::error::{failed, is_division_by_zero};
 
 /// An open transaction of a [`PgStore`](crate::PgStore), usable wherever a `&mut PgConnection` is. Dropping it rolls back.
 ///
-/// It is not a [`sqlx::Transaction`] because that keeps its connection to itself, and a connection that is in the middle of a
-/// statement must be closed rather than go back to the pool. Only a commit gives the connection back.
+/// It is not a [`sqlx::Transaction`] because that keeps its connection to itself. A connection that is in the middle of a statement must be
+/// closed rather than go back to the pool. Only a commit gives the connection back.
 pub struct PgTx {
     lent: Lent,
     is_sealed: bool,
@@ -84,8 +84,8 @@ impl PgTx {
         Self::begin_with(connections, BEGIN.into_sql_str()).await
     }
 
-    /// For transactions in which the engine only talks to the server: one that falls silent is that of a frozen process, which must not
-    /// keep its locks from whoever takes over.
+    /// For transactions in which the engine only talks to the server. One that falls silent is that of a frozen process, which must not
+    /// keep its locks from the next owner.
     pub(crate) async fn begin_brief(connections: &Connections, limits: Limits) -> Result<Self> {
         let statement = BEGIN.to_owned() + &limits.sql();
         Self::begin_with(connections, AssertSqlSafe(statement).into_sql_str()).await
@@ -120,7 +120,7 @@ impl PgTx {
         Ok(Self { lent, is_sealed: false })
     }
 
-    /// Commits. `Ok` only if the server did: a transaction with a failed statement in it answers COMMIT with a rollback and no error, so it is
+    /// Commits. `Ok` only if the server did. A transaction with a failed statement in it answers COMMIT with a rollback and no error, so it is
     /// asked first.
     pub(crate) async fn commit(mut self) -> Result<()> {
         let doing = "commit, since a statement of the transaction failed";

@@ -12,9 +12,8 @@ const REFUSED: [&[&str]; 5] = [&["nobody"], &["somebody"], &["whoever"], &["for"
 const NEGATED: [&[&str]; 2] = [&["is", "no"], &["are", "no"]];
 
 /// How many findings stand in a folder today; the number only shrinks. A released migration is never edited.
-const KNOWN: [(&str, usize); 4] = [
-    ("crates/omni-box-pipeline/", 23),
-    ("crates/omni-box-postgres/", 24),
+const KNOWN: [(&str, usize); 3] = [
+    ("crates/omni-box-postgres/migrations/", 1),
     ("crates/omni-box-sqlite/migrations/", 1),
     ("xtask/src/tidy/words.rs", 8),
 ];

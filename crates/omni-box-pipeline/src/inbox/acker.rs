@@ -107,7 +107,7 @@ async fn commit(
         messages += offsets.len();
         let committed = ack.commit(&offsets).await;
         for answer in waiting {
-            // whoever asked may have stopped waiting
+            // the asker may have stopped waiting
             let _ = answer.send(committed.is_ok());
         }
         let Err(error) = committed else {

@@ -229,8 +229,8 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
     /// - [`OnFailed::Hold`] where no failed message holds an offset back: without a handler, or outside
     ///   [`ExactlyOnceInbox`](AckStrategy::ExactlyOnceInbox) and [`OnSuccess`](CommitOffsetPolicy::OnSuccess).
     ///
-    /// A store whose [connections](omni_box_core::Store::connections) are no more than `concurrency_limit` costs a warning: handlers that
-    /// take a second connection would wait for one another.
+    /// A store whose [connections](omni_box_core::Store::connections) do not exceed `concurrency_limit` costs a warning: handlers that take a
+    /// second connection would wait for one another.
     pub fn build(self) -> Result<InboxConsumerRunner<S>> {
         let config = self.config;
         let checked = config.check(self.consumer.as_ref(), self.handler.is_some())?;

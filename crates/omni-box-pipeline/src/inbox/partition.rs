@@ -92,7 +92,7 @@ impl<S: InboxRepository> Partition<S> {
     /// Works until the partition is taken away or `drain` is cancelled, then lets it go.
     pub(super) async fn run(mut self, drain: CancellationToken) {
         let shared = self.shared.clone();
-        // nobody asks for single messages any more
+        // the runner asks for no single message any more
         self.messages.end_single();
         while !self.is_over() && !drain.is_cancelled() {
             let progress = if self.messages.is_paused() {

@@ -102,7 +102,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         Ok(Attempted { fates: self.fates, stopped: self.stopped })
     }
 
-    /// Puts what is no event into quarantine; returns the events.
+    /// Puts messages that could not be decoded into quarantine; returns the events.
     fn sort_out_refused(&mut self) -> Vec<&'a InboxEvent> {
         let mut events = Vec::with_capacity(self.items.len());
         let items = self.items;

@@ -133,7 +133,7 @@ pub(crate) async fn handle<S: InboxRepository>(
     undo(context, conn, course, position, failed).await.map(Handled::Undone)
 }
 
-/// Runs the handler of several messages of a sealed transaction, from the one at `position` on: says what became of each, or the group runs
+/// Runs the handler of several messages of a sealed transaction, from the one at `position` on. Says what became of each, or the group runs
 /// again.
 pub(crate) async fn handle_batch<S: InboxRepository>(
     context: &Context<S>,
@@ -206,7 +206,7 @@ async fn set_mark<S: InboxRepository>(
     check_mark(context, conn, course).await
 }
 
-/// Makes sure that the last handler left the transaction open and able to go on: nothing may be written behind it otherwise, neither the next
+/// Makes sure that the last handler left the transaction open and able to go on. Nothing may be written behind it otherwise, neither the next
 /// handler's effect nor an outcome.
 pub(crate) async fn check_mark<S: InboxRepository>(
     context: &Context<S>,
@@ -283,7 +283,7 @@ fn judge_error<S: InboxRepository>(context: &Context<S>, error: HandlerError, is
         FailureClass::Event => Cost::Counted,
         FailureClass::Permanent => Cost::Permanent,
     };
-    // the message says so itself, whoever shares its transaction
+    // the message says so itself, with or without others in its transaction
     let is_certain = cost == Cost::Free || matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Decode);
     let charge = Charge { cost, ..Charge::counted(error.chain()) };
     Failed::Charged(charge.in_company(is_in_company && !is_certain))

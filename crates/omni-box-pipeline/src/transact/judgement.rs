@@ -17,7 +17,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(500);
 pub(crate) enum Cost {
     /// The message: one attempt.
     Counted,
-    /// Nobody.
+    /// No message is charged.
     Free,
     /// The message: all attempts.
     Permanent,
@@ -32,7 +32,7 @@ pub(crate) struct Charge {
     pub(crate) after: Option<Duration>,
     /// The handler ran behind others in its transaction, which may be why it failed: it is charged once it failed alone as well.
     pub(crate) is_in_company: bool,
-    /// The handler's time was over and the database did not answer, which may be what it waited for: it is charged once that happened alone as well.
+    /// The handler's time was over and the database did not answer, which may be what it waited for. It is charged once that happened alone as well.
     pub(crate) is_silent: bool,
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn judge<S: InboxRepository>(
     (Failure::new(&charge.error, attempt, retry), fate)
 }
 
-/// A pending row whose attempts are used up: whoever spent the last one did not live to say so.
+/// A pending row whose attempts are used up: the process that spent the last one ended before it could record that.
 pub(crate) fn exhausted<S: InboxRepository>(
     context: &Context<S>,
     item: &Item,

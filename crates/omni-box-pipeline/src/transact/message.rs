@@ -14,7 +14,7 @@ use crate::step::Kept;
 pub(crate) enum Key {
     /// The event's partition key.
     Text(Box<str>),
-    /// The event's key, which is no text.
+    /// The event's key, where it is not text.
     Raw(Box<[u8]>),
     /// An event without a key: all of a partition are in order.
     Absent,

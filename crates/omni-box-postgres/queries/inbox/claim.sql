@@ -19,7 +19,7 @@ due as (
     select e.id
     from {{inbox_events}} e
     join heads h on h.id = e.id
-    -- the clock is read later here than above: a claim that stood for its key, and has grown too old since, is no head
+    -- the clock is read later here than above: a claim that stood for its key, and has grown too old since, is not a head
     where not h.is_claimed and e.status = 'pending' and (e.locked_at is null or e.locked_at < {{clock}} - $4::interval)
         and e.scheduled_at <= {{clock}}
         and (cardinality($2::text[]) = 0 or e.source = any($2::text[]))

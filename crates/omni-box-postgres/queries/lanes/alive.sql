@@ -1,4 +1,4 @@
--- Says that a relay is alive, and forgets those that are not. Who is being looked at by somebody else is left for next time.
+-- Says that a relay is alive, and forgets those that are not. A relay whose row another one has locked is left for next time.
 with me as (
     insert into {{outbox_relays}} (owner, worker, alive_until)
     values ($1, $2, {{clock}} + $3)

@@ -1,4 +1,4 @@
--- Completes pending events of lanes that are still the owner's, and tells which are not, or are locked by somebody else. The lock comes
+-- Completes pending events of lanes that are still the owner's, and tells which are not, or are locked by another session. The lock comes
 -- first: a take-over (FOR UPDATE) waits for this statement, or this statement leaves the lane out.
 -- The concatenation is that of inbox/complete.sql.
 with mine as materialized (

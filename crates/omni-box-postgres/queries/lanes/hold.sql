@@ -1,5 +1,5 @@
 -- Events that were not published. kind: 0 tried again after `delay`, 1 when an operator says so, 2 never. An event without a
--- key is a head too: it waits, but nobody waits behind it. Attempts must be as they were read: a repeat counts nothing.
+-- key is a head too: it waits, but no event waits behind it. Attempts must be as they were read: a repeat counts nothing.
 update {{outbox_events}} e
 set
     status = case when n.kind = 2 then 'failed' else 'pending' end,

@@ -1,4 +1,4 @@
--- Renews what an owner holds, and counts the relays alive. Lanes that somebody else has locked are left out: they cost no other lane. A
+-- Renews what an owner holds, and counts the relays alive. Lanes that another session has locked are left out: they cost no other lane. A
 -- settlement of the owner's own locks FOR KEY SHARE, which this lock goes along with.
 with mine as materialized (
     select l.lane from {{outbox_lanes}} l where l.owner = $1 order by l.lane for no key update skip locked

@@ -21,16 +21,16 @@ impl PgStore {
     /// Brings the schema to the version this program needs; does nothing if it has it. May be called by any number of processes at
     /// once: one works, the others wait.
     ///
-    /// Tables of events that the models of the Python library omni-box have made are adopted: what they lack is added, what they hold
+    /// Tables of events that the models of the Python library omni-box have made are adopted. What they lack is added, what they hold
     /// stays, and pending events are numbered in the order of `created_at` and `id`. An outbox is rewritten once and locked
     /// meanwhile, for about fifteen seconds with a million rows. Lines of level INFO say its size before and the time after. An adopted outbox
     /// has the delivery mode `rows`, in which Python goes on publishing from it; once no publisher of Python's runs,
     /// [`set_delivery_mode`](Self::set_delivery_mode) changes it. A table that is partitioned, or not Python's, is refused.
     ///
     /// # Errors
-    /// [`Misconfigured`](ErrorKind::Misconfigured) when the schema is newer than this program, an applied migration is not the one it
-    /// knows, or a table of another's is in the place of one of its own; [`Timeout`](ErrorKind::Timeout) when another migration does
-    /// not end; [`Contention`](ErrorKind::Contention) when a table to adopt stays locked.
+    /// [`Misconfigured`](ErrorKind::Misconfigured) when the schema is newer than this program, or an applied migration is not the one it
+    /// knows. So it is when another program's table has the name of one of its own. [`Timeout`](ErrorKind::Timeout) when another migration
+    /// does not end. [`Contention`](ErrorKind::Contention) when a table to adopt stays locked.
     ///
     /// # Cancel safety
     /// Each migration is a transaction: it is applied whole or not at all.
@@ -66,8 +66,8 @@ impl PgStore {
         Ok(next.is_some())
     }
 
-    /// A transaction that alone may migrate. The lock ends with it, whatever becomes of the connection; it is polled for, since whoever
-    /// waits for a lock inside the server holds a snapshot that may stop others.
+    /// A transaction that alone may migrate. The lock ends with it, whatever becomes of the connection. It is polled for, since a
+    /// session that waits for a lock inside the server holds a snapshot that may stop others.
     async fn lock_migrations(&self, deadline: Instant) -> Result<PgTx> {
         loop {
             let mut tx = PgTx::begin(&self.connections).await?;

@@ -187,7 +187,7 @@ macro_rules! fixture {
 }
 
 fixture!(
-    /// Tables as they are called unless somebody says otherwise.
+    /// Tables as they are called by default.
     DefaultNames,
     PgConfig::builder().schema(unique("default_names")).build().unwrap(),
     cached statements: 100

@@ -63,7 +63,7 @@ async fn a_settlement_and_a_take_over_do_not_pass_each_other() {
         let events = [event("a"), event("b")];
         db.enqueue(&events).await;
         let old = Relay::start(&db, LONG).await;
-        // somebody else's take-over is under way, not yet committed
+        // another relay's take-over is under way, not yet committed
         let mut takeover = db.pool.begin().await.unwrap();
         sqlx::query("select from outbox_lanes for update").execute(&mut *takeover).await.unwrap();
         sqlx::query("update outbox_lanes set epoch = epoch + 1, owner = gen_random_uuid()")
@@ -153,7 +153,7 @@ async fn a_bad_row_does_not_block_a_fetch() {
     .await;
 }
 
-/// Whoever takes a lane releases what waits for nobody in it. If that fails nothing was taken, so that the next call does it; if it
+/// A relay that takes a lane releases the followers without a head in it. If that fails nothing was taken, so that the next call does it; if it
 /// takes too long, the lanes are taken all the same.
 #[tokio::test]
 async fn a_take_over_that_fails_is_made_again_as_a_whole_and_one_that_is_slow_goes_on() {
@@ -186,7 +186,7 @@ async fn a_take_over_that_fails_is_made_again_as_a_whole_and_one_that_is_slow_go
     check("query_canceled", true).await;
 }
 
-/// Somebody has a lane open in psql: no other lane is renewed later, settled later, or lost.
+/// An operator has a lane open in psql: no other lane is renewed later, settled later, or lost.
 #[tokio::test]
 async fn a_lane_that_an_operator_has_locked_stops_no_other() {
     run(async |db: Arc<Database>| {

@@ -1,4 +1,4 @@
-//! Migrations: once, by whoever comes first, wherever the tables are to be.
+//! Migrations: once, by the process that comes first, wherever the tables are to be.
 
 use std::sync::Arc;
 

@@ -28,7 +28,7 @@ pub(crate) struct OwnedLanes {
 pub(crate) struct Change {
     /// Lanes that are new here.
     pub(crate) gained: usize,
-    /// Lanes that somebody else took.
+    /// Lanes that another relay took.
     pub(crate) lost: Vec<LaneId>,
 }
 

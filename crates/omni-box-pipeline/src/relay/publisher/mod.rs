@@ -37,8 +37,8 @@ pub use factory::{OutboxProcessorOptions, create_outbox_processor, create_outbox
 
 /// Publishes a batch per call, for applications that write the loop themselves.
 ///
-/// It follows the table's delivery mode: in mode `lanes` it keeps leases between calls (call it more often than the lease
-/// lives, and [`close`](Self::close) it at the end), in mode `rows` it claims rows.
+/// It follows the table's delivery mode. In mode `lanes` it keeps leases between calls (call it more often than the lease lives, and
+/// [`close`](Self::close) it at the end). In mode `rows` it claims rows.
 ///
 /// ```
 /// use omni_box_core::{
@@ -130,9 +130,9 @@ impl<S: OutboxRepository> OutboxPublisher<S> {
     /// is nothing to do now. One call runs at a time; another waits.
     ///
     /// # Errors
-    /// When the database fails, or does not answer in time: longer than the lease lives, reading or writing a batch 30 s if a lease is
-    /// shorter. [`Unsupported`](ErrorKind::Unsupported) for filters in mode `lanes`. A broker that cannot be used is no error: the batch
-    /// comes back as released.
+    /// When the database fails, or does not answer in time. That is as long as the lease lives, and 30 s for reading or writing a batch if
+    /// a lease is shorter. [`Unsupported`](ErrorKind::Unsupported) for filters in mode `lanes`. A broker that cannot be used is not an
+    /// error: the batch comes back as released.
     ///
     /// # Cancel safety
     /// Cancelling `shutdown` releases what is not acknowledged. When the future is dropped, events may be published without

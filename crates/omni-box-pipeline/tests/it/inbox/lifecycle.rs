@@ -25,7 +25,7 @@ async fn without_a_handler_messages_are_stored_for_others() {
     running.stop().await;
     assert_eq!(service.count("select count(*) from inbox_events where status = 'pending'").await, 100);
 
-    // somebody with a handler comes later, and finds the rows before what is new
+    // a runner with a handler comes later, and finds the rows before what is new
     service.broker.send(0, "new", "k", json!({}));
     let running = service.run(&Effects::plain());
     eventually(LONG, async || service.count("select count(*) from effects").await == 101).await;

@@ -1,4 +1,4 @@
-//! A database that is not there: nothing is lost, nobody is charged.
+//! A database that is not there: nothing is lost, no message is charged.
 
 use omni_box_harness::eventually;
 use serde_json::json;

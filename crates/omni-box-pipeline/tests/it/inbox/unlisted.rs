@@ -1,4 +1,4 @@
-//! A database that refuses everything, with an error that nobody listed.
+//! A database that refuses everything, with an error that no list knows.
 
 use omni_box_harness::eventually;
 use serde_json::json;

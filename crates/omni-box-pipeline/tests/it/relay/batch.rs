@@ -1,4 +1,4 @@
-//! `OutboxPublisher::publish_batch`, the guide's call.
+//! `OutboxPublisher::publish_batch`, one batch a call.
 
 use omni_box_core::{BatchSize, DeliveryMode, ErrorKind, FetchFilters, WorkerId};
 use omni_box_pipeline::OutboxPublisher;
@@ -83,7 +83,7 @@ async fn a_cancelled_batch_is_released_without_an_attempt() -> Result<()> {
         let Some(world) = World::new().await? else { return Ok(()) };
         world.store.set_delivery_mode(mode).await?;
         world.enqueue(&[world.event("a", 1), world.event("b", 2)]).await?;
-        // nobody listens on port 1: the broker never answers
+        // no process listens on port 1: the broker never answers
         let config = KafkaPublisherConfig::new("127.0.0.1:1");
         let nowhere = KafkaEventPublisher::from_config(config, EnvelopeEventConverter)?;
         let outbox = OutboxPublisher::builder(world.store.clone(), nowhere).build()?;

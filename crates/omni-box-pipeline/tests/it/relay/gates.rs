@@ -55,7 +55,7 @@ async fn an_outage_of_the_broker_is_logged_once() -> Result<()> {
     Ok(())
 }
 
-/// Heartbeats and whatever else comes through meanwhile are no reason to believe that the outage is over.
+/// Heartbeats and other calls that come through meanwhile do not show that the outage is over.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_always_fails_is_one_outage_and_costs_no_lease() -> Result<()> {
     for operation in [Operation::FetchLanes, Operation::SettleLanes, Operation::Announce] {

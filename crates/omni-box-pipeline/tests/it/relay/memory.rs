@@ -113,7 +113,7 @@ impl Memory {
         begun.elapsed()
     }
 
-    /// Whether every event that is not completed waits as if nobody had tried: claimed by nobody, no attempt spent.
+    /// Whether every event that is not completed waits as if it had never been tried: no worker has claimed it, no attempt is spent.
     pub(super) fn is_untouched(&self) -> bool {
         let untouched = |event: &OutboxEvent| {
             let life = event.lifecycle();

@@ -1,4 +1,4 @@
-//! The relay and the guide's publisher, from a table to a topic.
+//! The relay and the publisher of single batches, from a table to a topic.
 
 mod batch;
 mod calls;

@@ -107,7 +107,7 @@ async fn ends_nothing_for_ever_in_mode_rows() -> Result<()> {
     Ok(())
 }
 
-/// Were it given up, it would be made again for ever.
+/// If the relay gave it up, it would make it again without end.
 #[tokio::test(start_paused = true)]
 async fn is_not_a_database_that_takes_longer_than_a_lease() -> Result<()> {
     let memory = Memory::new(DeliveryMode::Lanes);

@@ -31,7 +31,7 @@ async fn a_topic_found_missing_stops_what_was_read_meanwhile() -> Result<()> {
 
 const STUCK: &str = "stuck";
 
-/// A broker that has one topic without enough replicas, as a client sees it that tries for ever: no event of the topic is
+/// A broker that has one topic without enough replicas, as a client sees it that tries without end: no event of the topic is
 /// reported before a purge. All others, and the broker itself, are well.
 struct OneTopicStuck {
     inner: FaultyPublisher<MemoryPublisher>,

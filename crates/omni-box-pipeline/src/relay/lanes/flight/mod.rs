@@ -1,10 +1,10 @@
 //! The books of a relay: which events are in flight, in which state, and what is to be written about them.
 //!
 //! Pure bookkeeping, no I/O. An event enters by [`Flight::admit`], goes out by [`Flight::take_ready`], comes back by
-//! [`Flight::report`], leaves by [`Flight::take_settlement`] and is forgotten by [`Flight::settled`]; until then fetches leave it out.
+//! [`Flight::report`], leaves by [`Flight::take_settlement`] and is forgotten by [`Flight::settled`]. Until then fetches leave it out.
 //!
-//! A key is *blocked* for what stands behind an event of it that waits and whose wait is not written yet, and for everything
-//! that was found by a fetch which began before it was written: only a later fetch knows from the table what to leave alone.
+//! A key is *blocked* while one of its events is held back and the hold is not yet in the table. Later events of the key are not sent, nor
+//! is anything that a fetch returned which began before the hold was written. Only a later fetch knows from the table what to leave alone.
 //!
 //! What was read need not be read again ([`Flight::above`]), until the books forget it or the table may have left it as it was.
 
@@ -427,7 +427,7 @@ impl Flight {
         }
     }
 
-    /// Forgets a lane that is somebody else's now. Only after [`Flight::reset`].
+    /// Forgets a lane that another relay has now. Only after [`Flight::reset`].
     pub(crate) fn forget_lane(&mut self, lane: LaneId) {
         let ids: Vec<EventId> =
             self.entries.iter().filter(|(_, entry)| entry.lane == lane).map(|(id, _)| *id).collect();
