@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::cargo::{cargo, run};
-use crate::{test, tidy};
+use crate::{book, test, tidy};
 
 const INSTALL_DENY: &str = "cargo-deny is missing: cargo install --locked cargo-deny";
 
@@ -25,6 +25,7 @@ pub(crate) async fn run_steps() -> Result<ExitCode> {
     step(&mut reports, "tidy", async { succeeded(tidy::run_checks()?) }).await;
     let doc = ["doc", "--workspace", "--no-deps", "--all-features"];
     step(&mut reports, "doc", async { checked(&doc, &[("RUSTDOCFLAGS", "-D warnings")]) }).await;
+    step(&mut reports, "book", async { succeeded(book::build()?) }).await;
     step(&mut reports, "deny", async { deny() }).await;
     step(&mut reports, "test", async { succeeded(test::run_tests(test::Command::all()).await?) }).await;
 

@@ -1,12 +1,14 @@
 //! The project's own commands: `cargo xtask --help`.
 
 mod bench;
+mod book;
 mod cargo;
 mod chaos;
 mod ci;
 mod demo;
 mod features;
 mod languages;
+mod links;
 mod readme;
 mod services;
 mod settings;
@@ -39,6 +41,8 @@ enum Command {
     Readme,
     /// Writes the page of all settings, docs/settings.md.
     Settings,
+    /// Builds the pages of docs as a book, by mdBook, which it installs below the target folder.
+    Book,
     /// Runs all that a change must pass.
     Ci,
 }
@@ -54,6 +58,7 @@ async fn main() -> ExitCode {
         Command::Tidy => tidy::run_checks(),
         Command::Readme => readme::write_all(),
         Command::Settings => settings::write_page(),
+        Command::Book => book::build(),
         Command::Ci => ci::run_steps().await,
     };
     match outcome {

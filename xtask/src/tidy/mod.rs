@@ -98,7 +98,7 @@ fn packaged(package: &str) -> Result<String> {
 }
 
 /// All files below `dir` with one of the endings, links not followed.
-fn files(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {
@@ -119,6 +119,6 @@ fn files(dir: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
 }
 
 /// The path as a reader of the findings wants it.
-fn shown(path: &Path, root: &Path) -> String {
+pub(crate) fn shown(path: &Path, root: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }

@@ -114,6 +114,25 @@ async fn numbers_are_those_of_the_sample() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_processes_show_the_same() {
+    let store = filled().await;
+    let mut shown = Vec::new();
+    for _ in 0..2 {
+        let (registry, metrics) = registered();
+        let running = Running::start(metrics.sampler(store.clone()).unwrap());
+        sleep(Duration::from_millis(1)).await;
+        let shared =
+            Page::scrape(&registry).0.into_iter().filter(|(_, family)| family.help.contains("max by"));
+        // ages are by the clock of the store, which goes on between two samples
+        let counts = shared.filter(|(name, _)| !name.ends_with("_seconds"));
+        shown.push(counts.map(|(name, family)| (name, family.series)).collect::<Vec<_>>());
+        running.stop().await;
+    }
+    assert!(shown[0].len() >= 6, "{shown:?}");
+    assert_eq!(shown[0], shown[1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_removes_the_series_until_the_next_sample() {
     let (registry, metrics) = registered();
     let plan = FaultPlan::new();
