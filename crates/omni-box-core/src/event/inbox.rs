@@ -200,7 +200,14 @@ impl Event for InboxEvent {
     }
 
     fn order_key(&self) -> OrderKey {
-        OrderKey::of_inbox(self)
+        let Some(position) = self.position() else { return OrderKey::of_id(self.record.id) };
+        OrderKey::of_parts(&[
+            Some(self.consumer_group().as_str().as_bytes()),
+            Some(position.topic.as_bytes()),
+            Some(&position.partition.to_be_bytes()),
+            self.partition_key().map(str::as_bytes),
+            self.raw_key(),
+        ])
     }
 
     fn offset(&self) -> i64 {

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use super::{Event, InboxEvent, OutboxEvent};
 use crate::hidden::Hidden;
-use crate::id::ConsumerGroup;
+use crate::id::{ConsumerGroup, EventId};
 
 /// What an event is stored once by: the idempotency key of an outbox event, group and message id of an inbox event.
 ///
@@ -55,9 +54,9 @@ impl Identity {
         Self(joined(&[Some(group.as_str().as_bytes()), Some(message_id.as_bytes())]))
     }
 
-    /// The identity of an outbox event.
-    pub(super) fn of_outbox(event: &OutboxEvent) -> Option<Self> {
-        event.record().content.idempotency_key.as_ref().map(|key| Self(key.clone().into_bytes()))
+    /// The identity of an event that has this idempotency key.
+    pub(super) fn of_idempotency_key(key: &str) -> Self {
+        Self(key.as_bytes().to_vec())
     }
 
     /// What a store indexes.
@@ -67,25 +66,13 @@ impl Identity {
 }
 
 impl OrderKey {
-    pub(super) fn of_outbox(event: &OutboxEvent) -> Self {
-        let (id, key) = (event.record().id, event.partition_key());
-        match key {
-            Some(key) => Self(joined(&[Some(event.topic().as_bytes()), Some(key.as_bytes())])),
-            None => Self(id.as_uuid().as_bytes().to_vec()),
-        }
+    /// The order key of an event that asks for no order.
+    pub(super) fn of_id(id: EventId) -> Self {
+        Self(id.as_uuid().as_bytes().to_vec())
     }
 
-    pub(super) fn of_inbox(event: &InboxEvent) -> Self {
-        let Some(position) = event.position() else {
-            return Self(event.record().id.as_uuid().as_bytes().to_vec());
-        };
-        Self(joined(&[
-            Some(event.consumer_group().as_str().as_bytes()),
-            Some(position.topic.as_bytes()),
-            Some(&position.partition.to_be_bytes()),
-            event.partition_key().map(str::as_bytes),
-            event.raw_key(),
-        ]))
+    pub(super) fn of_parts(parts: &[Option<&[u8]>]) -> Self {
+        Self(joined(parts))
     }
 
     /// What a store indexes.

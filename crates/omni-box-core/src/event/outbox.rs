@@ -118,11 +118,14 @@ impl Event for OutboxEvent {
     }
 
     fn identity(&self) -> Option<Identity> {
-        Identity::of_outbox(self)
+        self.record.content.idempotency_key.as_deref().map(Identity::of_idempotency_key)
     }
 
     fn order_key(&self) -> OrderKey {
-        OrderKey::of_outbox(self)
+        match self.partition_key() {
+            Some(key) => OrderKey::of_parts(&[Some(self.topic().as_bytes()), Some(key.as_bytes())]),
+            None => OrderKey::of_id(self.record.id),
+        }
     }
 
     fn id(&self) -> EventId {
