@@ -8,6 +8,13 @@ use std::fmt;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What a caller can do about an [`Error`].
+///
+/// ```
+/// use omni_box_core::{ErrorKind, FailureClass};
+///
+/// assert_eq!(ErrorKind::Unavailable.class(), FailureClass::Infrastructure, "waited out, at no cost");
+/// assert_eq!(ErrorKind::Rejected.class(), FailureClass::Permanent, "given up at once");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -52,6 +59,14 @@ pub enum ErrorKind {
 }
 
 /// How a failure is treated by everything that retries.
+///
+/// ```
+/// use omni_box_core::{Error, ErrorKind, FailureClass};
+///
+/// let error = Error::new(ErrorKind::Handler, "no stock");
+/// assert_eq!(error.class(), FailureClass::Event);
+/// assert!(error.is_retryable());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureClass {
     /// Wait with backoff; no attempt is spent.
@@ -66,6 +81,16 @@ pub enum FailureClass {
 ///
 /// `Display` is one line: what was wrong and what would be right. The cause, if any, is in [`StdError::source`] and is not
 /// repeated in the line. `Debug` prints the chain of lines and never a payload.
+///
+/// ```
+/// use omni_box_core::{Error, ErrorKind};
+///
+/// let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+/// let error = Error::new(ErrorKind::Unavailable, "the price service does not answer").with_source(refused);
+/// assert!(error.is_retryable());
+/// assert_eq!(error.to_string(), "the price service does not answer");
+/// assert_eq!(error.chain(), "the price service does not answer: connection refused");
+/// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {

@@ -10,6 +10,14 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 
 /// Identifies an event; a UUIDv7, so ids made later sort later.
+///
+/// ```
+/// use omni_box_core::EventId;
+///
+/// let id = EventId::generate();
+/// assert_eq!(EventId::from(id.as_uuid()), id);
+/// assert_eq!(id.to_string().len(), 36);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EventId(Uuid);
@@ -83,6 +91,14 @@ impl fmt::Display for LaneId {
 }
 
 /// How many events one batch may hold: 1 to 10,000.
+///
+/// ```
+/// use omni_box_core::BatchSize;
+///
+/// assert_eq!(BatchSize::new(500)?.get(), 500);
+/// assert!(BatchSize::new(0).is_err() && BatchSize::new(10_001).is_err());
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BatchSize(NonZeroU32);
 

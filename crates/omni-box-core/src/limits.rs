@@ -10,6 +10,16 @@ use crate::error::{Error, Result};
 /// kept in quarantine. Whatever else does not fit its column is left out, and payload and headers may be of any size.
 ///
 /// Lengths of text are in characters, as the columns have them, unless the name says bytes.
+///
+/// ```
+/// use omni_box_core::{EventLimits, NewOutboxEvent, OmniBoxDomainService};
+///
+/// let mut limits = EventLimits::default();
+/// limits.payload_bytes = 10;
+/// let domain = OmniBoxDomainService::new(limits);
+/// let order = NewOutboxEvent::from_json("order.placed", "orders", r#"{"order": 7000000}"#);
+/// assert!(domain.create_outbox_event(order).is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventLimits {

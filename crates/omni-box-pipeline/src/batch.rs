@@ -7,6 +7,20 @@ use omni_box_core::{Attempt, EventId, Failure, Retry};
 use crate::outcome::Outcome;
 
 /// A failure of an event of a batch, as its row has it.
+///
+/// ```
+/// use omni_box_core::Retry;
+/// use omni_box_pipeline::EventFailure;
+///
+/// /// What an operator is to look at.
+/// fn line(failure: &EventFailure) -> Option<String> {
+///     match failure.retry {
+///         Retry::After(_) => None,
+///         Retry::OnRequest | Retry::Never => Some(format!("{}: {}", failure.event_id, failure.error)),
+///     }
+/// }
+/// # let _ = line;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventFailure {

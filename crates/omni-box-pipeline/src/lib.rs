@@ -66,6 +66,7 @@ mod settings;
 mod status;
 mod step;
 mod steps;
+mod strategy;
 mod transact;
 mod watchdog;
 mod work;
@@ -79,8 +80,8 @@ pub use layer::{BatchLayer, HandlerLayer, Next, NextBatch};
 pub use maintenance::OmniBoxMaintenanceService;
 pub use outcome::Outcome;
 pub use processor::{
-    Around, Before, CommitStrategy, EventProcessorBuilder, FetchStrategy, InboxProcessorBuilder, InboxStep,
-    Innermost, OutboxProcessorBuilder, OutboxStep,
+    Around, Before, EventProcessorBuilder, InboxProcessorBuilder, InboxStep, Innermost,
+    OutboxProcessorBuilder, OutboxStep,
 };
 pub use relay::{
     OutboxProcessorOptions, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,
@@ -94,6 +95,7 @@ pub use steps::{
     CircuitBreakerStep, DlqStep, HandlerExecutionStep, MetricsStep, PublisherExecutionStep, SharedBreaker,
     SiblingDeduplicationStep,
 };
+pub use strategy::{CommitStrategy, FetchStrategy};
 pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed, SavepointPolicy};
 pub use worker::{
     InboxWorker, InboxWorkerBuilder, InboxWorkerConfig, ProcessorOptions, create_dispatching_processor,

@@ -14,28 +14,8 @@ use crate::relay::OutboxPublisher;
 use crate::settings::misconfigured;
 use crate::step::ProcessingStep;
 use crate::steps::{HandlerExecutionStep, PublisherExecutionStep};
+use crate::strategy::{CommitStrategy, FetchStrategy};
 use crate::worker::{InboxWorker, InboxWorkerBuilder};
-
-/// How rows are claimed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FetchStrategy {
-    /// A batch at once, of which other workers take nothing. What a store with [`locking`](EventRepository::locking) does by itself.
-    DistributedLocking,
-    /// One row after the other, found first and claimed then: another worker may be faster. What a store without
-    /// [`locking`](EventRepository::locking) does by itself.
-    OptimisticLocking,
-}
-
-/// How many events share a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CommitStrategy {
-    /// A group of events; the default. A transaction after the batch would lose the tie between an event's effect and its outcome.
-    Bulk,
-    /// One event.
-    Single,
-}
 
 /// Builds a pipeline; compatible with the Python library omni-box.
 ///
@@ -135,14 +115,54 @@ impl EventProcessorBuilder {
 
 /// What can be added to a pipeline for stored messages: a [`ProcessingStep`], a [`HandlerLayer`] or a [`HandlerExecutionStep`]. The marker
 /// is inferred.
+///
+/// ```
+/// use omni_box_core::{HandlerOutcome, InboxContext};
+/// use omni_box_pipeline::{EventProcessorBuilder, HandlerExecutionStep, InboxStep, Next, SiblingDeduplicationStep, on};
+/// use omni_box_testkit::MemoryStore;
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// async fn timed(cx: InboxContext<'_, MemoryStore>, next: Next<'_, MemoryStore>) -> Result<HandlerOutcome, omni_box_core::HandlerError> {
+///     let begun = std::time::Instant::now();
+///     let result = next.run(cx).await;
+///     println!("{:?}", begun.elapsed());
+///     result
+/// }
+///
+/// /// Any of the three.
+/// fn pipeline<M>(step: impl InboxStep<MemoryStore, M>) -> omni_box_core::Result<()> {
+///     let handler = HandlerExecutionStep::new(on("order.placed", ship));
+///     EventProcessorBuilder::inbox(MemoryStore::new(), "shipping").add_step(step).add_step(handler).build().map(drop)
+/// }
+///
+/// pipeline(SiblingDeduplicationStep::new())?;
+/// pipeline(timed)?;
+/// assert!(pipeline(HandlerExecutionStep::new(on("order.placed", ship))).is_err(), "one handler only");
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 pub trait InboxStep<S: InboxRepository, M> {
     /// Adds itself.
     #[doc(hidden)]
     fn add_to(self, builder: InboxProcessorBuilder<S>) -> InboxProcessorBuilder<S>;
 }
 
-/// What can be added to a pipeline for an outbox: a [`ProcessingStep`], a [`PublisherExecutionStep`], or what puts a publisher around that of
+/// What can be added to a pipeline for an outbox. It is a [`ProcessingStep`], a [`PublisherExecutionStep`], or what puts a publisher around that of
 /// the pipeline by [`OutboxProcessorBuilder::around_publisher`]. The marker is inferred.
+///
+/// ```
+/// use omni_box_core::EnvelopeEventConverter;
+/// use omni_box_pipeline::{CircuitBreakerStep, EventProcessorBuilder, OutboxStep, PublisherExecutionStep};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// fn pipeline<M>(step: impl OutboxStep<MemoryStore, M>) -> omni_box_core::Result<()> {
+///     let publisher = PublisherExecutionStep::new(MemoryBroker::new().publisher(EnvelopeEventConverter));
+///     EventProcessorBuilder::outbox(MemoryStore::new()).add_step(step).add_step(publisher).build().map(drop)
+/// }
+///
+/// pipeline(CircuitBreakerStep::new())?;
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 pub trait OutboxStep<S: OutboxRepository, M> {
     /// Adds itself.
     #[doc(hidden)]
@@ -197,6 +217,27 @@ impl<S: OutboxRepository> OutboxStep<S, Innermost> for PublisherExecutionStep {
 }
 
 /// Builds an [`InboxWorker`] from steps; made by [`EventProcessorBuilder::inbox`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omni_box_core::InboxContext;
+/// use omni_box_pipeline::{EventProcessorBuilder, HandlerExecutionStep, on};
+/// use omni_box_testkit::MemoryStore;
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// let worker = EventProcessorBuilder::inbox(MemoryStore::new(), "shipping")
+///     .add_step(HandlerExecutionStep::new(on("order.placed", ship)))
+///     .with_job_name("shipping-1")
+///     .with_lease_ttl(Duration::from_secs(300))
+///     .with_source("shop")
+///     .build()?;
+/// # drop(worker);
+/// let without_handler = EventProcessorBuilder::inbox(MemoryStore::new(), "shipping").build();
+/// assert!(without_handler.is_err());
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 #[must_use = "call build"]
 pub struct InboxProcessorBuilder<S: InboxRepository> {
     worker: InboxWorkerBuilder<S>,
@@ -301,6 +342,29 @@ impl<S: InboxRepository> InboxProcessorBuilder<S> {
 type Wrap = Box<dyn FnOnce(Box<dyn EventPublisher>) -> Box<dyn EventPublisher> + Send>;
 
 /// Builds an [`OutboxPublisher`] from steps; made by [`EventProcessorBuilder::outbox`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omni_box_core::{BatchSize, EnvelopeEventConverter, FetchFilters, WorkerId};
+/// use omni_box_pipeline::{EventProcessorBuilder, PublisherExecutionStep};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+/// use tokio_util::sync::CancellationToken;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omni_box_core::Result<()> {
+/// let publisher = MemoryBroker::new().publisher(EnvelopeEventConverter);
+/// let processor = EventProcessorBuilder::outbox(MemoryStore::new())
+///     .add_step(PublisherExecutionStep::new(publisher))
+///     .with_lease_ttl(Duration::from_secs(60))
+///     .build()?;
+///
+/// let (worker, batch, stop) = (WorkerId::new("cron")?, BatchSize::new(100)?, CancellationToken::new());
+/// let result = processor.publish_batch(&worker, batch, &FetchFilters::new(), &stop).await?;
+/// assert!(result.is_empty(), "nothing was enqueued");
+/// processor.close().await
+/// # }
+/// ```
 #[must_use = "call build"]
 pub struct OutboxProcessorBuilder<S> {
     store: S,

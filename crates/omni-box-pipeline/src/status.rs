@@ -65,6 +65,20 @@ struct Rest {
 }
 
 /// An inbox's state at one moment.
+///
+/// ```
+/// use omni_box_pipeline::InboxSnapshot;
+///
+/// /// What a readiness probe answers.
+/// fn readiness(inbox: &InboxSnapshot) -> (u16, String) {
+///     let closed = inbox.gates.iter().filter(|gate| !gate.is_open()).map(|gate| gate.name);
+///     match inbox.is_ready() {
+///         true => (200, format!("{} partitions, {} in flight", inbox.partitions.len(), inbox.in_flight)),
+///         false => (503, format!("waits for: {}", closed.collect::<Vec<_>>().join(", "))),
+///     }
+/// }
+/// # let _ = readiness;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InboxSnapshot {

@@ -3,6 +3,7 @@
 mod book;
 mod circles;
 mod dependencies;
+mod examples;
 mod length;
 mod logs;
 mod modules;
@@ -46,6 +47,7 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
     parity::check(&root(), &mut findings)?;
     book::check(&root(), &mut findings)?;
     words::check(&root(), &mut findings)?;
+    examples::check(&root(), &mut findings)?;
     for (path, _) in readme::stale(&metadata)? {
         let path = shown(&path, &root());
         findings

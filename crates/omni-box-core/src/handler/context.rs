@@ -26,6 +26,22 @@ use crate::store::{Created, IntoOutboxEvent, OutboxRepository, Store};
 ///   there counts. A timeout, a [`PermanentError`](crate::PermanentError), a payload that does not fit and
 ///   [`HandlerOutcome::Retry`](crate::HandlerOutcome::Retry) count at once where each message has a savepoint.
 /// - A runner with a `group_size` of 1 gives each message a transaction of its own.
+///
+/// ```
+/// use omni_box_core::{InboxContext, NewOutboxEvent, OutboxRepository, Result};
+///
+/// #[derive(serde::Deserialize, serde::Serialize)]
+/// struct Order {
+///     id: u64,
+/// }
+///
+/// async fn ship<S: OutboxRepository>(mut cx: InboxContext<'_, S>) -> Result<()> {
+///     let order: Order = cx.payload()?;
+///     // writes of your own go over cx.conn()
+///     cx.enqueue(NewOutboxEvent::new("order.shipped", "shipments", &order)).await?;
+///     Ok(())
+/// }
+/// ```
 #[non_exhaustive]
 pub struct InboxContext<'a, S: Store> {
     /// The message.

@@ -17,6 +17,20 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 ///
 /// `eyre::Report` hides the type of its outermost error. A database's error that it got by `?` alone counts as the message's; with
 /// `wrap_err` it is found. Both wrappers above are found in either case.
+///
+/// ```
+/// use omni_box_core::HandlerError;
+///
+/// fn parse(amount: &str) -> Result<u32, HandlerError> {
+///     match amount.parse::<u32>()? {
+///         0 => Err(HandlerError::permanent("an order of nothing")),
+///         amount => Ok(amount),
+///     }
+/// }
+///
+/// assert!(parse("seven").is_err(), "costs an attempt");
+/// assert_eq!(parse("7").unwrap(), 7);
+/// ```
 pub struct HandlerError(BoxError);
 
 impl HandlerError {

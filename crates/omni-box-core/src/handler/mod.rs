@@ -25,6 +25,25 @@ use crate::store::Store;
 /// - Runs inside the message's transaction; when it fails, panics or exceeds its time, everything it wrote is rolled back.
 /// - May run more than once for a message (after a failed commit, a crash, a retry); its database effect happens once.
 /// - Is given every message that its runner receives, of any type: a function is bound to a type by a router.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use omni_box_core::{Event, HandlerError, HandlerOutcome, InboxContext, InboxHandler, Store};
+///
+/// /// Counts messages, of whatever type they are.
+/// struct Audit;
+///
+/// #[async_trait]
+/// impl<S: Store> InboxHandler<S> for Audit {
+///     async fn handle(&self, cx: InboxContext<'_, S>) -> Result<HandlerOutcome, HandlerError> {
+///         if cx.event.event_type().starts_with("test.") {
+///             return Ok(HandlerOutcome::Skipped);
+///         }
+///         // writes by cx.conn() commit with the message's row
+///         Ok(HandlerOutcome::Completed)
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an inbox handler for `{S}`",
     label = "not an inbox handler",

@@ -7,6 +7,19 @@ use super::HandlerError;
 use crate::event::Attempt;
 
 /// What became of a message that was handled.
+///
+/// ```
+/// use omni_box_core::{Attempt, HandlerOutcome};
+///
+/// fn judge(version: u32, stored: u32, is_stock_counted: bool) -> HandlerOutcome {
+///     if is_stock_counted {
+///         return HandlerOutcome::retry("stock is being counted", Attempt::Free, None);
+///     }
+///     if version <= stored { HandlerOutcome::Stale } else { HandlerOutcome::Completed }
+/// }
+///
+/// assert_eq!(judge(3, 4, false), HandlerOutcome::Stale);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandlerOutcome {
     /// Done; its writes commit.

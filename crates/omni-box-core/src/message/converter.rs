@@ -163,6 +163,16 @@ pub fn message_headers(event: &OutboxEvent) -> Vec<(&str, Cow<'_, str>)> {
 }
 
 /// The payload as it is.
+///
+/// ```
+/// use omni_box_core::{RawEventConverter, Encoded, NewOutboxEvent, OmniBoxDomainService};
+///
+/// let order = NewOutboxEvent::from_json("order.placed", "orders", r#"{"order":7}"#);
+/// let event = OmniBoxDomainService::default().create_outbox_event(order)?;
+/// let encoded = Encoded::of(&event, &RawEventConverter)?;
+/// assert_eq!(encoded.body.as_deref(), Some(br#"{"order":7}"#.as_slice()));
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RawEventConverter;
 
@@ -187,8 +197,19 @@ impl EventConverter for SchemaVersionedConverter {
     }
 }
 
-/// The payload with the event's id, type, version, aggregate, time of creation and tracing identifiers around it, under the names that
-/// the Python library omni-box gives them; what is absent is left out.
+/// The payload with the event's id, type, version, aggregate, time of creation and tracing identifiers around it. The names are those of
+/// the Python library omni-box. What is absent is left out.
+///
+/// ```
+/// use omni_box_core::{EnvelopeEventConverter, Encoded, NewOutboxEvent, OmniBoxDomainService};
+///
+/// let order = NewOutboxEvent::from_json("order.placed", "orders", r#"{"order":7}"#);
+/// let event = OmniBoxDomainService::default().create_outbox_event(order)?;
+/// let encoded = Encoded::of(&event, &EnvelopeEventConverter)?;
+/// let value: serde_json::Value = serde_json::from_slice(encoded.body.as_deref().unwrap()).unwrap();
+/// assert_eq!(value["event_type"], "order.placed");
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EnvelopeEventConverter;
 

@@ -10,6 +10,16 @@ use crate::event::{Event, InboxEvent, OutboxEvent};
 use crate::message::MessageDecoder;
 
 /// Conveniences of every [`OutboxRepository`], which has them by itself.
+///
+/// ```
+/// use omni_box_core::{NewOutboxEvent, OutboxExt, OutboxRepository, Result};
+///
+/// async fn place<S: OutboxRepository>(store: S) -> Result<()> {
+///     let mut tx = store.begin().await?;
+///     store.enqueue(&mut tx, NewOutboxEvent::from_json("order.placed", "orders", r#"{"order": 7}"#)).await?;
+///     store.commit(tx).await
+/// }
+/// ```
 pub trait OutboxExt: OutboxRepository {
     /// Checks an event and stores it in the caller's transaction.
     ///
@@ -86,6 +96,18 @@ fn built((at, event): (usize, impl IntoOutboxEvent)) -> Result<OutboxEvent> {
 impl<S: OutboxRepository> OutboxExt for S {}
 
 /// Conveniences of every [`InboxRepository`], which has them by itself.
+///
+/// ```
+/// use omni_box_core::{BatchSize, ConsumerGroup, DefaultMessageDecoder, InboxExt, InboxRepository, Result};
+///
+/// /// Takes messages of a group out of quarantine, by a decoder that was mended.
+/// async fn readmit<S: InboxRepository>(store: S, group: &ConsumerGroup) -> Result<usize> {
+///     let Some(quarantine) = store.in_quarantine() else { return Ok(0) };
+///     let page = quarantine.list(group, None, BatchSize::new(100)?).await?;
+///     let ids: Vec<_> = page.iter().map(|entry| entry.id).collect();
+///     Ok(store.readmit(&ids, &DefaultMessageDecoder::new()).await?.len())
+/// }
+/// ```
 pub trait InboxExt: InboxRepository {
     /// The inbox alone, for a store that keeps both.
     ///

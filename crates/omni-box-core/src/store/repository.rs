@@ -8,6 +8,22 @@ use crate::event::{ClaimToken, Event, Failure, FetchFilters};
 use crate::id::{BatchSize, EventId};
 
 /// What became of a create.
+///
+/// ```
+/// use omni_box_core::{Created, NewOutboxEvent, OutboxExt, OutboxRepository, Result};
+///
+/// /// Places an order once, however often the request is repeated.
+/// async fn place<S: OutboxRepository>(store: S) -> Result<&'static str> {
+///     let order = NewOutboxEvent::from_json("order.placed", "orders", r#"{"order": 7}"#).idempotency_key("order-7");
+///     let mut tx = store.begin().await?;
+///     let created = store.enqueue(&mut tx, order).await?;
+///     store.commit(tx).await?;
+///     Ok(match created {
+///         Created::New(_) => "placed",
+///         Created::Existing(_) => "placed before",
+///     })
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Created<E> {
     /// It was stored.

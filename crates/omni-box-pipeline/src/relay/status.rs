@@ -46,6 +46,13 @@ struct State {
 }
 
 /// A relay's state at one moment.
+///
+/// ```
+/// use omni_box_pipeline::RelaySnapshot;
+///
+/// let before_its_start = RelaySnapshot::default();
+/// assert!(!before_its_start.is_ready() && before_its_start.lanes.is_empty());
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RelaySnapshot {

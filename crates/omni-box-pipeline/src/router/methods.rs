@@ -11,9 +11,48 @@ use super::version::Version;
 use crate::layer::Call;
 
 /// What a method returns, as a router calls it.
+///
+/// See [`EventHandlers`].
+///
+/// ```
+/// use omni_box_core::HandlerOutcome;
+/// use omni_box_pipeline::MethodFuture;
+///
+/// fn done<'a>() -> MethodFuture<'a> {
+///     Box::pin(async { Ok(HandlerOutcome::Completed) })
+/// }
+/// # let _ = done;
+/// ```
 pub type MethodFuture<'a> = BoxFuture<'a, Result<HandlerOutcome, HandlerError>>;
 
 /// A type whose methods handle events. `#[event_handlers]` implements it.
+///
+/// By hand it is:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use omni_box_core::{HandlerOutcome, InboxContext};
+/// use omni_box_pipeline::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes};
+/// use omni_box_testkit::MemoryStore;
+///
+/// struct Shipping;
+///
+/// impl Shipping {
+///     fn ship<'a>(&'a self, _cx: InboxContext<'a, MemoryStore>) -> MethodFuture<'a> {
+///         Box::pin(async { Ok(HandlerOutcome::Completed) })
+///     }
+/// }
+///
+/// impl EventHandlers<MemoryStore> for Shipping {
+///     fn register(self: Arc<Self>, routes: &mut Routes<MemoryStore>) {
+///         routes.method(ANY_SOURCE, "order.placed", None, &self, Shipping::ship);
+///     }
+/// }
+///
+/// let router: EventRouter<MemoryStore> = EventRouter::new().handlers(Shipping);
+/// assert_eq!(router.event_types("orders"), ["order.placed"]);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no event handlers for `{S}`",
     note = "put `#[event_handlers(source = \"..\")]` on an impl block of it whose methods take `InboxContext<'_, {S}>`"
@@ -24,6 +63,26 @@ pub trait EventHandlers<S: Store>: Send + Sync + 'static {
 }
 
 /// Where [`EventHandlers::register`] puts its routes.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use omni_box_core::{HandlerOutcome, InboxContext, Store};
+/// use omni_box_pipeline::{MethodFuture, Routes};
+///
+/// struct Shipping;
+///
+/// impl Shipping {
+///     fn ship<'a, S: Store>(&'a self, _cx: InboxContext<'a, S>) -> MethodFuture<'a> {
+///         Box::pin(async { Ok(HandlerOutcome::Completed) })
+///     }
+/// }
+///
+/// /// The second version of an event, from one source.
+/// fn add<S: Store>(shipping: &Arc<Shipping>, routes: &mut Routes<S>) {
+///     routes.method("orders", "order.placed", Some("2"), shipping, Shipping::ship);
+/// }
+/// ```
 pub struct Routes<S: Store>(Vec<Route<S, ()>>);
 
 impl<S: Store> Routes<S> {

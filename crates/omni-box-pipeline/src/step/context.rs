@@ -17,6 +17,31 @@ impl fmt::Debug for Kept {
 }
 
 /// One event on its way through the steps.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use omni_box_core::Event;
+/// use omni_box_pipeline::{Outcome, ProcessingContext, ProcessingStep};
+/// use tokio::time::Instant;
+///
+/// /// Logs what takes longer than a second.
+/// struct Slow;
+///
+/// #[async_trait]
+/// impl<E: Event> ProcessingStep<E> for Slow {
+///     fn on_event_start(&self, _event: &E, cx: &mut ProcessingContext<'_>) {
+///         cx.insert(Instant::now());
+///     }
+///
+///     fn on_event_end(&self, event: &E, outcome: Outcome, cx: &mut ProcessingContext<'_>) {
+///         if let Some(begun) = cx.remove::<Instant>()
+///             && begun.elapsed().as_secs() >= 1
+///         {
+///             println!("{}: {} took {:?}: {outcome:?}", cx.worker_id(), event.id(), begun.elapsed());
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct ProcessingContext<'a> {
     worker: &'a WorkerId,
@@ -56,6 +81,22 @@ impl<'a> ProcessingContext<'a> {
 }
 
 /// A batch: the events of one group (inbox) or of one submission (outbox).
+///
+/// ```
+/// use async_trait::async_trait;
+/// use omni_box_core::Event;
+/// use omni_box_pipeline::{BatchContext, ProcessingStep, SettledEvent};
+///
+/// /// Tells how much of a batch was settled.
+/// struct Tally;
+///
+/// #[async_trait]
+/// impl<E: Event> ProcessingStep<E> for Tally {
+///     async fn on_batch_end(&self, settled: &[SettledEvent<'_, E>], cx: &BatchContext<'_>) {
+///         println!("{}: {} of {} events", cx.worker_id(), settled.len(), cx.events());
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct BatchContext<'a> {
     worker: &'a WorkerId,

@@ -96,6 +96,25 @@ pub trait ProcessingStep<E: Event>: Send + Sync + 'static {
 }
 
 /// What a step decides.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omni_box_core::OutboxEvent;
+/// use omni_box_pipeline::StepResult;
+///
+/// fn decide(event: &OutboxEvent, is_night: bool) -> StepResult {
+///     match event.topic() {
+///         "reports" if is_night => StepResult::next(),
+///         "reports" => StepResult::skip(), // its key waits, at no cost
+///         "drafts" => StepResult::complete(), // done, and never sent
+///         "legacy" => StepResult::fail("the topic was retired"),
+///         _ if is_night => StepResult::stop_for(Duration::from_secs(60)), // nothing at all, for a minute
+///         _ => StepResult::next(),
+///     }
+/// }
+/// # let _ = decide;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct StepResult(pub(crate) Decision);
@@ -142,6 +161,16 @@ impl StepResult {
 }
 
 /// An event of a batch, and what became of it.
+///
+/// ```
+/// use omni_box_core::InboxEvent;
+/// use omni_box_pipeline::SettledEvent;
+///
+/// fn failures(settled: &[SettledEvent<'_, InboxEvent>]) -> Vec<String> {
+///     settled.iter().filter_map(|of| Some(format!("{}: {}", of.event.message_id(), of.error?))).collect()
+/// }
+/// # let _ = failures;
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct SettledEvent<'a, E> {

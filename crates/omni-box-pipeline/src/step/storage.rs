@@ -9,6 +9,35 @@ use omni_box_core::Event;
 use tokio::sync::Notify;
 
 /// Where copies of events go that were given up.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::sync::Mutex;
+///
+/// use async_trait::async_trait;
+/// use omni_box_core::{Event, EventId};
+/// use omni_box_pipeline::{DlqStep, DlqStorage};
+///
+/// /// Keeps why each event was given up.
+/// #[derive(Default)]
+/// struct Reasons(Mutex<BTreeMap<EventId, String>>);
+///
+/// #[async_trait]
+/// impl<E: Event> DlqStorage<E> for Reasons {
+///     async fn move_to_dlq(
+///         &self,
+///         event: &E,
+///         error: &str,
+///     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///         let mut reasons = self.0.lock().map_err(|_| "a thread panicked")?;
+///         reasons.entry(event.id()).or_insert_with(|| error.to_owned());
+///         Ok(())
+///     }
+/// }
+///
+/// let step = DlqStep::new(Reasons::default());
+/// # let _ = step;
+/// ```
 #[async_trait]
 pub trait DlqStorage<E: Event>: Send + Sync + 'static {
     /// Keeps an event with the reason, by its id. Called after the failure is committed in the event's own row, and for at most 30 s.

@@ -7,6 +7,21 @@ use std::time::Duration;
 use omni_box_core::{EventPublisher, InboxHandler, Store};
 
 /// The handler of an inbox pipeline, and how long it may take for one event.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omni_box_core::InboxContext;
+/// use omni_box_pipeline::{EventProcessorBuilder, HandlerExecutionStep, on};
+/// use omni_box_testkit::MemoryStore;
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// let handler = HandlerExecutionStep::new(on("order.placed", ship)).timeout(Duration::from_secs(5));
+/// let worker = EventProcessorBuilder::inbox(MemoryStore::new(), "shipping").add_step(handler).build()?;
+/// # drop(worker);
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 pub struct HandlerExecutionStep<S: Store> {
     pub(crate) handler: Arc<dyn InboxHandler<S>>,
     pub(crate) timeout: Option<Duration>,
@@ -32,6 +47,20 @@ impl<S: Store> fmt::Debug for HandlerExecutionStep<S> {
 }
 
 /// The broker of an outbox pipeline, and how long it may take for one batch.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omni_box_core::EnvelopeEventConverter;
+/// use omni_box_pipeline::{EventProcessorBuilder, PublisherExecutionStep};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// let broker = MemoryBroker::new();
+/// let publisher = PublisherExecutionStep::new(broker.publisher(EnvelopeEventConverter)).timeout(Duration::from_secs(5));
+/// let processor = EventProcessorBuilder::outbox(MemoryStore::new()).add_step(publisher).build()?;
+/// # drop(processor);
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 pub struct PublisherExecutionStep {
     pub(crate) publisher: Arc<dyn EventPublisher>,
     pub(crate) timeout: Option<Duration>,

@@ -10,6 +10,30 @@ use crate::step::{ProcessingContext, ProcessingStep};
 /// Tells metrics what became of the events that pass it, and how long that took.
 ///
 /// The workers' own `metrics(..)` setters tell more, and in the same words: use one of the two, or everything counts twice.
+///
+/// ```
+/// use omni_box_core::{InboxContext, InboxMetrics};
+/// use omni_box_pipeline::{EventProcessorBuilder, HandlerExecutionStep, MetricsStep, on};
+/// use omni_box_testkit::MemoryStore;
+///
+/// /// Prints what became of each message.
+/// struct Printed;
+///
+/// impl InboxMetrics for Printed {
+///     fn event_processed(&self, event_type: &str, outcome: &'static str) {
+///         println!("{event_type}: {outcome}");
+///     }
+/// }
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// let worker = EventProcessorBuilder::inbox(MemoryStore::new(), "shipping")
+///     .add_step(MetricsStep::new(Printed))
+///     .add_step(HandlerExecutionStep::new(on("order.placed", ship)))
+///     .build()?;
+/// # drop(worker);
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct MetricsStep<M>(M);
 

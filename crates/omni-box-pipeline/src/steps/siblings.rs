@@ -18,6 +18,20 @@ const KEYS: usize = 10_000;
 ///
 /// The step remembers the last 10,000 keys in this process: it spares work, and promises nothing. What must not happen twice needs the
 /// same message id (inbox) or a key at its creation (outbox), which the tables hold unique.
+///
+/// ```
+/// use omni_box_core::EnvelopeEventConverter;
+/// use omni_box_pipeline::{EventProcessorBuilder, PublisherExecutionStep, SiblingDeduplicationStep};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// let publisher = MemoryBroker::new().publisher(EnvelopeEventConverter);
+/// let processor = EventProcessorBuilder::outbox(MemoryStore::new())
+///     .add_step(SiblingDeduplicationStep::new())
+///     .add_step(PublisherExecutionStep::new(publisher))
+///     .build()?;
+/// # drop(processor);
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct SiblingDeduplicationStep(Mutex<Done>);
 

@@ -7,6 +7,22 @@ pub(crate) const MAX_SAVEPOINTS: usize = 60;
 pub(crate) const MAX_GROUP: usize = 1000;
 
 /// Whether each message of a group has a savepoint.
+///
+/// ```
+/// use omni_box_core::{ConsumerGroup, InboxContext};
+/// use omni_box_pipeline::{InboxConsumerRunner, SavepointPolicy, on};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// async fn charge(_cx: InboxContext<'_, MemoryStore>) {} // calls another service: it should not run again because of another message
+///
+/// let consumer = MemoryBroker::new().consumer(&ConsumerGroup::new("payments")?, ["orders"]);
+/// let runner = InboxConsumerRunner::builder(consumer, MemoryStore::new())
+///     .handler(on("order.placed", charge))
+///     .savepoints(SavepointPolicy::EveryMessage)
+///     .build()?;
+/// # drop(runner);
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SavepointPolicy {
     /// After a failure, until all messages of a group have succeeded; before that, none has. A failure in a group without savepoints

@@ -105,6 +105,18 @@ pub fn create_dispatching_processor<S: InboxRepository>(
 
 /// The same with steps and metrics.
 ///
+/// ```
+/// use omni_box_core::InboxContext;
+/// use omni_box_pipeline::{CircuitBreakerStep, EventRouter, ProcessorOptions, create_dispatching_processor_with};
+/// use omni_box_testkit::MemoryStore;
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// let router = EventRouter::new().on("orders", "order.placed", ship);
+/// let options = ProcessorOptions::new().breaker(CircuitBreakerStep::new());
+/// assert!(create_dispatching_processor_with(MemoryStore::new(), "shipping", router, options).is_ok());
+/// ```
+///
 /// # Errors
 /// As [`InboxWorkerBuilder::build`].
 pub fn create_dispatching_processor_with<S: InboxRepository>(

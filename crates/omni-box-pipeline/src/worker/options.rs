@@ -14,6 +14,21 @@ use crate::steps::Ordered;
 ///
 /// Steps run in this order, however they are set: those of [`before`](Self::before), the breaker, the copies of dead letters, those of
 /// [`after`](Self::after), the handler.
+///
+/// ```
+/// use omni_box_core::InboxContext;
+/// use omni_box_pipeline::{
+///     CircuitBreakerStep, ProcessorOptions, SiblingDeduplicationStep, create_inbox_processor_with, on,
+/// };
+/// use omni_box_testkit::MemoryStore;
+///
+/// async fn ship(_cx: InboxContext<'_, MemoryStore>) {}
+///
+/// let options = ProcessorOptions::new().before(SiblingDeduplicationStep::new()).breaker(CircuitBreakerStep::new());
+/// let worker = create_inbox_processor_with(MemoryStore::new(), "shipping", on("order.placed", ship), options)?;
+/// # drop(worker);
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 #[derive(Default)]
 #[must_use = "pass it to a factory"]
 pub struct ProcessorOptions {

@@ -13,6 +13,18 @@ use crate::steps::Ordered;
 ///
 /// Steps run in this order, however they are set: those of [`before`](Self::before), the breaker, the copies of dead letters, those of
 /// [`after`](Self::after), the broker.
+///
+/// ```
+/// use omni_box_core::RawEventConverter;
+/// use omni_box_pipeline::{CircuitBreakerStep, OutboxProcessorOptions, create_outbox_processor_with};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// let publisher = MemoryBroker::new().publisher(RawEventConverter);
+/// let options = OutboxProcessorOptions::new().breaker(CircuitBreakerStep::new());
+/// let processor = create_outbox_processor_with(MemoryStore::new(), publisher, options)?;
+/// # drop(processor);
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 #[derive(Default)]
 #[must_use = "pass it to the factory"]
 pub struct OutboxProcessorOptions {
@@ -68,6 +80,21 @@ impl fmt::Debug for OutboxProcessorOptions {
 }
 
 /// A publisher with all defaults, for [`publish_batch`](OutboxPublisher::publish_batch); compatible with the Python library omni-box.
+///
+/// ```
+/// use omni_box_core::{BatchSize, FetchFilters, RawEventConverter, WorkerId};
+/// use omni_box_pipeline::create_outbox_processor;
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+/// use tokio_util::sync::CancellationToken;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omni_box_core::Result<()> {
+/// let processor = create_outbox_processor(MemoryStore::new(), MemoryBroker::new().publisher(RawEventConverter))?;
+/// let (worker, batch, stop) = (WorkerId::new("worker-1")?, BatchSize::new(100)?, CancellationToken::new());
+/// assert!(processor.publish_batch(&worker, batch, &FetchFilters::new(), &stop).await?.is_empty());
+/// processor.close().await
+/// # }
+/// ```
 ///
 /// # Errors
 /// As [`OutboxPublisherBuilder::build`](crate::OutboxPublisherBuilder::build).
