@@ -1,5 +1,5 @@
-//! A process that a workload starts: this program in another role, which answers each line with a line of JSON and ends when its
-//! standard input ends.
+//! A process that a workload starts: this program in another role. It answers each line with a line of JSON, and ends when its standard
+//! input ends.
 
 use std::io::{BufRead, Write};
 use std::marker::PhantomData;

@@ -92,7 +92,7 @@ pub trait ConsumerFixture: Send + Sync + Sized + 'static {
     fn group(&self) -> ConsumerGroup;
 
     /// A consumer of a topic, not started; each one is another member of the group. With a drain deadline of a few seconds, and at most 200
-    /// messages ahead of the application, where these can be set: cases wait for the one and exceed the other.
+    /// messages ahead of the application, where these can be set. Cases wait for the one and exceed the other.
     fn consumer(&self, group: &ConsumerGroup, topic: &str) -> impl Future<Output = Self::Consumer> + Send;
 
     /// Appends a message to a partition, without any code under test.

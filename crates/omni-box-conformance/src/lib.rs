@@ -11,10 +11,10 @@
 //! the contract that it checks. The tests need `tokio` with `macros`, `rt-multi-thread` and `time` beside this crate.
 //!
 //! What does not apply has no test, so that no test passes that has shown nothing. One says instead what a store offers, by
-//! `capabilities`, and what a publisher promises, by `send_order`; a test compares that with what the store or publisher says itself, fails
+//! `capabilities`, and what a publisher promises, by `send_order`. A test compares that with what the store or publisher says itself, fails
 //! if the two differ, and prints what is not applicable.
 //!
-//! A new suite is a module of cases, a macro that lists them, and where it belongs to a capability a line in the macro that
+//! A new suite is a module of cases, and a macro that lists them. Where it belongs to a capability, it is a line too in the macro that
 //! chooses suites by capability.
 
 pub mod bare;

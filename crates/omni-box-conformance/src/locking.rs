@@ -42,8 +42,8 @@ where
     assert_eq!(elsewhere.claim(&theirs).await, [c2], "the next of a key follows when the one before is done");
 }
 
-/// `claim`: what is claimed is skipped, and so is the rest of its key: also what is older, as an event whose transaction committed
-/// late, or one that an operator requeued.
+/// `claim`: what is claimed is skipped, and so is the rest of its key. This holds for what is older too, as an event whose transaction
+/// committed late, or one that an operator requeued.
 pub async fn a_head_waits_for_what_is_claimed_behind_it<F, E>(fixture: F)
 where
     F: StoreFixture<Store: EventRepository<E>>,

@@ -59,8 +59,8 @@ impl OmniBoxDomainService {
         event.build(&self.limits, self.clock.now())
     }
 
-    /// Builds an inbox event. A received message is not refused for its headers, its key or the size of its payload: a key, a
-    /// tracing identifier or a schema version that does not fit its column is left out, and so is a header with a NUL.
+    /// Builds an inbox event. A received message is not refused for its headers, its key or the size of its payload. A key, a
+    /// tracing identifier or a schema version that does not fit its column is left out. So is a header with a NUL.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) when the message id, source or event type does not fit its column, or `max_attempts` is 0.

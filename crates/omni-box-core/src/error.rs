@@ -132,8 +132,8 @@ impl Error {
         self.class() != FailureClass::Permanent
     }
 
-    /// The line and those of its causes, joined by `: `. A cause that the text before it ends with is not repeated: many
-    /// errors (sqlx's among them) both print their cause and return it as source.
+    /// The line and those of its causes, joined by `: `. A cause that the text before it ends with is not repeated. Many errors (sqlx's
+    /// among them) both print their cause and return it as source.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();
@@ -159,7 +159,7 @@ impl ErrorKind {
     /// | permanent | `Invalid` `NoTransaction` `TooLarge` `Rejected` `Unsupported` `Misconfigured` `Decode` |
     ///
     /// A missing table or setting (`Misconfigured`, `Unsupported`) is permanent for the call that meets it, so that a worker
-    /// ends at its start; inside a handler it is counted instead, see [`HandlerError::into_error`](crate::HandlerError::into_error).
+    /// ends at its start. Inside a handler it is counted instead, see [`HandlerError::into_error`](crate::HandlerError::into_error).
     pub fn class(self) -> FailureClass {
         match self {
             Self::Unavailable

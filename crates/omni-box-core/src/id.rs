@@ -208,7 +208,7 @@ name! {
 
 impl ConsumerGroup {
     /// Takes a name that a store returned. One bad row must never block a fetch, and a foreign writer may have stored what
-    /// [`new`](Self::new) refuses: control characters become U+FFFD, as does a name that is empty, and a long one is cut.
+    /// [`new`](Self::new) refuses. Control characters become U+FFFD, as does a name that is empty, and a long one is cut.
     ///
     /// ```
     /// use omni_box_core::ConsumerGroup;

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 
 /// Limits of the events that are built here.
 ///
-/// Of a received message only its id, type and source are held to them, since they say which message it is: one that does not fit is
+/// Of a received message only its id, type and source are held to them, since they say which message it is. One that does not fit is
 /// kept in quarantine. Whatever else does not fit its column is left out, and payload and headers may be of any size.
 ///
 /// Lengths of text are in characters, as the columns have them, unless the name says bytes.

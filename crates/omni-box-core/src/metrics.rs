@@ -47,8 +47,9 @@ metrics! {
     fn event_answered(&self, topic: &str, event_type: &str, status: &'static str, elapsed: Duration);
     /// The broker acknowledged an event this long after it was handed over. An event that failed is not measured.
     fn publish_duration(&self, event_type: &str, elapsed: Duration);
-    /// The broker acknowledged an event this long after it was due: after the row's `created_at` or, of one that was scheduled or is tried
-    /// again, its due time. It is the age by the database's clock when the event was read, and the time since by the process's own.
+    /// The broker acknowledged an event this long after it was due. That is after the row's `created_at` or, of one that was scheduled or
+    /// is tried again, its due time. It is the age by the database's clock when the event was read, and the time since by the process's
+    /// own.
     fn publish_delay(&self, topic: &str, elapsed: Duration);
     /// The number of events between their fetch (or claim) and the record of their outcome changed by `by`. Only a relay tells it.
     fn events_in_flight(&self, by: i64);
@@ -62,7 +63,7 @@ metrics! {
     fn lease_lost(&self);
     /// An event failed and holds back its key until it is retried, or until an operator acts. Each such failure counts; an event without a
     /// key holds back none. `reason` is `retry` (the event's own failure), `topic` (its topic cannot be used), `rejected` (it waits for an
-    /// operator) or `paused` (a step has put it off).
+    /// operator) or `paused` (by a step).
     fn key_held(&self, reason: &'static str);
 }
 
@@ -78,7 +79,7 @@ metrics! {
     fn message_duplicate(&self);
     /// A message took effect; `status` is `completed`, `skipped`, `stale`, `retried` or `failed`.
     fn event_processed(&self, event_type: &str, status: &'static str);
-    /// A message was quarantined; `reason` is `decode` (it could not be decoded), `conflict` (its id belongs to another message) or `invalid`
+    /// A message was quarantined. `reason` is `decode` (it could not be decoded), `conflict` (its id belongs to another message) or `invalid`
     /// (the inbox table does not take it).
     fn message_quarantined(&self, reason: &'static str);
     /// Offsets of this many messages were committed.

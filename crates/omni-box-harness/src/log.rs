@@ -1,7 +1,7 @@
 //! What a test logs: one subscriber in the process, which keeps the events of each thread that listens.
 //!
-//! A subscriber for each thread (`tracing::subscriber::set_default`) loses events: tracing remembers for the whole process
-//! whether a place in the code interests a subscriber, and the first thread to ask may be one without.
+//! A subscriber for each thread (`tracing::subscriber::set_default`) loses events. Tracing remembers for the whole process whether a place
+//! in the code interests a subscriber, and the first thread to ask may be one without.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,8 +21,9 @@ type Kept = Mutex<Vec<BTreeMap<&'static str, String>>>;
 /// Whether all that omni-box logs is looked at.
 static IS_GUARDED: AtomicBool = AtomicBool::new(false);
 
-/// Looks at each line and span that omni-box logs in this process from now on, and at what programs log that the harness starts: one with a
-/// text that stands for a payload, a key, a header's value or a password (`canary-in-the-..`, `..-secret`) ends the process as a failed test.
+/// Looks at each line and span that omni-box logs in this process from now on, and at what programs log that the harness starts. Some texts
+/// stand for a payload, a key, a header's value or a password (`canary-in-the-..`, `..-secret`). A line with one of them ends the process
+/// as a failed test.
 ///
 /// Everything that a test begins with calls it: [`servers`](crate::servers), [`TestDatabase`](crate::TestDatabase), [`Log::listen`]. In a
 /// program with a subscriber of its own it does nothing.

@@ -49,8 +49,8 @@ pub(crate) fn kind(code: Code) -> ErrorKind {
     }
 }
 
-/// The error that the publisher reports of an event to which Kafka answers with this code: for tests of what a program does when its broker
-/// answers so. A publisher of the test kit gives it for a topic, a key or one event.
+/// The error that the publisher reports of an event to which Kafka answers with this code. It is for tests of what a program does then. A
+/// publisher of the test kit gives it for a topic, a key or one event.
 ///
 /// ```
 /// use omni_box_core::ErrorKind;

@@ -1,6 +1,6 @@
 //! Kafka for omni-box: [`KafkaEventPublisher`] and [`KafkaEventConsumer`] on librdkafka.
 //!
-//! The publisher keeps the order of a partition over many messages in flight; the consumer commits the position up to
+//! The publisher keeps the order of a partition over many messages in flight. The consumer commits the position up to
 //! which everything delivered is done, and hands partitions over without skipping a message. Any librdkafka property can be
 //! set (TLS, SASL, tuning), except those that would break these promises.
 //!

@@ -1,6 +1,6 @@
 //! Traces and metrics of omni-box by OpenTelemetry: one trace from the code that enqueues an event to the code that handles it.
 //!
-//! - [`install`], once in a process: each event keeps the trace of the code that enqueues it, as the headers `traceparent` and `tracestate`
+//! - [`install`], once in a process. Each event keeps the trace of the code that enqueues it, as the headers `traceparent` and `tracestate`
 //!   of [W3C](https://www.w3.org/TR/trace-context/), and leaves a span `create <topic>`. The relay sends the context unchanged.
 //! - [`TraceLayer`] around the handlers of a router: a span `process <topic>` continues the trace of the message, or links to it. What a
 //!   handler enqueues belongs to that span.

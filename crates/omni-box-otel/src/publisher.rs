@@ -16,8 +16,8 @@ use opentelemetry::trace::{Link, Span, SpanBuilder, SpanContext, SpanKind, Statu
 use crate::attribute;
 use crate::context::{from, remote};
 
-/// A publisher whose events leave two spans: `wait <topic>`, from an event's creation until it is handed to the broker, and `send <topic>`,
-/// from then until the broker's answer.
+/// A publisher whose events leave two spans. `wait <topic>` lasts from an event's creation until it is handed to the broker, and `send
+/// <topic>` from then until the broker's answer.
 ///
 /// - Only events of a sampled trace leave them; their parent is the span that enqueued the event, and `send` is linked to it.
 /// - Each attempt leaves its own, with `omni_box.attempt`.

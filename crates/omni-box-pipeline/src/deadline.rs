@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 /// How long the last writes of a worker that ends may take: the hand-over of leases or claims, the end of abandoned transactions.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Waits for an answer until a deadline has passed. A call that is given up may have taken effect, or may do so yet: all that are
+/// Waits for an answer until a deadline has passed. A call that is given up may have taken effect, or may do so yet. All that are
 /// made here may be repeated, and check the lease or the claim.
 pub(crate) async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(deadline, call)

@@ -1,9 +1,9 @@
 //! A gate before something that may be down: closes on failure, opens on success, and logs the change once.
 //!
-//! Delays grow from failure to failure until it opens. So a success is what one came for (something published, or nothing left to
-//! publish), never that the broker answers when it is asked how it is.
+//! Delays grow from failure to failure until it opens. So a success is what one came for: something published, or nothing left to publish.
+//! That the broker answers when it is asked how it is, is not a success.
 //!
-//! Calls that go different ways have names: a call that fails while others succeed keeps the gate closed, and its delays grow, until that
+//! Calls that go different ways have names. A call that fails while others succeed keeps the gate closed, and its delays grow, until that
 //! call succeeds. So a gate tells one outage, however many heartbeats come through.
 
 use std::time::Duration;

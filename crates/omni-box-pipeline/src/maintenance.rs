@@ -21,13 +21,13 @@ const CALL: Duration = Duration::from_secs(60);
 /// Events deleted by one statement.
 const BATCH: u32 = 1_000;
 
-/// Gives the claims of dead workers back, and deletes what was completed long ago: once, by a call, or again and again, by
+/// Gives the claims of dead workers back, and deletes what was completed long ago. It does so once, by a call, or again and again, by
 /// [`run`](Self::run) or [`Workers::maintenance`](crate::Workers::maintenance).
 ///
 /// - Pending and failed events are never deleted.
 /// - Each statement deletes at most 1,000 events and has a minute, so that the workers beside it are not held up.
-/// - What a row was known by goes with it: let `retention` be longer than the broker keeps messages, or a producer or client may
-///   repeat one. [`RetentionPolicies`](omni_box_core::RetentionPolicies) says more.
+/// - What a row was known by goes with it. Let `retention` be longer than the broker keeps messages, or a producer or client may repeat
+///   one. [`RetentionPolicies`](omni_box_core::RetentionPolicies) says more.
 ///
 /// ```
 /// use std::time::Duration;
@@ -89,7 +89,7 @@ impl OmniBoxMaintenanceService {
         self
     }
 
-    /// How old a claim is when [`run`](Self::run) gives it back: longer than the `lease_ttl` of every relay and worker on the
+    /// How old a claim is when [`run`](Self::run) gives it back. It must be longer than the `lease_ttl` of every relay and worker on the
     /// table, or it takes their claims away.
     pub fn stale_after(mut self, age: Duration) -> Self {
         self.stale_after = age;

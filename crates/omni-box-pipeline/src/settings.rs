@@ -10,7 +10,8 @@ use omni_box_core::{Error, ErrorKind, Result, RetryPolicy};
 /// Longer than any worker waits, and far from where a point in time overflows.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// How soon a database or broker is tried again after its first failure: sooner than an event that failed, for it may be over in a moment.
+/// How soon a database or broker is tried again after its first failure. It is sooner than an event that failed, for it may be over in a
+/// moment.
 const OUTAGE_RETRY_BASE: Duration = Duration::from_millis(100);
 
 /// When a database or broker that is down is tried again.

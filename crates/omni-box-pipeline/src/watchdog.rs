@@ -8,7 +8,7 @@ use omni_box_core::{Error, ErrorKind, Result, WorkerId};
 
 use crate::transact::Running;
 
-/// How much longer than its time a handler may run before it is named: the time's end is noticed by the runtime, which may be busy.
+/// How much longer than its time a handler may run before it is named. The time's end is noticed by the runtime, which may be busy.
 const MARGIN: Duration = Duration::from_secs(2);
 /// How often a runtime shows that it runs.
 pub(crate) const BEAT: Duration = Duration::from_millis(500);

@@ -114,7 +114,7 @@ impl Workers {
     ///
     /// # Errors
     /// [`Misconfigured`](ErrorKind::Misconfigured), before anything runs, when a group has a runner with a handler and workers of stored
-    /// messages: what one of them has in memory the other may handle before it. In other processes of the group nothing looks for that.
+    /// messages. What one of them has in memory the other may handle before it. In other processes of the group nothing looks for that.
     ///
     /// The first failure, with the worker's name and the failure as its source. A worker's later failure is logged. The kind is
     /// that of an omni-box error, else [`Internal`](ErrorKind::Internal).

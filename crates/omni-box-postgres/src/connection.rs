@@ -1,9 +1,9 @@
 //! Connections that the pool lends, and which of them go back.
 //!
 //! sqlx puts a connection back whenever it is dropped, also in the middle of a statement. First it asks the connection for a sign of life,
-//! without a limit of time (<https://github.com/launchbadge/sqlx/issues/4349>). A connection whose server has vanished, or whose statement
-//! waits for a lock, so keeps its place in the pool for a quarter of an hour or longer. Here a connection goes back only when its call has
-//! ended well; any other is closed, and its place is free at once.
+//! without a limit of time (<https://github.com/launchbadge/sqlx/issues/4349>). So a connection whose server has vanished, or whose
+//! statement waits for a lock, keeps its place in the pool. That may last a quarter of an hour or longer. Here a connection goes back only
+//! when its call has ended well; any other is closed, and its place is free at once.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

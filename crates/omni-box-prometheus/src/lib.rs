@@ -53,7 +53,7 @@
 //!
 //! # What is sampled from the database
 //! A [`Sampler`] looks at the tables each 15 s. All processes see the same: use `max by`, never `sum`. When a look fails, these series
-//! are absent until the next one that succeeds; its time and the counter of failures stay, so that an alarm is possible both where nothing
+//! are absent until the next one that succeeds. Its time and the counter of failures stay, so that an alarm is possible both where nothing
 //! looks and where looking fails.
 //!
 //! | name | type, labels | meaning |
@@ -74,7 +74,7 @@
 //! | `outbox_sample_failures_total` | counter | samples that failed |
 //!
 //! # Labels
-//! Labels are bounded: 200 event types and 100 topics have series of their own, in the order in which they come; the others share the value
+//! Labels are bounded: 200 event types and 100 topics have series of their own, in the order in which they come. The others share the value
 //! `other`. No key, id or error text is a label. The handles of a label's value are kept, so that telling costs a look-up without a lock
 //! and an atomic addition.
 
@@ -123,7 +123,7 @@ impl PrometheusMetrics {
     /// The same, with `prefix` and an underscore before each name: `shop` makes `shop_outbox_in_flight_events`.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and for a prefix that no name may begin with: the first character is a letter, `_` or `:`, the others may be
+    /// As [`new`](Self::new), and for a prefix that no name may begin with. The first character is a letter, `_` or `:`, the others may be
     /// digits too.
     pub fn with_prefix(registry: &Registry, prefix: &str) -> Result<Self> {
         Self::register(Families::new(registry, prefix))

@@ -95,7 +95,7 @@ fn names() -> Vec<String> {
     variables.chain([CONFIG.to_owned()]).collect()
 }
 
-/// Why a variable that sets nothing was meant to, if it was: by its form, or since it is nearly the name of one that does.
+/// Why a variable that sets nothing was meant to, if it was. It has the form of one, or nearly the name of one that does.
 fn mistaken(variable: &str, names: &[String]) -> Option<String> {
     if [CONFIG, DATABASE_URL].contains(&variable) {
         return None;

@@ -14,8 +14,8 @@ use crate::value::Raw;
 /// The flags of a program that say a setting, which have the last word; for [`Settings::load_with`](crate::Settings::load_with).
 ///
 /// - [`config`](Self::config) is the value of a flag `--config`, the file that is read in place of any other.
-/// - [`set`](Self::set) is the value of a flag `--set`, which may come several times: `section.key=value`, with the value as the environment
-///   would have it, and a property of librdkafka as `kafka.properties.linger.ms=5`.
+/// - [`set`](Self::set) is the value of a flag `--set`, which may come several times: `section.key=value`, with the value as the
+///   environment would have it. A property of librdkafka is `kafka.properties.linger.ms=5`.
 /// - A secret is refused, since a machine's users see each other's flags; the name of its file is taken: `database.url_file=/run/url`.
 ///
 /// ```

@@ -28,8 +28,8 @@ batch_size = 500
 | properties of librdkafka | `properties = { \"linger.ms\" = \"5\" }` | `OMNI_KAFKA__PROPERTIES__LINGER_MS=5` |
 
 A key or variable that does not exist is refused, with the one that was meant; so is a number without its unit. A *secret* is in no message and no
-log. It may stand in a file of its own, named by `<key>_file` (such as `url_file`), in place of the value; the file is read again for each new pool
-or client.
+log. It may stand in a file of its own, named by `<key>_file` (such as `url_file`), in place of the value. The file is read again for each
+new pool or client.
 
 This page is written by `cargo xtask settings` from the table that the program reads.
 ";

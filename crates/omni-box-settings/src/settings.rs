@@ -106,9 +106,9 @@ impl Settings {
     /// Reads a file, if one is given, and variables over it.
     ///
     /// # Errors
-    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming all that is wrong, each with its line or variable: a section, key or
-    /// variable that does not exist, with the one that was meant; a value that its key cannot have; a secret that is given twice, or
-    /// whose file cannot be read. A value of a secret is in no message.
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming all that is wrong, each with its line or variable. It is so for a
+    /// section, key or variable that does not exist, and names the one that was meant. So it is for a value that its key cannot have. So it
+    /// is for a secret that is given twice, or whose file cannot be read. A value of a secret is in no message.
     pub fn read(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,

@@ -6,7 +6,7 @@ use omni_box_core::{InboxEvent, LaneEvent, OutboxEvent};
 
 use crate::{Columns, StoredEvent, lane_id};
 
-/// Reads an event of a lane: an outbox event's [columns](StoredEvent::columns), then `lane`, `seq`, whether it is a held head,
+/// Reads an event of a lane. The row has an outbox event's [columns](StoredEvent::columns), then `lane`, `seq`, whether it is a held head,
 /// whether it is behind one, and the database's time.
 ///
 /// # Errors

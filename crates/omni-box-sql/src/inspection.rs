@@ -6,10 +6,10 @@ use omni_box_core::store::{BreakerState, Count, GroupSample, Sample};
 
 use crate::Columns;
 
-/// Reads a sample without its groups: lanes without a lease (null in another mode than `lanes`), microseconds that the oldest due
-/// event is due, due events, whether there may be more of them and about how many, keys that wait for a retry and for an operator, whether
-/// there may be more of these, microseconds since the creation of the oldest event that holds a key, failed events, microseconds of the
-/// oldest transaction.
+/// Reads a sample without its groups. First come lanes without a lease (null in another mode than `lanes`), and microseconds that the
+/// oldest due event is due. Then come due events, whether there may be more of them, and about how many. Then come keys that wait for a
+/// retry and for an operator, and whether there may be more of these. Last come microseconds since the creation of the oldest event that
+/// holds a key, failed events, and microseconds of the oldest transaction.
 ///
 /// # Errors
 /// When the row has other columns.

@@ -5,7 +5,7 @@
 //!
 //! - [`Table`] and [`TableNames`]: the tables, and what they are called. [`Dialect`] and [`render`]: SQL in templates.
 //! - [`queries!`] and [`Query`]: the statements of a store, one in a file each. They are each store's own, and so are the calls that run
-//!   them: what parameters look like, and which transaction they need, differs from database to database.
+//!   them. What parameters look like, and which transaction they need, differs from database to database.
 //! - [`StoredEvent`]: events of either kind, read from the [`Columns`] of a row. [`Outcome`], [`micros`], [`fair_share`] and [`stored`]: what
 //!   goes the other way.
 //! - [`quarantine_entry`] and [`quarantined_message`]: messages kept as raw bytes.

@@ -29,7 +29,7 @@ impl From<&Failure> for Outcome {
     }
 }
 
-/// A length of time in microseconds; what is longer than a century is cut to it, so that it can be added to a point in time.
+/// A length of time in microseconds. What is longer than a century is cut to it, so that it can be added to a point in time.
 pub fn micros(duration: Duration) -> i64 {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
     i64::try_from(duration.min(CENTURY).as_micros()).unwrap_or(i64::MAX)

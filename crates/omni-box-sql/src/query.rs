@@ -37,7 +37,7 @@ impl Query {
 ///
 /// A statement is a field and a file below `../queries`, seen from the file that invokes the macro. What a store does alike to the events
 /// of both tables stands under `events`, and is found in the fields `outbox_events` and `inbox_events`. A statement that differs by the
-/// table's name alone has one file, which is [rendered for each kind](render_for); one that differs by more has two, the outbox's first.
+/// table's name alone has one file, which is [rendered for each kind](render_for). One that differs by more has two, the outbox's first.
 ///
 /// ```text
 /// omni_box_sql::queries! {

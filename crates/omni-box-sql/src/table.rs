@@ -97,8 +97,8 @@ impl TableNames {
         self.0[table as usize] = name.into();
     }
 
-    /// Checks every name: by [`check_name`], by `fits`, which is called with the table's default name and its name, and whether another
-    /// table has the same, which the database decides by `is_same`.
+    /// Checks every name by [`check_name`], and by `fits`, which is called with the table's default name and its name. It checks whether
+    /// another table has the same name, which the database decides by `is_same`.
     ///
     /// # Errors
     /// [`Misconfigured`](ErrorKind::Misconfigured) when a name is empty, holds a NUL character, or is given twice; what `fits` returns.

@@ -4,9 +4,9 @@ use omni_box_core::{InboxEvent, OutboxEvent};
 
 use crate::{Dialect, StoredEvent, Table};
 
-/// Replaces what stands in double braces: `{{outbox_events}}` by the [qualified](Dialect::qualified) table, `{{outbox_events_hot}}` by
-/// the quoted name [derived](Dialect::derived) from that of its table, `{{outbox_columns}}` and `{{inbox_columns}}` by
-/// [what is read](StoredEvent::columns) of the events `e`, and anything else by its [expression](Dialect::expression).
+/// Replaces what stands in double braces. `{{outbox_events}}` becomes the [qualified](Dialect::qualified) table, and
+/// `{{outbox_events_hot}}` the quoted name [derived](Dialect::derived) from that of its table. `{{outbox_columns}}` and `{{inbox_columns}}`
+/// become [what is read](StoredEvent::columns) of the events `e`, and anything else becomes its [expression](Dialect::expression).
 ///
 /// # Panics
 /// When the template is wrong: braces that are not closed, or a placeholder that is none of these. Templates are a store's own.
@@ -23,8 +23,8 @@ pub fn render(dialect: &(impl Dialect + ?Sized), template: &str) -> String {
     sql
 }
 
-/// Renders a template that stands once for both kinds of events: `{{events}}` is the table of `E`, and `{{event_columns}}` what is
-/// [read](StoredEvent::columns) of its events `e`; everything else is as in [`render`].
+/// Renders a template that stands once for both kinds of events. `{{events}}` is the table of `E`, and `{{event_columns}}` what is
+/// [read](StoredEvent::columns) of its events `e`. Everything else is as in [`render`].
 ///
 /// ```
 /// use omni_box_core::{InboxEvent, OutboxEvent};

@@ -107,8 +107,8 @@ impl SqliteConfigBuilder {
         self
     }
 
-    /// How long the write lock is waited for; 5 s. The lease TTL of relays on the same file must be longer than this, the handlers'
-    /// timeout and a second together, as the crate's page says.
+    /// How long the write lock is waited for; 5 s. The lease TTL of relays on the same file must be longer than this, the handlers' timeout
+    /// and a second together. The crate's page says why.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.config.busy_timeout = timeout;
         self
@@ -130,7 +130,7 @@ impl SqliteConfigBuilder {
     ///
     /// # Errors
     /// [`Misconfigured`](ErrorKind::Misconfigured) when a name is empty, holds a NUL character, begins with `sqlite_`, or is given twice
-    /// (case does not count); when the busy timeout is under a millisecond or over an hour; when there are no connections.
+    /// (case does not count). When the busy timeout is under a millisecond or over an hour. When there are no connections.
     pub fn build(self) -> Result<SqliteConfig> {
         let config = self.config;
         config.names.check(check_prefix, str::eq_ignore_ascii_case)?;

@@ -57,7 +57,7 @@ impl OrderedLanes for SqliteStore {
     }
 
     /// First whether anything is due at all, where nothing is in flight: a look of an idle relay is one statement. Then what is due, by its
-    /// size, then the rows themselves: a large backlog of large payloads is never read into memory to be thrown away. One view of the file.
+    /// size, then the rows themselves. A large backlog of large payloads is never read into memory to be thrown away. One view of the file.
     async fn fetch(
         &self,
         lanes: &[LaneRead],

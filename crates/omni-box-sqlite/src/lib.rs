@@ -23,7 +23,7 @@
 //!
 //! # One writer at a time
 //! A SQLite file has one write lock. Every transaction that the store opens takes it at its beginning (`begin immediate`), and waits for it
-//! up to [`busy_timeout`](SqliteConfigBuilder::busy_timeout); then the call fails with
+//! up to [`busy_timeout`](SqliteConfigBuilder::busy_timeout). Then the call fails with
 //! [`Contention`](omni_box_core::ErrorKind::Contention), and the whole transaction may be run again. Those of one store and its
 //! clones queue in the order in which they came, so that none starves. Three things follow:
 //!
@@ -41,7 +41,7 @@
 //!
 //! Time is the machine's clock in milliseconds; a clock that is set forward ends leases early, which costs a change of owner and no order.
 //!
-//! After `disk full` and errors of input and output SQLite may end a transaction on its own; a statement behind it would then commit by
+//! After `disk full` and errors of input and output SQLite may end a transaction on its own. A statement behind it would then commit by
 //! itself. `create`, `receive`, `settle` and `quarantine` look, and refuse; your own statements should stop at the first error.
 
 mod breaker;

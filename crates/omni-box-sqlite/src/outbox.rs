@@ -136,8 +136,9 @@ impl SqliteStore {
     /// Changes the table's delivery mode.
     ///
     /// # Errors
-    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured) while lanes are leased or events claimed: stop the relays first (what they hold is given back
-    /// at once, or within a lease's time after a crash). [`Unsupported`](omni_box_core::ErrorKind::Unsupported) for the mode `fenced`.
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured) while lanes are leased or events claimed. Stop the relays first: what
+    /// they hold is given back at once, or within a lease's time after a crash. [`Unsupported`](omni_box_core::ErrorKind::Unsupported) for
+    /// the mode `fenced`.
     pub async fn set_delivery_mode(&self, mode: DeliveryMode) -> Result<()> {
         let Queries { control_no_rows_indexes, control_rows_indexes, .. } = &*self.queries;
         let indexes = by_mode(mode, control_no_rows_indexes, control_rows_indexes)?;

@@ -37,13 +37,13 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens a file, and creates it if it is not there (not its directory): WAL, `synchronous = full`, foreign keys on, and the busy
-    /// timeout of the settings.
+    /// Opens a file, and creates it if it is not there, but not its directory. It has WAL, `synchronous = full`, foreign keys on, and the
+    /// busy timeout of the settings.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) when it cannot be opened, [`Misconfigured`](ErrorKind::Misconfigured) when it is not a SQLite
-    /// file, or in memory only, [`Unauthorized`](ErrorKind::Unauthorized) when it is read-only, [`Contention`](ErrorKind::Contention) when it is locked for too
-    /// long.
+    /// [`Unavailable`](ErrorKind::Unavailable) when it cannot be opened, [`Misconfigured`](ErrorKind::Misconfigured) when it is not a
+    /// SQLite file, or in memory only. [`Unauthorized`](ErrorKind::Unauthorized) when it is read-only,
+    /// [`Contention`](ErrorKind::Contention) when it is locked for too long.
     pub async fn open(path: impl AsRef<Path>, config: SqliteConfig) -> Result<Self> {
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -62,9 +62,9 @@ impl SqliteStore {
 
     /// A store on a pool. Nothing is sent to the database.
     ///
-    /// The pool's own settings stay, but for what every transaction of the store begins with: `synchronous` at least `full`, foreign keys
-    /// on, the busy timeout of `config`. The file should be in WAL mode, as [`verify`](Self::verify) checks; in other modes readers and the
-    /// writer wait for each other.
+    /// The pool's own settings stay, but for what every transaction of the store begins with. That is `synchronous` at least `full`,
+    /// foreign keys on, the busy timeout of `config`. The file should be in WAL mode, as [`verify`](Self::verify) checks; in other modes
+    /// readers and the writer wait for each other.
     pub fn new(pool: SqlitePool, config: SqliteConfig) -> Self {
         let queries = Arc::new(Queries::new(&config));
         Self {
@@ -170,7 +170,7 @@ impl Store for SqliteStore {
         tx.rollback().await
     }
 
-    /// There is no server to end a statement, so the time is the caller's to watch; a transaction that is abandoned or dropped interrupts
+    /// There is no server to end a statement, so the time is the caller's to watch. A transaction that is abandoned or dropped interrupts
     /// its statement.
     async fn begin_handling(&self, timeout: Duration) -> Result<SqliteTx> {
         self.leases.handling(timeout);

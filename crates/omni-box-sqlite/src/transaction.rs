@@ -33,7 +33,7 @@ pub struct SqliteTx {
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
-/// Who may wait for the write lock. SQLite's own waiters sleep and look again, and the first to look gets it; here they queue, so that a
+/// Who may wait for the write lock. SQLite's own waiters sleep and look again, and the first to look gets it. Here they queue, so that a
 /// lease is renewed in its turn however many others write.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Queue(Arc<Mutex<()>>);
@@ -52,7 +52,7 @@ impl Queue {
 }
 
 impl SqliteTx {
-    /// Takes the write lock. What a caller's pool may have left out is set first, since it cannot be changed inside a transaction: in
+    /// Takes the write lock. What a caller's pool may have left out is set first, since it cannot be changed inside a transaction. In
     /// WAL mode `extra` is the same as `full`, and in other modes it takes nothing away from a caller who has chosen it.
     pub(crate) async fn begin(pool: &SqlitePool, queue: &Queue, busy_timeout: Duration) -> Result<Self> {
         let turn = queue.wait(busy_timeout).await?;
@@ -88,8 +88,8 @@ impl SqliteTx {
         Ok(Self { conn: Some(conn), is_ending: false, interrupt: None, seal: None, _turn: turn })
     }
 
-    /// From here on a statement that runs when the transaction is cut off is interrupted: without that, one that never ends would keep
-    /// the write lock without end, as no server watches over it. Takes the place of a progress handler of the connection.
+    /// From here on a statement that runs when the transaction is cut off is interrupted. Without that, one that never ends would keep the
+    /// write lock without end, as no server watches over it. Takes the place of a progress handler of the connection.
     pub(crate) async fn interruptible(mut self) -> Result<Self> {
         /// Steps of SQLite's machine between two looks; some hundred microseconds.
         const STEPS: i32 = 10_000;
@@ -199,7 +199,7 @@ impl fmt::Debug for SqliteTx {
 }
 
 /// Refuses a connection that would commit each statement by itself. sqlx counts only transactions that were begun through it, and goes on
-/// counting one that SQLite has ended on its own; BEGIN, which is refused exactly while a transaction is open, tells.
+/// counting one that SQLite has ended on its own. BEGIN, which is refused exactly while a transaction is open, tells.
 pub(crate) async fn require_transaction(conn: &mut SqliteConnection) -> Result<()> {
     let doing = "find out whether a transaction is open";
     if conn.is_in_transaction() {

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::SqliteStore;
 use crate::query::Queries;
 
-/// How often the file is looked at; a look reads a counter in memory that processes share, and what concerns a relay only if it has changed.
+/// How often the file is looked at. A look reads a counter in memory that processes share, and what concerns a relay only if it has changed.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The same after a look has failed.

@@ -31,7 +31,7 @@ impl<S: EnqueuedEvents> EnqueuedEvents for Faulty<S> {
 
 /// The outbox of any store, whose events are looked up by their ids.
 ///
-/// The traits of stores show what is due, not what there is, so the test lists the ids: on an SQL store by one query,
+/// The traits of stores show what is due, not what there is, so the test lists the ids. On an SQL store one query does:
 /// `select id from outbox_events order by seq`.
 ///
 /// ```

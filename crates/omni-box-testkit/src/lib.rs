@@ -7,7 +7,7 @@
 //! - [`TcpProxy`]: a network's faults between a program and its server.
 //! - [`assert_enqueued`] and [`assert_one_effect`]: what an application's tests say about it.
 //!
-//! A handler of `InboxContext<'_, PgStore>` is tested with [`MemoryBroker`] and a real database: the runner takes the broker's consumer
+//! A handler of `InboxContext<'_, PgStore>` is tested with [`MemoryBroker`] and a real database. The runner takes the broker's consumer
 //! and the `PgStore`, and [`assert_enqueued`] reads the outbox by [`OutboxById`]. So is a handler of any other store.
 //!
 //! ```text

@@ -9,6 +9,7 @@ mod logs;
 mod modules;
 mod package;
 mod parity;
+mod sentences;
 mod sharing;
 mod sql;
 mod words;
@@ -47,6 +48,7 @@ pub(crate) fn run_checks() -> Result<ExitCode> {
     parity::check(&root(), &mut findings)?;
     book::check(&root(), &mut findings)?;
     words::check(&root(), &mut findings)?;
+    sentences::check(&root(), &mut findings)?;
     examples::check(&root(), &mut findings)?;
     for (path, _) in readme::stale(&metadata)? {
         let path = shown(&path, &root());

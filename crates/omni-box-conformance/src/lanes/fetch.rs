@@ -187,7 +187,7 @@ where
     assert_eq!(all.len(), 120 + 1 + 40 + 1, "where no topic rests, all that is due");
 }
 
-/// Rule 3: what is in flight is left out by id, never by a cursor: an event whose transaction began earlier and committed later is
+/// Rule 3: what is in flight is left out by id, never by a cursor. An event whose transaction began earlier and committed later is
 /// returned by the next fetch, ahead of what its key got after it.
 pub async fn an_event_that_commits_late_is_not_stepped_over<F>(fixture: F)
 where

@@ -135,7 +135,7 @@ where
     );
 }
 
-/// `LaneSettlement::release`: of very many followers a part is released with each call, lowest first, until none is left; what comes after
+/// `LaneSettlement::release`: of very many followers a part is released with each call, lowest first, until none is left. What comes after
 /// those that wait still is behind them.
 pub async fn very_many_followers_are_released_in_order<F>(fixture: F)
 where

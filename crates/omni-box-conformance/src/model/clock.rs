@@ -1,6 +1,6 @@
 //! Time as the model counts it.
 //!
-//! The store's clock is moved by whole minutes, and every length of time that a store compares with it is so many minutes and a half: what a
+//! The store's clock is moved by whole minutes. Every length of time that a store compares with it is so many minutes and a half. What a
 //! case takes by itself (less than [`SLOW`]) changes no comparison.
 
 use std::time::Duration;

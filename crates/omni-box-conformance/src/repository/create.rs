@@ -327,7 +327,7 @@ where
     assert_eq!(table.row(&first).await, before, "the event that was stored first is as it was");
 }
 
-/// `Store::commit`: `Ok` means durable, also behind a statement that failed and whose error was not heeded: a database that has given
+/// `Store::commit`: `Ok` means durable, also behind a statement that failed and whose error was not heeded. A database that has given
 /// the transaction up by then must not be taken at its word.
 pub async fn a_commit_behind_a_failed_statement_tells_the_truth<F, E>(fixture: F)
 where

@@ -71,7 +71,7 @@ pub trait EventConsumer: Send + 'static {
 /// A partition that was assigned, with its messages.
 ///
 /// - Messages come in the order of the partition.
-/// - The stream ends when the partition is revoked or lost: stop, acknowledge what is done, and drop the handle; the
+/// - The stream ends when the partition is revoked or lost: stop, acknowledge what is done, and drop the handle. The
 ///   partition goes to its next owner when the handle is dropped or the consumer's drain deadline has passed.
 /// - Not reading is backpressure: the consumer pauses the partition.
 #[derive(Debug)]

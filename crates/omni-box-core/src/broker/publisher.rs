@@ -106,8 +106,8 @@ pub trait EventPublisher: Send + Sync + 'static {
     /// - A full queue is waited for and is not an error.
     /// - Success is reported only for what the broker has durably.
     /// - After an error that is not one event's own ([`FailureClass::Infrastructure`](crate::FailureClass::Infrastructure) and not
-    ///   [`TopicUnavailable`](crate::ErrorKind::TopicUnavailable)), everything not yet delivered is reported with that class too, and nothing of
-    ///   it is sent later.
+    ///   [`TopicUnavailable`](crate::ErrorKind::TopicUnavailable)), everything not yet delivered is reported with that class too. Nothing
+    ///   of it is sent later.
     /// - Waiting for a broker that is down is not an error: the engine decides how long, and calls [`purge`](Self::purge).
     ///
     /// # Cancel safety

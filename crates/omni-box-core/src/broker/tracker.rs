@@ -54,7 +54,7 @@ impl OffsetTracker {
         self.advance();
     }
 
-    /// Notes that every message below an offset was delivered: what lies between the last of them and this offset holds no message, such as
+    /// Notes that every message below an offset was delivered. What lies between the last of them and this offset holds no message, such as
     /// a transaction's marker or what was aborted. The position moves there once all messages below are done.
     ///
     /// ```

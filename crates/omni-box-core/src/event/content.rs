@@ -92,7 +92,7 @@ impl EventContent {
         self.headers.retain_storable();
     }
 
-    /// Drops ids of a trace, a conversation or a cause that do not fit their columns: often a stranger chose them, and they must not cost
+    /// Drops ids of a trace, a conversation or a cause that do not fit their columns. Often a stranger chose them, and they must not cost
     /// the event.
     pub(crate) fn drop_unfit_ids(&mut self, limits: &EventLimits) {
         for id in [&mut self.trace_id, &mut self.correlation_id, &mut self.causation_id] {
@@ -100,7 +100,7 @@ impl EventContent {
         }
     }
 
-    /// The rule for what we send, once ids that do not fit are dropped; the payload is a JSON object with at least one member, within the size limit.
+    /// The rule for what we send, once ids that do not fit are dropped. The payload is a JSON object with at least one member, within the size limit.
     pub(crate) fn check(&self, limits: &EventLimits) -> Result<()> {
         check_text("event_type", &self.event_type, limits.event_type)?;
         check_optional("idempotency_key", self.idempotency_key.as_deref(), limits.idempotency_key)?;

@@ -16,8 +16,8 @@ pub(crate) const RESERVED: [&str; 6] =
 
 /// Text headers in the order they were added. Serialized as a JSON object. `Debug` shows the keys only.
 ///
-/// A received message may repeat a header. The last one counts, as in a JSON object that a database reads (`jsonb` keeps
-/// nothing else), so that an event has the same headers before and after it was stored.
+/// A received message may repeat a header. The last one counts, as in a JSON object that a database reads (`jsonb` keeps nothing else). So
+/// an event has the same headers before and after it was stored.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, String)>);
 
@@ -141,7 +141,7 @@ impl Serialize for Headers {
 }
 
 impl<'de> Deserialize<'de> for Headers {
-    /// Reads a JSON object. A foreign writer's row is never refused: a value that is not a string becomes its JSON text, and
+    /// Reads a JSON object. A foreign writer's row is never refused. A value that is not a string becomes its JSON text, and
     /// anything but an object holds no headers.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Entries;

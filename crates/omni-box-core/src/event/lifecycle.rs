@@ -75,7 +75,7 @@ pub struct Lifecycle {
 }
 
 /// The same as plain columns, as a store reads them. A store without columns keeps them serialized, by the names of the fields, and
-/// changes them with what is here; others say the same in SQL.
+/// changes them with what is here. Others say the same in SQL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LifecycleRecord {
     /// `status`
@@ -155,8 +155,8 @@ impl LifecycleRecord {
         self.release(now);
     }
 
-    /// Records a failure: counts the attempt as [`Attempt`](crate::Attempt) says, and sets the next one's time; for one that is made on
-    /// request, a time that no clock reaches.
+    /// Records a failure: counts the attempt as [`Attempt`](crate::Attempt) says, and sets the next one's time. One that is
+    /// made on request gets a time that no clock reaches.
     pub fn fail(&mut self, failure: &Failure, now: DateTime<Utc>) {
         let charged = self.attempts_made.saturating_add_signed(failure.attempt.charge());
         self.attempts_made = charged.min(self.max_attempts);

@@ -198,7 +198,7 @@ pub fn trace_of(headers: &Headers) -> Option<TraceContext> {
     }
 }
 
-/// Keeps the trace of the code that runs now with an event, else that of the event's cause; one that is not recorded is left out. An event
+/// Keeps the trace of the code that runs now with an event, else that of the event's cause. One that is not recorded is left out. An event
 /// that names its own is left alone, as is one that has no room.
 pub(super) fn keep_trace(
     content: &mut EventContent,

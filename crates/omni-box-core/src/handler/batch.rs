@@ -14,7 +14,7 @@ use crate::store::{Created, IntoOutboxEvent, OutboxRepository, Store};
 /// done unless the handler says otherwise.
 ///
 /// - What is said of [`InboxContext`] holds for it: the transaction is the engine's, and what is done outside it may be done twice.
-/// - If one message is not done, or the handler fails, nothing of the batch is kept: its messages come again one at a time, each as a batch
+/// - If one message is not done, or the handler fails, nothing of the batch is kept. Its messages come again one at a time, each as a batch
 ///   of one with a savepoint, and what is said then counts. So a failure costs the batch's work, and no message its attempts.
 /// - Messages of one key stand in the batch in their order. A batch has the messages of one transaction at most.
 /// - The batch has the time of one message, `process_timeout`.

@@ -13,15 +13,15 @@ use crate::store::{Created, IntoOutboxEvent, OutboxRepository, Store};
 ///
 /// Everything written through [`conn`](Self::conn) commits together with the inbox row, or not at all.
 ///
-/// - The transaction is the engine's. A handler whose statements end it (`COMMIT`, `ROLLBACK`, `BEGIN`) fails its message for good; the
+/// - The transaction is the engine's. A handler whose statements end it (`COMMIT`, `ROLLBACK`, `BEGIN`) fails its message for good. The
 ///   messages that share the transaction are neither lost nor do they take effect twice. For a part that may fail alone, open a
 ///   savepoint (with sqlx: `cx.conn().begin()`).
-/// - Up to `group_size` messages share one transaction, so that what ends with the transaction reaches the handlers behind this one:
-///   `set local`, `on commit drop`, deferred constraints, advisory locks of the transaction, `now()`.
+/// - Up to `group_size` messages share one transaction, so that what ends with the transaction reaches the handlers behind this one. That
+///   is `set local`, `on commit drop`, deferred constraints, advisory locks of the transaction, and `now()`.
 /// - While messages succeed, handlers run without a savepoint for each. When one fails, the whole group is rolled back and runs again,
 ///   with a savepoint for each message; what fails then counts. So a handler may run twice although its message never failed, and so may
 ///   what it does outside the transaction: mail, calls of other services. Such effects need a key that makes the second one harmless, or
-///   savepoints for every message (`SavepointPolicy::EveryMessage`), where an error of one handler makes no other one run again.
+///   savepoints for every message (`SavepointPolicy::EveryMessage`). With these an error of one handler makes no other one run again.
 /// - A handler that fails behind others is not charged for it. Its message is handled again in a transaction of its own, and what fails
 ///   there counts. A timeout, a [`PermanentError`](crate::PermanentError), a payload that does not fit and
 ///   [`HandlerOutcome::Retry`](crate::HandlerOutcome::Retry) count at once where each message has a savepoint.
@@ -69,7 +69,7 @@ impl<'a, S: Store> InboxContext<'a, S> {
         InboxContext { event: self.event, store: self.store, worker_id: self.worker_id, conn: self.conn }
     }
 
-    /// Enqueues an event in the message's transaction, as caused by the message: the event takes over the message's id as its cause, and
+    /// Enqueues an event in the message's transaction, as caused by the message. The event takes over the message's id as its cause, and
     /// the message's correlation and trace, unless it names its own.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// Why a handler failed: any error, which costs an attempt unless it says otherwise.
 ///
 /// `?` makes one of every error type, and a handler may return errors of any type (`anyhow::Error`, a boxed error, its own). What
-/// the failure costs is found in the error and its causes, however they are wrapped: [`PermanentError`] fails the message at once,
+/// the failure costs is found in the error and its causes, however they are wrapped. A [`PermanentError`] fails the message at once, a
 /// [`TransientError`] costs no attempt.
 ///
 /// `eyre::Report` hides the type of its outermost error. A database's error that it got by `?` alone counts as the message's; with
@@ -52,10 +52,10 @@ impl HandlerError {
     /// The failure as an omni-box error. The first of the error and its causes that is known decides its kind:
     ///
     /// - [`Rejected`](ErrorKind::Rejected) for a [`PermanentError`], [`Unavailable`](ErrorKind::Unavailable) for a [`TransientError`];
-    /// - the kind of an [`Error`], or what `classify` says of a native error (see [`Store::classify`](crate::Store::classify)): an
+    /// - the kind of an [`Error`], or what `classify` says of a native error (see [`Store::classify`](crate::Store::classify)). An
     ///   application's own error around a database's is judged as the database's;
-    /// - else [`Handler`](ErrorKind::Handler), and also where that first one speaks of the deployment and not of the message
-    ///   (a missing table, a transaction that is not open): such a failure is counted, but never fails the message at once.
+    /// - else [`Handler`](ErrorKind::Handler), and also where that one speaks of the deployment and not of the message (a missing table, a
+    ///   transaction that is not open). Such a failure is counted, but never fails the message at once.
     ///
     /// ```
     /// use omni_box_core::{ErrorKind, HandlerError, TransientError};

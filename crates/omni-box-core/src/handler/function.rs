@@ -57,9 +57,9 @@ impl<D: Clone> FromRef<D> for D {
 
 /// A function that handles events of one type: `async fn(cx)`, `async fn(cx, payload)` or `async fn(cx, payload, State(part))`.
 ///
-/// `cx` is an [`InboxContext<'_, S>`](InboxContext); the payload is any type that serde reads; an async function or an async closure that
-/// captures nothing will do (what it would capture is the [`State`]). It returns what is [`IntoHandlerResult`]. Every
-/// [`InboxHandler`] counts as one, too. `M` tells the forms apart and is inferred.
+/// `cx` is an [`InboxContext<'_, S>`](InboxContext); the payload is any type that serde reads. An async function or an async closure that
+/// captures nothing will do (what it would capture is the [`State`]). It returns what is [`IntoHandlerResult`]. Every [`InboxHandler`]
+/// counts as one, too. `M` tells the forms apart and is inferred.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not handle events of a `{S}`",
     label = "not a handler",

@@ -61,7 +61,7 @@ pub trait InboxHandler<S: Store>: Send + Sync + 'static {
     /// The engine drops the future when the handler's time is over, and with it the transaction.
     async fn handle(&self, cx: InboxContext<'_, S>) -> Result<HandlerOutcome, HandlerError>;
 
-    /// Whether it takes a message together with others, in one call: messages of a group that stand one behind the other and have the same
+    /// Whether it takes a message together with others, in one call. Messages of a group that stand one behind the other and have the same
     /// number are a batch. `None`, the default, is a call of [`handle`](Self::handle).
     ///
     /// A group goes in batches while messages succeed. After a failure, and where each message has a savepoint, each one is given to

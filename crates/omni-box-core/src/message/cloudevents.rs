@@ -15,7 +15,7 @@ const JSON: &str = "application/json";
 const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
 
 /// [CloudEvents 1.0](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md): the event around its
-/// payload in one JSON document (*structured*), or the payload alone and the rest in headers that begin with `ce_` (*binary*).
+/// payload in one JSON document (*structured*), or the payload alone (*binary*). Then the rest is in headers that begin with `ce_`.
 ///
 /// | attribute | from |
 /// |---|---|

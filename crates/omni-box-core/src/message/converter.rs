@@ -140,7 +140,7 @@ impl<F> fmt::Debug for ConverterFn<F> {
 }
 
 /// Headers that every message carries: the event's fields, then its own headers. One of its own that says again what a field says (only a
-/// foreign writer can store that) is left out: the last of two counts, and `event_id` is what tells messages apart.
+/// foreign writer can store that) is left out. The last of two counts, and `event_id` is what tells messages apart.
 pub fn message_headers(event: &OutboxEvent) -> Vec<(&str, Cow<'_, str>)> {
     let content = event.content();
     let fields = [

@@ -118,8 +118,8 @@ type Loader = Box<dyn Fn(&InboundMessage) -> Result<Payload, DecodeError> + Send
 /// as absent. A message without a value (a tombstone) has the payload `null`. The getters for message id, event type and source
 /// can be replaced, and so can [how a value becomes JSON](Self::payload); for anything else implement [`MessageDecoder`].
 ///
-/// A value that is not UTF-8, or not JSON, is a [`DecodeError`], and so is a message id, event type or source that does not fit its
-/// column. Tracing identifiers, a schema version, headers and a key that do not fit are left out instead.
+/// A value that is not UTF-8, or not JSON, is a [`DecodeError`]. So is a message id, event type or source that does not fit its column.
+/// Tracing identifiers, a schema version, headers and a key that do not fit are left out instead.
 ///
 /// ```
 /// use omni_box_core::{ConsumerGroup, DefaultMessageDecoder, Event, InboundMessage, MessageDecoder};

@@ -15,7 +15,7 @@ use crate::id::OwnerId;
 pub trait Breakers: Send + Sync {
     /// Says what a breaker lets through.
     ///
-    /// - The time of an open breaker that is over leaves one trial: of all that ask, one is told [`Trial`](BreakerState::Trial), and the others that it is
+    /// - The time of an open breaker that is over leaves one trial. Of all that ask, one is told [`Trial`](BreakerState::Trial), and the others that it is
     ///   open.
     /// - A trial belongs to `asker` until its outcome is [reported](Self::report), or `trial` is over: then the next one that asks has it.
     ///   `asker` is another one each time.
@@ -28,7 +28,7 @@ pub trait Breakers: Send + Sync {
     /// Notes what became of events, and says what the breaker lets through after that; a trial is never handed out here.
     ///
     /// - Of a closed one, a success ends the failures in a row before it. So many as the limit says open it.
-    /// - Of an open one, only what the holder of its trial reports counts: a success closes it, a failure opens it anew, and without an outcome the
+    /// - Of an open one, only what the holder of its trial reports counts. A success closes it, a failure opens it anew, and without an outcome the
     ///   trial is free again.
     /// - Failures that several processes report at once are all counted.
     ///

@@ -20,8 +20,8 @@ pub trait BulkOperations<E>: Send + Sync {
 pub trait DistributedLocking<E>: Send + Sync {
     /// Claims due pending events, oldest first, at most one per key: its oldest pending event.
     ///
-    /// - What was claimed within `ttl`, by any token, is skipped, and so is the rest of its key: what comes behind it and what
-    ///   comes before, as one whose transaction committed late.
+    /// - What was claimed within `ttl`, by any token, is skipped, and so is the rest of its key. That is what comes behind it and
+    ///   what comes before, as an event whose transaction committed late.
     /// - An older claim is taken over: from then on its token changes nothing.
     /// - Keys, due times and filters are those of [`fetch_pending`](super::EventRepository::fetch_pending).
     async fn claim(
@@ -55,7 +55,7 @@ pub trait Savepoints<C>: Send + Sync {
     async fn rollback(&self, conn: &mut C) -> Result<()>;
 }
 
-/// Upkeep of a table, in bounded statements. A relay in mode `rows` gives stale claims back where no relay can take them over; nothing
+/// Upkeep of a table, in bounded statements. A relay in mode `rows` gives stale claims back where no relay can take them over. Nothing
 /// deletes old events by itself, so a service calls [`cleanup_old_events`](Self::cleanup_old_events) now and then.
 #[async_trait]
 pub trait RetentionPolicies<E>: Send + Sync {

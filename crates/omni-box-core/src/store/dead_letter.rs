@@ -58,8 +58,8 @@ pub trait DeadLetters<E>: Send + Sync {
     /// When the database fails; nothing is replayed then.
     async fn replay_as_new(&self, ids: &[EventId]) -> Result<Vec<Replayed>>;
 
-    /// Returns failed events whose failure has no copy in a storage outside, in the order in which they failed, behind `after`: an event of
-    /// the page before.
+    /// Returns failed events whose failure has no copy in a storage outside, in the order in which they failed.
+    /// `after` is the last event of the page before.
     ///
     /// - Only what passes the filters.
     /// - Found by an index of what has no copy: what has one costs nothing.

@@ -127,10 +127,10 @@ pub trait InboxExt: InboxRepository {
         EventView::new(self)
     }
 
-    /// Decodes messages of the quarantine again, as with a decoder that was mended, and stores them in the inbox as pending; returns what
+    /// Decodes messages of the quarantine again, as with a decoder that was mended, and stores them in the inbox as pending. Returns what
     /// became of each, in the order given.
     ///
-    /// - Each is stored and leaves the quarantine in one transaction of its own: a process that is killed leaves none lost and none twice,
+    /// - Each is stored and leaves the quarantine in one transaction of its own. A process that is killed leaves none lost and none twice,
     ///   and the call may be repeated.
     /// - A message is handled by a worker of its group, or by the next owner of its partition. The group's offsets stay.
     /// - What was handled before as the same message is not handled again.

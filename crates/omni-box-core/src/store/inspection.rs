@@ -31,7 +31,7 @@ pub struct Sample {
     pub outbox: OutboxSample,
     /// Consumer groups of which the inbox knows something, by name; at most [`GROUPS`](Self::GROUPS).
     pub groups: Vec<GroupSample>,
-    /// The age of the oldest open transaction in the database, as far as the store's role may see; `None` if there is none, or the
+    /// The age of the oldest open transaction in the database, as far as the store's role may see. `None` if there is none, or the
     /// store cannot tell. It holds vacuum back.
     pub oldest_transaction_age: Option<Duration>,
 }

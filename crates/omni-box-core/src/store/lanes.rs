@@ -1,11 +1,11 @@
 //! Lanes: the key space in parts, each owned by one relay at a time.
 //!
-//! The owner of a lane needs no row locks: it reads its due events in order, publishes them, and marks them in a statement
+//! The owner of a lane needs no row locks. It reads its due events in order, publishes them, and marks them in a statement
 //! that checks the lease. Order rests on three rules that every implementation keeps:
 //!
 //! 1. a lane has one owner, and every change of owner has a higher epoch;
 //! 2. every statement that changes a row checks owner and epoch in the same transaction, and touches pending rows only;
-//! 3. a fetch returns the lowest due `seq` first and leaves out what is in flight by id, never by a cursor: a transaction that
+//! 3. a fetch returns the lowest due `seq` first and leaves out what is in flight by id, never by a cursor. A transaction that
 //!    took a low `seq` may commit after a higher one was read. Only a store that proves that none can any more gives a bound.
 
 use std::collections::BTreeMap;
@@ -197,7 +197,7 @@ pub trait OrderedLanes: Send + Sync {
     /// - A lane is never taken from an owner whose lease has not expired.
     /// - A lease that another owner took is not in the answer.
     /// - Lanes are leased only while the table's mode is [`Lanes`](super::DeliveryMode::Lanes), which is read in the transaction that takes
-    ///   them, such that it cannot change before the commit: a relay reads it once, at its start. A change of the mode ends all leases.
+    ///   them. It cannot change before the commit. A relay reads it once, at its start. A change of the mode ends all leases.
     ///
     /// # Errors
     /// [`Misconfigured`](crate::ErrorKind::Misconfigured) in another mode: nothing was taken, and the relay ends.
@@ -214,9 +214,9 @@ pub trait OrderedLanes: Send + Sync {
     /// - Events of one transaction have the order in which they were created, and come after all that had committed before.
     /// - Leaves out the ids in `in_flight`, and heads of held keys of the topics in `resting`, and nothing else that is due. What is left out
     ///   has no part in the limits, and a fetch does not cost more for it: a topic that is away may have a million heads.
-    /// - Where more is due than the limit lets through, the store chooses how many of it are heads of held keys and events scheduled for
-    ///   later, and which of those come first (those due longest, say): each is alone in its key, or joins it only now. All others come in
-    ///   the order of `seq`.
+    /// - Where more is due than the limit lets through, the store chooses. It decides how many are heads of held keys and events scheduled
+    ///   for later, and which of those come first (those due longest, say). Each is alone in its key, or joins it only now. All others come
+    ///   in the order of `seq`.
     /// - Returns at most each lane's limit, and at most about `max_bytes` of payload (but at least one event, if any is due).
     /// - Includes heads of held keys whose time has come, and events scheduled for later that are due now.
     /// - Never returns a follower of a held key as publishable: either it is left out or it has `is_behind_head`.
@@ -224,14 +224,14 @@ pub trait OrderedLanes: Send + Sync {
     ///
     /// Bounds spare the owner and the store what has been read already. A store need not give any.
     ///
-    /// - A lane's bound says that each of its events at or below it that is pending is among those returned, is in flight, or is one of the
-    ///   exceptions of the next line; and that no other can appear there. It is a proof: a transaction that has taken a `seq` and has not
+    /// - A lane's bound speaks of each pending event at or below it. The event is among those returned, is in flight, or is one of the
+    ///   exceptions of the next line. No other event can appear there. It is a proof: a transaction that has taken a `seq` and has not
     ///   ended keeps the bound below it. What a limit has cut off is above the bound.
-    /// - What lies at or below a lane's `above` may be left out, but for heads of held keys whose time has come, events scheduled for later
-    ///   that are due, and followers that were released: those are returned wherever they lie.
+    /// - What lies at or below a lane's `above` may be left out. Heads of held keys whose time has come, events scheduled for later that
+    ///   are due, and followers that were released are returned wherever they lie.
     /// - An owner raises its `above` to a bound only if it has taken in all that the fetch returned of the lane. It reads from below an event
-    ///   again if it forgets it, or settles it as a hold or a follower, which the store may leave as it is. It does not use the bound of a
-    ///   fetch that began before that. A bound ends with its lease, and with a call of the database that failed.
+    ///   again if it forgets it, or settles it as a hold or a follower. The store may leave such an event as it is. It does not use the
+    ///   bound of a fetch that began before that. A bound ends with its lease, and with a call of the database that failed.
     /// - An owner reads each lane from its beginning now and then: someone may have changed rows by hand.
     ///
     /// A store may note for all owners how far a lane is done, and then begin there also where an owner [reads all](LaneRead::ALL).
@@ -256,9 +256,9 @@ pub trait OrderedLanes: Send + Sync {
     /// - Writing the same settlement twice is the same as writing it once.
     /// - Holds: the event waits as the head of its key. Followers wait behind it; one that was scheduled for later joins at the end of
     ///   the key. A follower whose key has no held head any more is left as it is.
-    /// - Releases: a settlement releases so many followers as fit a statement of a second or so, and at least one of each key that has any
-    ///   (or of as many keys as that allows), lowest `seq` first. The rest stays held, and its keys are [`unreleased`](Settled::unreleased): the
-    ///   owner names them in the `release` of a later settlement, until none is left.
+    /// - Releases: a settlement releases so many followers as fit a statement of a second or so, lowest `seq` first. It releases at least
+    ///   one of each key that has any, or of as many keys as that allows. The rest stays held, and its keys are
+    ///   [`unreleased`](Settled::unreleased): the owner names them in the `release` of a later settlement, until none is left.
     /// - What is held is in the store: the next owner of the lane finds it. Followers without a head, which the owner before had not released
     ///   yet, become due again by calls of [`lease`](Self::lease).
     /// - `attempts_made` changes as [`Attempt`](crate::Attempt) says, and stays within 0 and the maximum.

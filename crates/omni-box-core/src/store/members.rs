@@ -41,7 +41,7 @@ impl fmt::Display for GroupHandling {
 /// A store offers it by [`InboxRepository::members`](super::InboxRepository::members). Times are by the store's clock.
 #[async_trait]
 pub trait GroupMembers: Send + Sync {
-    /// Notes that a member handles messages of its group in this way from now on for `ttl`, or renews that; `false`: others handle them in
+    /// Notes that a member handles messages of its group in this way from now on for `ttl`, or renews that. `false`: others handle them in
     /// another way, and nothing was noted.
     ///
     /// - Of several that come at once, those that are accepted handle them in one way.

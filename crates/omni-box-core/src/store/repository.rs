@@ -53,7 +53,7 @@ pub trait EventRepository<E: Event>: Store {
     /// - Exists after the transaction commits, and never if it rolls back.
     /// - Is stored as it was given, the payload's text to the byte; [`New`](Created::New) holds it as it is stored.
     /// - With an idempotency key (or message id) that is there already, stores nothing and returns the existing event, whatever
-    ///   its status; when two transactions race, one waits for the other.
+    ///   its status. When two transactions race, one waits for the other.
     /// - `scheduled_at` and `created_at` come from the database's clock unless a schedule was given.
     ///
     /// # Errors
@@ -93,10 +93,10 @@ pub trait EventRepository<E: Event>: Store {
 
     /// Returns due pending events that no token has claimed, oldest first, without claiming them.
     ///
-    /// - At most one event per key: the oldest that is pending, and only if it is due and no token has claimed an event of the key. One
-    ///   that waits for its retry holds its key; one that was scheduled for later joins when it is due, and holds nothing before.
+    /// - At most one event per key: its oldest pending one, if that is due and no token has claimed an event of the key. One that
+    ///   waits for its retry holds its key; one that was scheduled for later joins when it is due, and holds nothing before.
     /// - An outbox event's key is that of its topic; without one it is a key of its own. An inbox event's key is that of its group and
-    ///   partition; without one it shares its partition's; without a partition it is a key of its own.
+    ///   partition; without one it shares its partition's. Without a partition it is a key of its own.
     ///
     /// # Errors
     /// When the database fails; [`Invalid`](crate::ErrorKind::Invalid) for a filter by what events of this kind do not have.

@@ -1,6 +1,6 @@
 //! The journal: what writers and handlers did, written by themselves inside the transactions that are judged.
 //!
-//! Stamps come from one sequence of the database, so they order events of different processes as they really happened: a stamp
+//! Stamps come from one sequence of the database, so they order events of different processes as they really happened. A stamp
 //! drawn after another one was returned is greater. An event's `started` is drawn before it is enqueued, and its transaction's
 //! commit is stamped after the commit has returned. A writer that dies in between loses a constraint and never makes a false one.
 

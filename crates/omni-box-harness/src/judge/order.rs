@@ -7,9 +7,9 @@ use super::Enqueued;
 /// Finds the events of one key that appeared behind one they should precede, each with such a one. `appeared` are first
 /// appearances in the order of the partition.
 ///
-/// A must come before B when both are of one transaction and A was enqueued first, or when A's transaction had committed before B
-/// was enqueued. For each event it is enough to look at the latest start among those that appeared before it (in all, and in
-/// its own transaction), so one sweep finds every event that is displaced; the pairs may be quadratically many.
+/// A must come before B when both are of one transaction and A was enqueued first. So it must when A's transaction had committed before B
+/// was enqueued. For each event it is enough to look at the latest start among those that appeared before it, in all and in its own
+/// transaction. So one sweep finds every event that is displaced. The pairs may be quadratically many.
 pub fn displaced<'a>(appeared: impl IntoIterator<Item = &'a Enqueued>) -> Vec<(&'a Enqueued, &'a Enqueued)> {
     let mut latest: Option<&Enqueued> = None;
     let mut latest_of_tx: HashMap<i64, &Enqueued> = HashMap::new();

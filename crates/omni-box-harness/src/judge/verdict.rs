@@ -60,7 +60,7 @@ pub struct Verdict {
     pub out_of_order: Finding,
     /// Rows of the outbox or inbox that are not completed and were not expected to be parked.
     pub not_completed: Finding,
-    /// Messages on the topic that took no effect, and are neither parked, quarantined nor expected to be lost; and those that took one
+    /// Messages on the topic that took no effect, and are neither parked, quarantined nor expected to be lost. Also those that took one
     /// effect where two were expected.
     pub missing_effects: Finding,
     /// Effects beyond the first of a message, or beyond the second where two were expected.

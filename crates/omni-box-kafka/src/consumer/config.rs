@@ -147,7 +147,7 @@ impl KafkaConsumerConfig {
         self
     }
 
-    /// Whether a log-in that a broker refuses ends the consumer with [`Unauthorized`](ErrorKind::Unauthorized); `false` unless set: it is
+    /// Whether a log-in that a broker refuses ends the consumer with [`Unauthorized`](ErrorKind::Unauthorized); `false` unless set. It is
     /// logged as a warning once and waited out, as passwords and certificates are changed while programs run.
     pub fn end_when_refused(mut self, end: bool) -> Self {
         self.ends_when_refused = end;

@@ -100,7 +100,7 @@ impl Membership {
 
     /// Takes what waits in the consumer's own queue; says whether there may be more.
     ///
-    /// The queue rings only when it was empty before, so a caller that leaves something in it must come again unasked: a rebalance behind a
+    /// The queue rings only when it was empty before, so a caller that leaves something in it must come again unasked. A rebalance behind a
     /// hundred log lines would wait for seconds otherwise. A poll that took an event returns the same as one that found none; the
     /// count tells them apart.
     pub(super) fn take_events(&self, consumer: &BaseConsumer<Self>) -> bool {
@@ -201,7 +201,7 @@ impl Membership {
         }
     }
 
-    /// Every partition is assigned at once, and those whose offset is not known yet are paused: other partitions go on, and whichever
+    /// Every partition is assigned at once, and those whose offset is not known yet are paused. Other partitions go on, and whichever
     /// way they go again, they are assigned.
     fn assign(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) {
         let ids: Vec<_> = assigned.elements().iter().map(id).collect();

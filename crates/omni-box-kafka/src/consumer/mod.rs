@@ -43,11 +43,11 @@ use crate::error::classified;
 /// - An offset out of range, such as one that retention has overtaken, stops its partition. This is logged as an error; its stream stays
 ///   silent until it is assigned again, and other partitions go on. Set the group's offset while no member runs; Kafka does not let it be
 ///   set before.
-/// - A topic that is deleted and created again while it is read is logged as a warning: its partitions are lost, and come again from the beginning.
+/// - A topic that is deleted and created again while it is read is logged as a warning. Its partitions are lost, and come again from the beginning.
 ///   Brokers before Kafka 2.8 do not tell.
 /// - A topic that is missing, or that this user may not read, is logged and waited for, other topics go on. Where this user may read none
 ///   of those subscribed to by name and of those with a partition here, [`next_partition`](EventConsumer::next_partition) returns
-///   [`Unauthorized`](ErrorKind::Unauthorized); Kafka is asked again before. Topics that match a pattern, and that this user may not
+///   [`Unauthorized`](ErrorKind::Unauthorized). Kafka is asked again before. Topics that match a pattern, and that this user may not
 ///   describe, are as if they were missing.
 /// - A partition whose fetches fail is a warning, once, and a line when they succeed again. A batch that is damaged is delivered as it is; a
 ///   message that cannot be read is the inbox's to keep.
@@ -55,12 +55,12 @@ use crate::error::classified;
 ///   [`KafkaConsumerConfig::end_when_refused`] makes it the consumer's end.
 /// - [`Misconfigured`](ErrorKind::Misconfigured) is returned where the broker refuses the group's settings, such as `session.timeout.ms`.
 /// - A partition is handed over once the group's offset is known. As long as Kafka does not tell it, as for a transaction that goes on, this
-///   is logged and waited for, without end. Other partitions go on; they rest while it is asked, up to 5 s when partitions come and up to
-///   half of the time after that if Kafka does not answer.
+///   is logged and waited for, without end. Other partitions go on. They rest while it is asked: up to 5 s when partitions come, and then
+///   half of the time at most if Kafka is silent.
 /// - A partition that is revoked may finish within the drain deadline; its position is committed before it goes.
 /// - Acknowledgements of all partitions share commits, of which one is on its way at a time. A commit waits 10 s for a broker that is away,
 ///   then returns [`Unavailable`](ErrorKind::Unavailable); its marks stay. When partitions go, their last positions are committed by one
-///   request, for which 5 s are waited: [`close`](EventConsumer::close) names the partitions whose positions Kafka did not take.
+///   request, for which the consumer waits 5 s. [`close`](EventConsumer::close) names the partitions whose positions Kafka did not take.
 /// - A header whose name is not UTF-8 is left out. rdkafka 0.39 panics on it; the panic is caught, and told by the panic hook. A program
 ///   that is built with `panic = "abort"` ends at such a message instead.
 /// - Kafka is polled on a thread of its own. Dropping the consumer without closing it leaves the group without waiting.

@@ -1,5 +1,5 @@
-//! Topics that were deleted and created again. librdkafka goes on where it stood in the topic that is gone, and tells of it in a line for
-//! debugging only.
+//! Topics that were deleted and created again. The client librdkafka goes on where it stood in the topic that is gone, and tells of it in a
+//! line for debugging only.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

@@ -144,8 +144,8 @@ impl KafkaPublisherConfig {
         self
     }
 
-    /// Another partitioner of librdkafka's than `murmur2_random`. Keys then land on other partitions than those of the Java client:
-    /// on a topic that already has messages, the order of a key breaks once.
+    /// Another partitioner of librdkafka's than `murmur2_random`. Keys then land on other partitions than those of the Java client.
+    /// On a topic that already has messages, the order of a key breaks once.
     pub fn partitioner(mut self, name: impl Into<String>) -> Self {
         self.partitioner = Some(name.into());
         self

@@ -39,15 +39,15 @@ type Factory = Box<dyn Fn() -> Result<KafkaProducer> + Send + Sync>;
 ///
 /// - Messages carry the headers of [`message_headers`](omni_box_core::message_headers) and the converter's, the partition key as key
 ///   (null without one), and the time of sending.
-/// - What can fail for one message alone is checked before it is sent: the topic's name and existence, its `max.message.bytes`
+/// - What can fail for one message alone is checked before it is sent. That is the topic's name and existence, its `max.message.bytes`
 ///   (against the size before compression), and a key where the topic is compacted. It is asked once a minute and topic, and again before an
 ///   event is failed for good by it.
-/// - A topic whose room is used up (a small limit, or a batch that its broker refused) has a queue of its own, and holds no other topic up.
-///   [`submit`](EventPublisher::submit) returns while events wait there.
+/// - A topic whose room is used up has a queue of its own, and holds no other topic up. That is so for a small limit, or a batch that its
+///   broker refused. [`submit`](EventPublisher::submit) returns while events wait there.
 /// - A topic may refuse this user's messages. The first of them ends the producer, and what is in flight is given back. From then on its events are [`TopicUnavailable`](ErrorKind::TopicUnavailable) without being sent. After 1 s, and then each time
-///   twice as long up to 60 s, one of them is sent by a producer of its own; a producer of the caller's cannot be replaced.
+///   twice as long up to 60 s, one of them is sent by a producer of its own. A producer of the caller's cannot be replaced.
 /// - After a failure that is not one event's own nothing more is sent, and [`submit`](EventPublisher::submit) reports
-///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called: a relay that
+///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called. A relay that
 ///   sends again must begin at the first event that was not delivered.
 /// - Dropping it gives up what is in flight. Its connections end on a thread of their own; the drop does not wait for it.
 ///

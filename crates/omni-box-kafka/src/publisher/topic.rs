@@ -142,7 +142,7 @@ impl Topic {
         self.expired.store(true, Ordering::Release);
     }
 
-    /// Makes messages go one at a time for a while: the broker refused a batch, and only a batch of one says whose fault it was.
+    /// Makes messages go one at a time for a while. The broker refused a batch, and only a batch of one says whose fault it was.
     pub(super) fn be_cautious(&self) {
         *self.cautious.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + CAUTIOUS);
     }
@@ -156,7 +156,7 @@ impl Topic {
     }
 
     /// Whether a message can join what is in flight. librdkafka batches without regard to a topic's limit, and a batch above it
-    /// fails whole; so where batches can be larger than the limit, no more is in flight than fits one batch.
+    /// fails whole. So where batches can be larger than the limit, no more is in flight than fits one batch.
     pub(super) fn has_room(&self, bytes: usize, batch_bytes: usize) -> bool {
         let in_flight = self.in_flight.load(Ordering::Acquire);
         if in_flight == 0 {

@@ -30,7 +30,7 @@ const TOPICS: usize = 100;
 /// It is the [`OutboxMetrics`](omni_box_core::OutboxMetrics) of relays and publishers, and the
 /// [`InboxMetrics`](omni_box_core::InboxMetrics) of runners and workers. Names and meanings are on the page of this crate.
 ///
-/// - Values of attributes are bounded: 200 event types and 100 topics and groups have series of their own, in the order in which they come; the
+/// - Values of attributes are bounded: 200 event types and 100 topics and groups have series of their own, in the order in which they come. The
 ///   others share the value `other`. No key, id or error text is an attribute.
 /// - One meter has one set of metrics: what a second one tells is added to the first, except for what is observed (watermarks, samples).
 ///

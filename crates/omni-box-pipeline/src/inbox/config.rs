@@ -48,12 +48,12 @@ pub struct InboxConfig {
     pub on_failed: OnFailed,
     /// How long a handler may take for one message; above zero, 30 s by default.
     pub process_timeout: Duration,
-    /// How long a handler may block its thread, or all threads of the runtime be blocked, before the consumer leaves its group: its partitions
-    /// go to other members, and the runner ends with an error as soon as it can. 5 min by default; never less than `process_timeout` and two
-    /// seconds, after which a line of level ERROR names the message. Consumers without
+    /// How long a handler may block its thread, or all threads of the runtime be blocked, before the consumer leaves its group. Its partitions
+    /// go to other members, and the runner ends with an error as soon as it can. The default is 5 min. It is never less than
+    /// `process_timeout` and two seconds, after which a line of level ERROR names the message. Consumers without
     /// [`leaver`](omni_box_core::EventConsumer::leaver) stay.
     pub stuck_after: Duration,
-    /// How long running groups may take to end when the runner is stopped, more than a second longer than `process_timeout`: a group
+    /// How long running groups may take to end when the runner is stopped, more than a second longer than `process_timeout`. A group
     /// may last that long. `None`, the default, takes the consumer's own, or 45 s if it has none.
     pub drain_deadline: Option<Duration>,
     /// How many partitions work in the database at once, each on one connection; at least 1, 8 by default. Keep it below the size of
@@ -63,18 +63,18 @@ pub struct InboxConfig {
     /// one then. Slow handlers share a transaction for one second: no further handler starts in it after that.
     ///
     /// Set it to 1 if handlers change what lasts until the end of the transaction, such as `set local` or `create temp table .. on commit
-    /// drop`: see [`InboxContext`](omni_box_core::InboxContext).
+    /// drop`. See [`InboxContext`](omni_box_core::InboxContext).
     pub group_size: usize,
     /// Whether each message of a group has a savepoint; after a failure by default.
     ///
-    /// With the default, a handler may run again because another one of its group failed: what it does outside the transaction must be
+    /// With the default, a handler may run again because another one of its group failed. What it does outside the transaction must be
     /// harmless when it is done twice, or each message needs a savepoint. See [`InboxContext`](omni_box_core::InboxContext).
     pub savepoints: SavepointPolicy,
     /// How many messages of a partition may be in memory, including those that wait for a retry; `group_size` to 1,000,000, 1000 by default.
     pub window: usize,
     /// Delay before a message is retried after its handler failed or it could not be stored; [`RetryPolicy::default`] by default.
     ///
-    /// Outages, deadlocks, serialization failures and lock timeouts do not use this policy: they are retried after 100 ms to 5 s, and
+    /// Outages, deadlocks, serialization failures and lock timeouts do not use this policy. They are retried after 100 ms to 5 s, and
     /// cost no attempt unless they follow one message again and again.
     pub retry: RetryPolicy,
 }

@@ -23,8 +23,8 @@ use crate::watchdog::{BEAT, Watchdog, Watched};
 
 /// Consumes a broker's messages and gives each to a handler, inside a transaction that also writes the message's inbox row.
 ///
-/// - A message takes effect once per `(message_id, consumer_group)`: the handler's writes, the outbox events it adds and
-///   the row's completion commit together or not at all.
+/// - A message takes effect once per `(message_id, consumer_group)`. The handler's writes, the outbox events it adds and the row's
+///   completion commit together or not at all.
 /// - Messages with one key are handled in order, one that waits for its retry holds its key and no other; partitions run concurrently.
 /// - Nothing is lost in silence: what cannot be decoded or handled is stored before its offset is acknowledged.
 /// - While the database or the broker is down it waits, and no attempt is spent.
@@ -152,8 +152,8 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         self.run_forever(&shutdown).await
     }
 
-    /// Works until `cancel` is cancelled, then finishes the groups that are running, acknowledges them, and leaves the consumer
-    /// group, all within the drain deadline (and at once when nothing is running).
+    /// Works until `cancel` is cancelled, then finishes the groups that are running, acknowledges them, and leaves the consumer group. This
+    /// takes the drain deadline at most; nothing is waited for when nothing is running.
     ///
     /// # Errors
     /// [`Misconfigured`](ErrorKind::Misconfigured) when workers of stored messages handle the group's messages beside a runner with a handler, in
@@ -162,7 +162,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     ///
     /// # Cancel safety
     /// Dropping the future rolls running transactions back, and the partitions stay with a runner that does nothing until it is
-    /// [stopped](Self::stop) or dropped: every other call says [`Closed`](ErrorKind::Closed). Cancel the token instead.
+    /// [stopped](Self::stop) or dropped. Every other call says [`Closed`](ErrorKind::Closed). Cancel the token instead.
     pub async fn run_forever(&mut self, cancel: &CancellationToken) -> Result<()> {
         self.start().await?;
         let _running = self.shared.context.status.running();
@@ -239,7 +239,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
     ///
     /// # Cancel safety
     /// No message is lost. One that was begun is rolled back, and the next call begins it again. One that is done by then is told of by the
-    /// next call, unless the commit was under way: then it may turn out to be a [`Duplicate`](crate::Outcome::Duplicate).
+    /// next call, unless the commit was under way. Then it may turn out to be a [`Duplicate`](crate::Outcome::Duplicate).
     pub async fn process_one(&mut self, deadline: Instant) -> Result<Option<InboxConsumeResult>> {
         if let (Some(membership), State::Ready) = (&self.shared.membership, self.state) {
             membership.keep_if_known().await?;

@@ -40,11 +40,11 @@ pub struct RelayConfig {
     /// Events of one fetch, 1 to 10,000; 2,000 by default. Up to three batches are in flight.
     pub batch_size: u32,
     /// Payload bytes of one fetch in mode `lanes`; 8 MiB by default, 1 TiB at most. In mode `rows` events are claimed by number alone, and a
-    /// batch may be as large as `batch_size` times the largest payload: choose a small one where payloads are large.
+    /// batch may be as large as `batch_size` times the largest payload. Choose a small one where payloads are large.
     pub max_batch_bytes: u64,
     /// How long a lease lives without a heartbeat, which comes four times as often; at least 100 ms, 10 s by default. A lane of a
-    /// relay that died is taken at the next heartbeat of another one after its lease has ended: this long and a quarter of it, at most. A
-    /// call of the database that is never answered costs this long.
+    /// relay that died is taken at the next heartbeat of another one after its lease has ended. That is this long and a quarter of it, at
+    /// most. A call of the database that is never answered costs this long.
     pub lease_ttl: Duration,
     /// The shortest interval between fetches that find nothing; above zero, 5 ms by default.
     pub shortest_poll: Duration,

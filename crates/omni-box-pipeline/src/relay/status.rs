@@ -81,8 +81,8 @@ impl RelaySnapshot {
 }
 
 impl RelayStatus {
-    /// The state now. After the end of `run`, or when its future was dropped, the relay is not running, owns nothing, and the rest is
-    /// what was known last.
+    /// The state now. After the end of `run`, or when its future was dropped, the relay is not running and owns nothing. The rest is what
+    /// was known last.
     pub fn now(&self) -> RelaySnapshot {
         self.state().snapshot.clone()
     }

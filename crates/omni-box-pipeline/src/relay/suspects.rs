@@ -63,7 +63,7 @@ impl Suspects {
         self.events.remove(id);
     }
 
-    /// Notes that an event was the first to meet an error of the broker, alone in the publisher's hands or not, and says whose error it is.
+    /// Notes that an event was the first to meet an error of the broker, alone in the publisher's hands or not. Says whose error it is.
     pub(crate) fn failed(&mut self, id: EventId, was_alone: bool, now: Instant) -> Fault {
         if self.events.len() >= MOST && !self.contains(&id) {
             self.events.clear();

@@ -31,7 +31,7 @@ use crate::outcome::Outcome;
 /// | [`on_event_end`](Self::on_event_end) | once, when the outcome is committed | once, when the broker has answered |
 /// | [`on_batch_end`](Self::on_batch_end) | when the group's outcomes are committed | when the broker has answered for the whole batch |
 ///
-/// A transaction that fails as a whole, and an outage of the broker, are not outcomes: the event comes again, and its start is told
+/// A transaction that fails as a whole, and an outage of the broker, are not outcomes. The event comes again, and its start is told
 /// again. Nothing outside of the engine changes a row: a step decides by what [`execute`](Self::execute) returns. It has no
 /// connection; what has to be atomic with the handler's writes belongs into a [layer](crate::HandlerLayer).
 ///

@@ -42,7 +42,7 @@ use tokio::sync::Notify;
 pub trait DlqStorage<E: Event>: Send + Sync + 'static {
     /// Keeps an event with the reason, by its id. Called after the failure is committed in the event's own row, and for at most 30 s.
     ///
-    /// - Called again for the same failure after an error, and after a process has ended before it noted the copy; several replicas may copy
+    /// - Called again for the same failure after an error, and after a process has ended before it noted the copy. Several replicas may copy
     ///   one at once. So what is there by the event's id is kept as it is.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::step::{BatchContext, DlqStorage, Feed, ProcessingStep, SettledEvent};
 ///
 /// - At least once: after the failure is committed, whatever ends a process in between, and however long the storage was away. What was
 ///   given up before the step was added is copied too.
-/// - As soon as something is given up, else every 30 s; a storage that fails is tried again after a growing delay of at most 30 s. An event that it
+/// - As soon as something is given up, else every 30 s. A storage that fails is tried again after a growing delay of at most 30 s. An event that it
 ///   refuses stands in the way of no other.
 /// - An event that is requeued and given up again is copied again. What costs no attempt is never given up, and gets no copy.
 /// - A runner or worker copies what its group has given up, a relay or publisher what the outbox has.

@@ -23,10 +23,10 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long the store may take.
 const CALL: Duration = Duration::from_secs(5);
 
-/// A [`CircuitBreakerStep`](crate::CircuitBreakerStep) whose state is in the store, so that all workers and processes with its name see one
-/// breaker: their failures count together, it opens for all, and one event of all is the trial.
+/// A [`CircuitBreakerStep`](crate::CircuitBreakerStep) whose state is in the store. All workers and processes with its name see one
+/// breaker. Their failures count together, it opens for all, and one event of all is the trial.
 ///
-/// - The store is asked between batches, at most once a second while the breaker is closed, and told only of failures and of what ends
+/// - The store is asked between batches, at most once a second while the breaker is closed. It is told only of failures and of what ends
 ///   them. So a process stops with its next batch, up to a second after another one has opened the breaker.
 /// - A process that ends with the trial leaves it to another one after the [trial's timeout](Self::trial_timeout).
 /// - While the store does not answer, what was last known holds.

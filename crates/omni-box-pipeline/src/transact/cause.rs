@@ -28,7 +28,7 @@ pub(crate) enum Cause {
     Refused { error: Error, stage: Stage },
     /// The message at this place of the group ended the transaction; the others had no part in it.
     Culprit { position: usize, charge: Charge, left: Left },
-    /// A message failed, or a handler has ended the transaction, while no message had a savepoint: the group runs again with savepoints, which
+    /// A message failed, or a handler has ended the transaction, while no message had a savepoint. The group runs again with savepoints, which
     /// show whom that is charged to. Of a handler that did not end, the connection must not be used again.
     Unmarked { is_broken_off: bool },
     /// The partition is lost, or the time to drain is over.

@@ -19,7 +19,7 @@ use crate::claims::{Claims, Stale};
 use crate::gate::Gate;
 
 /// How much longer a call is waited for than a handler may take. The server ends a statement of a handling transaction after the handler's
-/// time, and an idle transaction 5 s later, so that a server that lives answers first.
+/// time, and an idle transaction 5 s later. So a server that lives answers first.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// The longest delay before a database that is down is tried again.

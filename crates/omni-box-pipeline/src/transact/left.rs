@@ -20,8 +20,8 @@ impl Left {
         self.witness == Some(position) || self.done.iter().any(|&(done, _)| done == position)
     }
 
-    /// The group, as places in the window, in whose transaction the failure of the message at `culprit` is recorded: what may be left,
-    /// what `also` takes along, and the culprit at the end. With it, what may be left by places in that group.
+    /// The group, as places in the window, in whose transaction the failure of the message at `culprit` is recorded. It has what may be
+    /// left, what `also` takes along, and the culprit at the end. With it, what may be left by places in that group.
     pub(crate) fn for_record(
         &self,
         group: &[usize],

@@ -59,8 +59,8 @@ pub enum SavepointPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AckStrategy {
     /// Acknowledged before it is handled: a crash may cost the message. A failure is stored as failed at once and never tried again by
-    /// itself. (A transaction that was rolled back as a whole, by a deadlock or an outage, is run again while the process lives: it
-    /// had no effect.)
+    /// itself. A transaction that was rolled back as a whole, by a deadlock or an outage, is run again while the process lives. It had no
+    /// effect.
     AtMostOnce,
     /// Acknowledged after its effect. When it is delivered again, the handler runs again.
     AtLeastOnce,

@@ -9,7 +9,7 @@ use super::judgement::{Charge, Fate};
 use super::left::Left;
 
 /// No handler begins any more in a transaction whose first one began this long ago. What a group saves is the time to commit, of which
-/// little is left then; what it costs grows: locks are held, and everything is done again if it fails.
+/// little is left then. What it costs grows: locks are held, and everything is done again if it fails.
 ///
 /// [`Store::begin_handling`](omni_box_core::Store::begin_handling) tells stores.
 pub(crate) const GROUP_TIME: Duration = Duration::from_secs(1);
@@ -23,8 +23,8 @@ pub(crate) enum Task<'a> {
     Start,
     /// The handler runs.
     Handle,
-    /// The failure of the group's last message is written down. Those before it are stored: a row that is pending says that all before it
-    /// with its key have rows, so that its partition's next worker, who begins with such rows, finds them in order.
+    /// The failure of the group's last message is written down. Those before it are stored. A row that is pending says that all before it
+    /// with its key have rows. So its partition's next worker, which begins with such rows, finds them in order.
     Record(&'a Recorded),
 }
 

@@ -79,8 +79,8 @@ impl Window {
         self.told.show(self.items.len());
     }
 
-    /// Ends the waits whose time has come. A message behind another one of its key may stay for long after that, and its time must not be
-    /// taken for one to wake up at.
+    /// Ends the waits whose time has come. A message behind another one of its key may stay for long after that. Its time must not be taken
+    /// for one to wake up at.
     pub(crate) fn wake(&mut self, now: Instant) {
         for item in &mut self.items {
             item.due.take_if(|due| *due <= now);

@@ -201,8 +201,8 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
     /// Builds the worker.
     ///
     /// # Errors
-    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming the setting, its value and what is allowed: no group or handler, a
-    /// value out of range, a `process_timeout` that does not fit into the lease or the drain deadline.
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming the setting, its value and what is allowed. It is so without a
+    /// group or handler, for a value out of range, or a `process_timeout` that does not fit lease or drain deadline.
     /// [`Unsupported`](omni_box_core::ErrorKind::Unsupported) for a [`DlqStep`](crate::DlqStep) where the store lists no failed events.
     pub fn build(self) -> Result<InboxWorker<S>> {
         let config = self.config;

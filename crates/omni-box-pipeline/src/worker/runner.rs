@@ -24,10 +24,11 @@ use crate::watchdog::{Watchdog, Watched};
 /// Workers handle them later, as many as are needed, wherever they run.
 ///
 /// - A message takes effect once: its row is locked while its handler runs, and completed in the same transaction.
-/// - Messages of a group with one key are handled in order, one at a time; one that waits for its retry holds its key and no other.
+/// - Messages of a group with one key are handled in order, one at a time. One that waits for its retry holds its key and no other.
 /// - A worker claims rows for as long as its lease lives and renews it while it works. The rows of one that died are claimed by another
 ///   when the lease is over.
-/// - A message that ends its process is found: after an unclean end the next messages go one at a time, each with its attempt counted first.
+/// - A message that ends its process is found. After an unclean end the next messages go one at a time, each with its attempt counted
+///   first.
 ///
 /// A group has either a runner with a handler, or workers: what one of them has in memory the other may handle before it. Whichever begins
 /// while the other is at work, in whatever process, ends with an error, if the store keeps [members](InboxRepository::members).

@@ -19,7 +19,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`Misconfigured`](ErrorKind::Misconfigured) when the schema is newer than this program, or an applied migration is not the one it
-    /// knows; [`Timeout`](ErrorKind::Timeout) when another migration, or any other writer, does not end.
+    /// knows. [`Timeout`](ErrorKind::Timeout) when another migration, or any other writer, does not end.
     ///
     /// # Cancel safety
     /// Each migration is a transaction: it is applied whole or not at all.

@@ -19,8 +19,9 @@ const QUEUE: usize = 10_000;
 ///
 /// - Messages have the headers of [`Encoded::wire_headers`], and the partition key as key.
 /// - An event is delivered as soon as it is submitted; while the broker is [cut off](MemoryBroker::cut) it waits.
-/// - After a failure that is not one event's own nothing more is sent, and [`submit`](EventPublisher::submit) reports
-///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called, as with Kafka's.
+/// - After a failure that is not one event's own it sends nothing more. Then [`submit`](EventPublisher::submit) reports
+///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called, as
+///   with Kafka's.
 /// - Dropping it gives up what is in flight without a report, as the end of its process does.
 pub struct MemoryPublisher {
     broker: MemoryBroker,

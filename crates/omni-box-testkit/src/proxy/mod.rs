@@ -14,8 +14,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use connection::Connection;
 use state::{NewConnections, State};
 
-/// Stands between a program and a server (PostgreSQL, Kafka, anything over TCP), listens on the loopback interface, and does what networks
-/// do to connections: delays them, cuts them, or lets them fall silent while later ones work, as after a failover.
+/// Stands between a program and a server (PostgreSQL, Kafka, anything over TCP), and listens on the loopback interface. It does what
+/// networks do to connections: delays them, cuts them, or lets them fall silent while later ones work, as after a failover.
 ///
 /// Each connection to the proxy is a connection to the server. A test gives the program the proxy's [`address`](Self::address) in place of
 /// the server's. The proxy ends with its last owner, and its connections with it.
@@ -91,7 +91,7 @@ impl TcpProxy {
         self.state.borrow().open.len()
     }
 
-    /// Passes everything on this much later than it arrives, in each direction, so that a question with its answer takes twice as long;
+    /// Passes everything on this much later than it arrives, in each direction, so that a question with its answer takes twice as long.
     /// [`Duration::ZERO`] ends it.
     pub fn delay(&self, delay: Duration) {
         self.state.send_modify(|state| state.delay = delay);

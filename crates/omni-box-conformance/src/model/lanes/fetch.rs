@@ -106,8 +106,8 @@ impl Table {
         }
     }
 
-    /// Whether an event has a time of its own: how many of those share a limit with the others, and which, is the store's choice, as each is
-    /// alone in its key, or joins it only now.
+    /// Whether an event has a time of its own. The store chooses how many of those share a limit with the others, and which. Each is alone
+    /// in its key, or joins it only now.
     fn has_time(row: &Row) -> bool {
         matches!(row.held, Held::Head(_)) || row.scheduled.is_some()
     }

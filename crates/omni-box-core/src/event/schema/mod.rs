@@ -69,8 +69,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// ```
 ///
 /// - One type has one version. Older versions are types of their own, linked by [`UPCAST`](Self::UPCAST).
-/// - The version of a message is read by the longest known version that is equal to it, or that it begins with, up to a
-///   dot: `2` reads `2.1.0` and does not read `20`.
+/// - The version of a message is read by the longest known version that equals it, or that it begins with, up to a dot. `2` reads `2.1.0`
+///   and does not read `20`.
 /// - A message without a version is of version 1.0.0, as [`EnvelopeEventConverter`](crate::EnvelopeEventConverter) writes it.
 /// - A version that nothing reads is an error that names the known versions. The payload is never read as another version.
 #[diagnostic::on_unimplemented(

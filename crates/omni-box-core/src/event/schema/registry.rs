@@ -43,8 +43,8 @@ type Migrate = dyn Fn(Value) -> Result<Value, Box<dyn StdError + Send + Sync>> +
 /// # Ok::<(), omni_box_core::Error>(())
 /// ```
 ///
-/// - The version of a message is that of the longest known version that is equal to it, or that it begins with, up to a dot:
-///   `2` reads `2.1.0` and does not read `20`. A message without a version is of version 1.0.0.
+/// - The version of a message is that of the longest known version that equals it, or that it begins with, up to a dot. `2` reads `2.1.0`
+///   and does not read `20`. A message without a version is of version 1.0.0.
 /// - The way to the current version is the one with the fewest migrations; of several, the one registered first.
 /// - What is of the current version already is handed back as it is, to the byte. A migrated payload is written anew: its
 ///   members are sorted, and a number beyond 64 bits loses precision.
@@ -76,9 +76,9 @@ impl SchemaRegistry {
     /// Brings a payload to the current version of its event type.
     ///
     /// # Errors
-    /// [`Decode`](ErrorKind::Decode) when the type is unknown, naming the known types; when no known version reads the
-    /// message's, naming those that are known; when no migrations lead to the current version, naming those that there are;
-    /// when a migration fails, with its error as the source; and when it returns what no database stores.
+    /// [`Decode`](ErrorKind::Decode) when the type is unknown, naming the known types. When no known version reads the message's, naming
+    /// those that are known. When no migrations lead to the current version, naming those that there are. When a migration fails, with its
+    /// error as the source. When a migration returns what no database stores.
     pub fn migrate(&self, event_type: &str, version: Option<&str>, payload: &Payload) -> Result<Payload> {
         let schema = self.types.get(event_type).ok_or_else(|| {
             let types: Vec<&str> = self.types.keys().map(String::as_str).collect();
@@ -214,8 +214,9 @@ impl SchemaRegistryBuilder {
     /// Makes the registry.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid), naming all of them: event types that have two current versions, or none although they
-    /// have migrations; migrations that are registered twice, or lead from a version to itself; and versions that are empty.
+    /// [`Invalid`](ErrorKind::Invalid), naming all of them. It is so for event types that have two current versions, or none although they
+    /// have migrations. It is so for migrations that are registered twice, or lead from a version to itself, and for versions that are
+    /// empty.
     pub fn build(self) -> Result<SchemaRegistry> {
         let mut faults = Vec::new();
         let mut types: BTreeMap<String, Schema> = BTreeMap::new();

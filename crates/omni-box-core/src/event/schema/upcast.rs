@@ -48,8 +48,8 @@ impl<T> Upcast<T> {
 
     /// Messages of `Old`'s version, and of those that `Old` itself is made from, are read as `Old` and converted by `From`.
     ///
-    /// In a constant, each of these is a compile error: `Old` has another event type, its chain has the version of `T`
-    /// already, or the chain leads back to `T`.
+    /// In a constant, each of these is a compile error. `Old` has another event type, its chain has the version of `T` already, or the
+    /// chain leads back to `T`.
     ///
     /// # Panics
     /// For the same reasons, when it is called at run time.

@@ -103,8 +103,8 @@ pub(super) fn holds(pid: u32, argument: &Path) -> bool {
 
 /// A port of 127.0.0.1 that nothing listens on.
 ///
-/// Below the range of outgoing connections: while a server is stopped for a test, a client that
-/// keeps connecting could otherwise be given the very port as its own end and block it.
+/// Below the range of outgoing connections. While a server is stopped for a test, a client that keeps connecting could be given that port
+/// as its own end, and block it.
 pub(crate) fn free_port() -> Result<u16> {
     for _ in 0..1000 {
         let port = fastrand::u16(20_000..32_000);

@@ -1,5 +1,5 @@
-//! Runs the books against a model of the table and of a broker, with random delays, failures, purges and lost answers, and
-//! judges the order of first appearances.
+//! Runs the books against a model of the table and of a broker, with random delays, failures, purges and lost answers. Judges the order of
+//! first appearances.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;

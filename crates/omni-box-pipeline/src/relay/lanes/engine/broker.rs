@@ -49,8 +49,8 @@ impl<S: OutboxRepository> Engine<S> {
         }));
     }
 
-    /// Looks for what stands still: topics of which nothing was reported for as long as a lease lives, and events that keep a lane from its
-    /// next owner for as long. Everything in flight is given up then; so what goes on is waited for first, and nothing of it is sent twice.
+    /// Looks for what stands still for as long as a lease lives. Those are topics of which nothing was reported, and events that keep a lane
+    /// from its next owner. Everything in flight is given up then; so what goes on is waited for first, and nothing of it is sent twice.
     fn watch_flight(&mut self, now: Instant) -> Option<Instant> {
         if self.flight.sent() == 0 {
             self.stall = None;

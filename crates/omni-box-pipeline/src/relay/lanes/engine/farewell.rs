@@ -7,7 +7,7 @@ use super::{Engine, lanes};
 use crate::deadline::FAREWELL;
 
 impl<S: OutboxRepository> Engine<S> {
-    /// Hands everything back within a deadline. A publisher whose purge stands still keeps only what it still has: outcomes are written,
+    /// Hands everything back within a deadline. A publisher whose purge stands still keeps only what it still has. Outcomes are written,
     /// and lanes of which nothing is sent are handed back, before the purge.
     pub(super) async fn farewell(mut self) -> Result<()> {
         (self.submitting, self.recovering, self.fetching) = (None, None, None);

@@ -92,7 +92,7 @@ impl Flight {
     }
 
     /// Takes what is to be written, with the lanes it concerns. A hold waits until nothing of its key is in the publisher's
-    /// hands, so that its head is the first that did not arrive; its followers wait with it.
+    /// hands, so that its head is the first that did not arrive. Its followers wait with it.
     pub(crate) fn take_settlement(&mut self) -> (LaneSettlement, HashSet<LaneId>) {
         self.outgoing_since = None;
         let mut settlement = std::mem::take(&mut self.outgoing);
