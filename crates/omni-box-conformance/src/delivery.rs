@@ -98,7 +98,7 @@ impl<P: EventPublisher> Dispatch<P> {
     }
 
     fn keep(&mut self, report: DeliveryReport) {
-        let DeliveryReport { id, result } = report;
+        let DeliveryReport { id, result, .. } = report;
         let first = self.results.insert(id, result);
         assert!(first.is_none(), "event {id} was reported twice: each is reported exactly once");
     }

@@ -6,6 +6,7 @@ pub(crate) const OPERATION_TYPE: &str = "messaging.operation.type";
 pub(crate) const DESTINATION: &str = "messaging.destination.name";
 pub(crate) const PARTITION: &str = "messaging.destination.partition.id";
 pub(crate) const OFFSET: &str = "messaging.kafka.offset";
+pub(crate) const CLIENT: &str = "messaging.client.id";
 pub(crate) const GROUP: &str = "messaging.consumer.group.name";
 pub(crate) const MESSAGE_ID: &str = "messaging.message.id";
 pub(crate) const CONVERSATION: &str = "messaging.message.conversation_id";
@@ -16,6 +17,8 @@ pub(crate) const SERVICE: &str = "service.name";
 
 pub(crate) const EVENT_TYPE: &str = "omni_box.event_type";
 pub(crate) const ATTEMPT: &str = "omni_box.attempt";
+pub(crate) const LANE: &str = "omni_box.lane";
+pub(crate) const HELD: &str = "omni_box.held";
 pub(crate) const OUTCOME: &str = "omni_box.outcome";
 pub(crate) const STATUS: &str = "omni_box.status";
 pub(crate) const REASON: &str = "omni_box.reason";

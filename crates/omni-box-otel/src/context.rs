@@ -9,7 +9,7 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, Tra
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::attribute;
+use crate::{attribute, baggage};
 
 static UNPAIRED: Once = Once::new();
 
@@ -21,12 +21,37 @@ static UNPAIRED: Once = Once::new();
 ///   is INFO and its target `omni_box_otel`. Where no layer records it, the event keeps the current context.
 /// - An event with a `traceparent` of its own is left alone, and has no span.
 pub fn install() -> bool {
-    set_propagation(Current)
+    install_with_baggage([] as [&str; 0])
+}
+
+/// The same, and events carry entries of OpenTelemetry's baggage, as the header [`baggage`](https://www.w3.org/TR/baggage/). Only entries
+/// of these names do, since baggage may hold what must not leave a process.
+///
+/// - An event keeps the entries of the code that enqueues it, sampled or not, in the order of `names`. One with a `baggage` or `traceparent` of
+///   its own is left alone.
+/// - They are left out where they are longer than a header may be, and of an event without room for another header.
+/// - Around a handler with a [`TraceLayer`](crate::TraceLayer), the allowed entries of its message are those of the current context: the handler's
+///   code reads them, and what it enqueues carries them on.
+///
+/// ```
+/// omni_box_otel::install_with_baggage(["tenant"]);
+/// ```
+pub fn install_with_baggage(names: impl IntoIterator<Item = impl Into<String>>) -> bool {
+    let names = names.into_iter().map(Into::into).collect();
+    let is_first = set_propagation(Current);
+    if is_first {
+        baggage::allow(names);
+    }
+    is_first
 }
 
 struct Current;
 
 impl Propagation for Current {
+    fn baggage(&self) -> Option<String> {
+        baggage::current()
+    }
+
     fn inject(&self, creation: &Creation<'_>) -> Option<TraceContext> {
         let span = Span::current();
         let of_span = span.context().span().span_context().clone();

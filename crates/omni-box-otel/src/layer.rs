@@ -3,12 +3,14 @@
 use async_trait::async_trait;
 use omni_box_core::{Event, HandlerError, HandlerOutcome, InboxContext, InboxEvent, Store, trace_of};
 use omni_box_pipeline::{HandlerLayer, Next};
+use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
 use opentelemetry::trace::{SpanContext, Status};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::attribute;
+use crate::baggage::carried;
 use crate::context::{from, remote};
 
 /// How the span of a handler belongs to the trace of its message.
@@ -27,6 +29,7 @@ pub enum ContextMode {
 ///
 /// - Spans of a handler whose message belongs to a trace that is not sampled belong to that trace, which their sampler sees.
 /// - Each attempt has a span of its own; its outcome is `omni_box.outcome`. The text of an error is not in it.
+/// - Baggage that [`install_with_baggage`](crate::install_with_baggage) allows is that of the handler's context, also without a trace.
 /// - Message id, topic, partition, offset, group and event type are attributes. Key, payload and headers are not.
 /// - The span is of level INFO and target `omni_box_otel`: a filter that leaves it out leaves the trace out.
 ///
@@ -72,10 +75,12 @@ impl TraceLayer {
         let topic = event.position().map_or(event.source(), |position| &position.topic);
         let name = format!("process {topic}");
         let span = tracing::info_span!(parent: None, "process", otel.name = name, otel.kind = "consumer");
-        if self.mode == ContextMode::Continue {
-            // refused by a span that no layer records, which has no parent either
-            let _ = span.set_parent(from(origin.clone()));
-        }
+        let headers = &event.content().headers;
+        // refused by a span that no layer records, which has no parent either
+        let _ = match self.mode {
+            ContextMode::Continue => span.set_parent(carried(from(origin.clone()), headers)),
+            ContextMode::Link => span.set_parent(carried(Context::new(), headers)),
+        };
         span.add_link(origin);
         span.set_attribute(attribute::SYSTEM, self.system.clone());
         span.set_attribute(attribute::OPERATION_NAME, "process");
@@ -106,17 +111,19 @@ impl<S: Store> HandlerLayer<S> for TraceLayer {
         cx: InboxContext<'_, S>,
         next: Next<'_, S>,
     ) -> Result<HandlerOutcome, HandlerError> {
-        let context = trace_of(&cx.event.content().headers);
-        let Some(origin) = context.and_then(|context| remote(&context)) else {
-            return next.run(cx).await;
+        let headers = &cx.event.content().headers;
+        let origin = trace_of(headers).and_then(|context| remote(&context));
+        let origin = match origin {
+            Some(origin) if origin.is_sampled() => origin,
+            other => {
+                let context = match other {
+                    // the handler's own spans must not begin a trace in place of the one that is not recorded
+                    Some(origin) if self.mode == ContextMode::Continue => from(origin),
+                    _ => Context::current(),
+                };
+                return next.run(cx).with_context(carried(context, headers)).await;
+            }
         };
-        if !origin.is_sampled() {
-            return match self.mode {
-                // the handler's own spans must not begin a trace in place of the one that is not recorded
-                ContextMode::Continue => next.run(cx).with_context(from(origin)).await,
-                ContextMode::Link => next.run(cx).await,
-            };
-        }
         let span = self.span(cx.event, origin);
         let result = next.run(cx).instrument(span.clone()).await;
         span.set_attribute(attribute::OUTCOME, outcome(&result));

@@ -2,6 +2,7 @@
 //!
 //! - [`install`], once in a process. Each event keeps the trace of the code that enqueues it, as the headers `traceparent` and `tracestate`
 //!   of [W3C](https://www.w3.org/TR/trace-context/), and leaves a span `create <topic>`. The relay sends the context unchanged.
+//!   [`install_with_baggage`] lets events carry entries of the baggage too, by name.
 //! - [`TraceLayer`] around the handlers of a router: a span `process <topic>` continues the trace of the message, or links to it. What a
 //!   handler enqueues belongs to that span.
 //! - [`TracedPublisher`] around a relay's publisher: a span `wait <topic>` for the time that an event spent in the outbox, and `send <topic>`
@@ -88,13 +89,17 @@
 //! | `omni_box.sample.failures` | counter {sample} | | samples that failed |
 
 mod attribute;
+mod baggage;
 mod context;
 mod layer;
 mod metrics;
 mod publisher;
 mod step;
 
-pub use context::install;
+#[doc(no_inline)]
+pub use opentelemetry;
+
+pub use context::{install, install_with_baggage};
 pub use layer::{ContextMode, TraceLayer};
 pub use metrics::{OtelMetrics, OtelSampler};
 pub use publisher::TracedPublisher;

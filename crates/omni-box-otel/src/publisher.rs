@@ -21,6 +21,9 @@ use crate::context::{from, remote};
 ///
 /// - Only events of a sampled trace leave them; their parent is the span that enqueued the event, and `send` is linked to it.
 /// - Each attempt leaves its own, with `omni_box.attempt`.
+/// - `wait` has the event's lane as `omni_box.lane`, and `omni_box.held`: whether it held back its key before, after a failure or for its topic. In
+///   the mode `rows` there is neither.
+/// - `send` has partition and offset of the message, and the publisher's `messaging.client.id`, where the broker's client knows them.
 /// - `wait` begins by the clock of the database and ends by this machine's. One that would end before it begins has no duration.
 /// - A `send` that failed is an error with its kind as `error.type`, without its text.
 ///
@@ -68,13 +71,23 @@ impl<P: EventPublisher, T: Tracer<Span: Send> + Send + Sync + 'static> TracedPub
         let origin = origin.filter(SpanContext::is_sampled)?;
         let created = SystemTime::from(event.lifecycle().created_at());
         let wait = self.span("wait", event).with_kind(SpanKind::Internal).with_start_time(created);
-        self.tracer.build_with_context(wait, &from(origin.clone())).end_with_timestamp(now.max(created));
+        let mut wait = self.tracer.build_with_context(wait, &from(origin.clone()));
+        if let Some(lane) = event.lane() {
+            wait.set_attribute(KeyValue::new(attribute::LANE, i64::from(lane.number())));
+        }
+        if let Some(is_held) = event.is_held_head() {
+            wait.set_attribute(KeyValue::new(attribute::HELD, is_held));
+        }
+        wait.end_with_timestamp(now.max(created));
 
         let send = self.span("send", event).with_kind(SpanKind::Client).with_start_time(now);
         let send = send.with_links(vec![Link::new(origin.clone(), Vec::new(), 0)]);
         let mut send = self.tracer.build_with_context(send, &from(origin));
         send.set_attribute(KeyValue::new(attribute::OPERATION_NAME, "send"));
         send.set_attribute(KeyValue::new(attribute::OPERATION_TYPE, "send"));
+        if let Some(client) = self.publisher.client_id() {
+            send.set_attribute(KeyValue::new(attribute::CLIENT, client.to_owned()));
+        }
         Some(send)
     }
 
@@ -94,6 +107,10 @@ impl<P: EventPublisher, T: Tracer<Span: Send> + Send + Sync + 'static> TracedPub
 
 /// Ends the span of an event whose answer is there.
 fn end<S: Span>(span: &mut S, report: &DeliveryReport) {
+    if let Some(placed) = report.placed {
+        span.set_attribute(KeyValue::new(attribute::PARTITION, placed.partition.to_string()));
+        span.set_attribute(KeyValue::new(attribute::OFFSET, placed.offset));
+    }
     if let Err(error) = &report.result {
         span.set_attribute(KeyValue::new(attribute::ERROR_TYPE, format!("{:?}", error.kind())));
         span.set_status(Status::error(""));
@@ -107,6 +124,10 @@ impl<P: EventPublisher, T: Tracer<Span: Send> + Send + Sync + 'static> EventPubl
 {
     fn send_order(&self) -> SendOrder {
         self.publisher.send_order()
+    }
+
+    fn client_id(&self) -> Option<&str> {
+        self.publisher.client_id()
     }
 
     async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {

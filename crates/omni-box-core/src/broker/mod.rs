@@ -8,6 +8,6 @@ mod tracker;
 
 pub use ack::{AckHandle, NullAckHandle};
 pub use consumer::{AssignedPartition, EventConsumer, Leaver};
-pub use publisher::{DeliveryReport, EventPublisher, Reporter, SendOrder};
+pub use publisher::{DeliveryReport, EventPublisher, Placed, Reporter, SendOrder};
 pub use publisher_fn::{PublisherFn, publisher_fn};
 pub use tracker::OffsetTracker;

@@ -22,11 +22,30 @@ pub enum SendOrder {
 
 /// The fate of one submitted event.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct DeliveryReport {
     /// Which event.
     pub id: EventId,
     /// `Ok`: the broker has it durably. `Err`: the error's [`class`](crate::Error::class) says what is done about it.
     pub result: Result<()>,
+    /// Where the broker put it, if it says so. For traces.
+    pub placed: Option<Placed>,
+}
+
+impl DeliveryReport {
+    /// A report of a broker that does not say where a message is.
+    pub fn new(id: EventId, result: Result<()>) -> Self {
+        Self { id, result, placed: None }
+    }
+}
+
+/// Where a broker has put a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The partition of its topic.
+    pub partition: i32,
+    /// The place in the partition.
+    pub offset: i64,
 }
 
 /// Where a publisher reports the fate of events. Cloning is cheap.
@@ -77,7 +96,16 @@ impl Reporter {
 
     /// Reports one event. A report is dropped once its receiver is gone.
     pub fn report(&self, id: EventId, result: Result<()>) {
-        let report = DeliveryReport { id, result };
+        self.pass(DeliveryReport::new(id, result));
+    }
+
+    /// Reports an event that the broker has, and where it is.
+    pub fn delivered(&self, id: EventId, placed: Placed) {
+        self.pass(DeliveryReport { placed: Some(placed), ..DeliveryReport::new(id, Ok(())) });
+    }
+
+    /// Reports what another publisher has reported.
+    pub fn pass(&self, report: DeliveryReport) {
         if let Some(looks) = &self.looks {
             looks(&report);
         }
@@ -98,6 +126,11 @@ pub trait EventPublisher: Send + Sync + 'static {
     /// Says what order it keeps.
     fn send_order(&self) -> SendOrder {
         SendOrder::OnePerKey
+    }
+
+    /// The name by which the broker knows this client, where there is one. For traces.
+    fn client_id(&self) -> Option<&str> {
+        None
     }
 
     /// Takes events in order and reports each exactly once.
@@ -133,6 +166,10 @@ macro_rules! publisher_behind_pointer {
         impl<P: EventPublisher + ?Sized> EventPublisher for $pointer<P> {
             fn send_order(&self) -> SendOrder {
                 P::send_order(self)
+            }
+
+            fn client_id(&self) -> Option<&str> {
+                P::client_id(self)
             }
 
             async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {

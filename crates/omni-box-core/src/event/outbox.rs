@@ -13,7 +13,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::hidden::Hidden;
-use crate::id::EventId;
+use crate::id::{EventId, LaneId};
 use crate::limits::{EventLimits, check_max_attempts, check_optional, check_text, fits};
 
 /// An event on its way to a topic. Made by [`OmniBoxDomainService`](crate::OmniBoxDomainService).
@@ -31,6 +31,14 @@ use crate::limits::{EventLimits, check_max_attempts, check_optional, check_text,
 pub struct OutboxEvent {
     record: OutboxRecord,
     lifecycle: Lifecycle,
+    read: Option<ReadFrom>,
+}
+
+/// How a relay came by an event.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct ReadFrom {
+    lane: LaneId,
+    is_held_head: bool,
 }
 
 /// An outbox event's columns, as a store reads them (its life apart). A store without columns keeps it serialized, by the names of
@@ -68,7 +76,24 @@ impl fmt::Debug for OutboxRecord {
 impl OutboxEvent {
     /// Rebuilds an event from a row. It is trusted: no limit is checked.
     pub fn restore(record: OutboxRecord, lifecycle: Lifecycle) -> Self {
-        Self { record, lifecycle }
+        Self { record, lifecycle, read: None }
+    }
+
+    /// The same, as a relay read it from a lane. Publishers are told by it, for traces.
+    #[must_use]
+    pub fn read_from(self, lane: LaneId, is_held_head: bool) -> Self {
+        Self { read: Some(ReadFrom { lane, is_held_head }), ..self }
+    }
+
+    /// The lane that a relay read it from; `None` in another mode than `lanes`.
+    pub fn lane(&self) -> Option<LaneId> {
+        self.read.map(|read| read.lane)
+    }
+
+    /// Whether it held back its key when a relay read it: it had failed, or its topic was unavailable, and its time has come. `None` in
+    /// another mode than `lanes`.
+    pub fn is_held_head(&self) -> Option<bool> {
+        self.read.map(|read| read.is_held_head)
     }
 
     /// The topic it goes to.
@@ -100,7 +125,7 @@ impl Event for OutboxEvent {
     }
 
     fn restore(record: OutboxRecord, lifecycle: Lifecycle) -> Self {
-        Self { record, lifecycle }
+        Self { record, lifecycle, read: None }
     }
 
     fn check_filters(filters: &FetchFilters) -> Result<()> {
@@ -387,7 +412,11 @@ impl NewOutboxEvent {
             topic,
             partition_key: self.partition_key,
         };
-        Ok(OutboxEvent { record, lifecycle: Lifecycle::new(max_attempts, self.scheduled_at, now) })
+        Ok(OutboxEvent {
+            record,
+            lifecycle: Lifecycle::new(max_attempts, self.scheduled_at, now),
+            read: None,
+        })
     }
 }
 

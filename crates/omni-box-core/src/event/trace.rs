@@ -10,6 +10,7 @@ use crate::limits::{EventLimits, fits};
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
+const BAGGAGE: &str = "baggage";
 /// Version, trace, parent and flags, with the dashes between.
 const LENGTH: usize = 55;
 
@@ -175,6 +176,16 @@ pub trait Propagation: Send + Sync + 'static {
     /// - Never panics, and does not wait.
     fn inject(&self, creation: &Creation<'_>) -> Option<TraceContext>;
 
+    /// The value of the header [`baggage`](https://www.w3.org/TR/baggage/) that an event keeps which the calling code creates; `None`, unless
+    /// an application says what of its baggage may leave it.
+    ///
+    /// - It does not depend on a trace. An event that names a `traceparent` or `baggage` of its own has none from here.
+    /// - A value that is longer than a header may be is left out.
+    /// - Never panics, and does not wait.
+    fn baggage(&self) -> Option<String> {
+        None
+    }
+
     /// The context that a message came with; that of [`TraceContext::of`] unless another form is read too.
     ///
     /// - Never panics, for any headers, and does not wait.
@@ -206,10 +217,14 @@ pub(super) fn keep_trace(
     cause: Option<TraceContext>,
     limits: &EventLimits,
 ) {
+    if content.headers.get(TRACEPARENT).is_some() {
+        return;
+    }
+    keep_baggage(content, limits);
     let has_room = content.headers.len() < limits.headers
         && TRACEPARENT.len() <= limits.header_key
         && LENGTH <= limits.header_value;
-    if !has_room || content.headers.get(TRACEPARENT).is_some() {
+    if !has_room {
         return;
     }
     let (event_type, correlation_id) = (content.event_type.as_str(), content.correlation_id.as_deref());
@@ -219,5 +234,19 @@ pub(super) fn keep_trace(
     // a later version of the form may be longer
     if let Some(context) = context.filter(|context| fits(&context.traceparent, limits.header_value)) {
         context.keep(content, limits);
+    }
+}
+
+/// Leaves room for a trace: it is worth more.
+fn keep_baggage(content: &mut EventContent, limits: &EventLimits) {
+    let has_room = content.headers.len() + 2 < limits.headers && BAGGAGE.len() <= limits.header_key;
+    if !has_room || content.headers.get(BAGGAGE).is_some() {
+        return;
+    }
+    let baggage = PROPAGATION.get().and_then(|propagation| propagation.baggage());
+    let baggage =
+        baggage.filter(|value| fits(value, limits.header_value) && !value.chars().any(char::is_control));
+    if let Some(value) = baggage {
+        content.headers.push(BAGGAGE, value);
     }
 }

@@ -20,7 +20,7 @@ fn send_sync_debug() {
         ConsumerGroup, BatchSize, EventLimits, OmniBoxDomainService, Error, ErrorKind, FailureClass, HandlerError,
         HandlerOutcome, TransientError, Attempt, RetryPolicy, Backoff, Jitter, Encoded<'static>, RawEventConverter,
         SchemaVersionedConverter, EnvelopeEventConverter, InboundMessage, QuarantinedMessage, DecodeError,
-        TopicPartition, DefaultMessageDecoder, DeliveryReport, Reporter, SendOrder, AssignedPartition, NullAckHandle,
+        TopicPartition, DefaultMessageDecoder, DeliveryReport, broker::Placed, Reporter, SendOrder, AssignedPartition, NullAckHandle,
         Box<dyn AckHandle>, NoMetrics, ClaimToken, Created<OutboxEvent>, Failure, Retry, FetchFilters, DeliveryMode, Lease,
         LeaseRequest, LaneShare, LaneRead, LaneEvent, LaneHold, LaneSettlement, Settled, KeyRef, Activity, Received,
         InboxSettlement, PartitionEnd, SchemaRegistry, SchemaRegistryBuilder, Upcast<()>, OffsetTracker, Wake, Sample, OutboxSample,

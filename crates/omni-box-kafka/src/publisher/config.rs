@@ -11,8 +11,10 @@ use crate::error::classified;
 /// Largest batch, in bytes. A topic whose limit is below it is sent to in smaller portions.
 pub(super) const DEFAULT_BATCH_BYTES: usize = 1_000_000;
 
+const CLIENT_ID: &str = "omni-box-publisher";
+
 const DEFAULTS: [(&str, &str); 12] = [
-    ("client.id", "omni-box-publisher"),
+    ("client.id", CLIENT_ID),
     ("enable.idempotence", "true"),
     // one failed batch ends the producer instead of letting those behind it overtake
     ("enable.gapless.guarantee", "true"),
@@ -187,6 +189,10 @@ impl KafkaPublisherConfig {
         config.remove("enable.idempotence");
         config.remove("enable.gapless.guarantee");
         Ok(config)
+    }
+
+    pub(super) fn client_id(&self) -> String {
+        self.properties.get("client.id").unwrap_or(CLIENT_ID).to_owned()
     }
 
     pub(super) fn batch_bytes(&self) -> usize {

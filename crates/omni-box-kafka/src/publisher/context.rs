@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use omni_box_core::broker::Placed;
 use omni_box_core::{Error, ErrorKind, EventId, FailureClass, Reporter};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -209,11 +210,11 @@ impl ProducerContext for DeliveryContext {
             Ok(message) | Err((_, message)) => message.topic(),
         };
         let result = match result {
-            Ok(_) => {
+            Ok(message) => {
                 if self.broker_down.load(Ordering::Relaxed) {
                     self.reached();
                 }
-                Ok(())
+                Ok(Placed { partition: message.partition(), offset: message.offset() })
             }
             Err((error, _)) => Err(delivery.judge(error)),
         };
@@ -225,10 +226,13 @@ impl ProducerContext for DeliveryContext {
         match &result {
             Err(error) if is_refusal(error) => delivery.topic.refused(name),
             Err(_) => delivery.topic.not_probed(name),
-            Ok(()) => delivery.topic.accepted(name),
+            Ok(_) => delivery.topic.accepted(name),
         }
         delivery.topic.settled(delivery.bytes);
-        delivery.reporter.report(delivery.id, result);
+        match result {
+            Ok(placed) => delivery.reporter.delivered(delivery.id, placed),
+            Err(error) => delivery.reporter.report(delivery.id, Err(error)),
+        }
         self.discount();
         self.changed.notify_one();
     }

@@ -70,6 +70,8 @@ pub struct KafkaEventPublisher {
     /// Sends to topics that refused a message.
     side: Mutex<Option<Arc<KafkaProducer>>>,
     dispatcher: Arc<Dispatcher>,
+    /// Unknown of a producer that was not made from settings of ours.
+    client_id: Option<String>,
 }
 
 impl KafkaEventPublisher {
@@ -80,13 +82,14 @@ impl KafkaEventPublisher {
     pub fn from_config(config: KafkaPublisherConfig, converter: impl EventConverter) -> Result<Self> {
         let first = config.producer()?;
         let (topics, batch_bytes) = (Topics::new(&config.admin_config()?)?, config.batch_bytes());
-        let record_time = config.record_time;
+        let (record_time, client_id) = (config.record_time, config.client_id());
         let mut publisher = Self::with_factory(move || config.producer(), converter);
         publisher.know(|known| {
             known.topics = Arc::new(topics);
             known.batch_bytes = batch_bytes;
             known.record_time = record_time;
         });
+        publisher.client_id = Some(client_id);
         *publisher.session() = Some(adopt(first));
         Ok(publisher)
     }
@@ -104,6 +107,7 @@ impl KafkaEventPublisher {
             renewing: tokio::sync::Mutex::default(),
             side: Mutex::new(None),
             dispatcher: Arc::new(dispatcher),
+            client_id: None,
         }
     }
 
@@ -273,6 +277,10 @@ impl KafkaEventPublisher {
 impl EventPublisher for KafkaEventPublisher {
     fn send_order(&self) -> SendOrder {
         SendOrder::Ordered
+    }
+
+    fn client_id(&self) -> Option<&str> {
+        self.client_id.as_deref()
     }
 
     async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {

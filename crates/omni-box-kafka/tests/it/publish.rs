@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use omni_box_core::broker::{Placed, Reporter};
 use omni_box_core::{
     Encoded, EnvelopeEventConverter, Error, ErrorKind, Event, EventConverter, EventPublisher, NewOutboxEvent,
     OmniBoxDomainService, OutboxEvent, RawEventConverter, SchemaVersionedConverter,
@@ -10,7 +11,7 @@ use omni_box_kafka::{KafkaEventPublisher, KafkaPublisherConfig};
 
 use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 
-use crate::cluster::{admin, brokers, create_topic, event, publish, read, stored_event, topic, unique};
+use crate::cluster::{SOON, admin, brokers, create_topic, event, publish, read, stored_event, topic, unique};
 
 fn publisher(brokers: &str) -> KafkaEventPublisher {
     KafkaEventPublisher::from_config(KafkaPublisherConfig::new(brokers), RawEventConverter).unwrap()
@@ -72,6 +73,33 @@ async fn bytes_headers_key_and_time_are_on_the_wire() {
         )
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_says_where_the_message_is_and_the_publisher_its_name() {
+    let Some(brokers) = brokers() else { return };
+    let topic = topic(&brokers, "placed", 3, &[]).await;
+    let config = KafkaPublisherConfig::new(&brokers);
+    let named = config.clone().property("client.id", "shop");
+    let named = KafkaEventPublisher::from_config(named, RawEventConverter).unwrap();
+    assert_eq!(named.client_id(), Some("shop"));
+    assert_eq!(publisher(&brokers).client_id(), Some("omni-box-publisher"));
+    let borrowed = KafkaEventPublisher::new(config.producer().unwrap(), RawEventConverter);
+    assert_eq!(borrowed.client_id(), None, "another has chosen it");
+
+    let (reporter, mut reports) = Reporter::channel();
+    named.submit((0..3).map(|n| event(&topic, Some("k"), n)).collect(), &reporter).await;
+    let mut placed = Vec::new();
+    for _ in 0..3 {
+        let report = tokio::time::timeout(SOON, reports.recv()).await.unwrap().unwrap();
+        placed.push(report.placed.expect("what is acknowledged has a place"));
+    }
+    let partition = read(&brokers, &topic).await[0].partition;
+    assert_eq!(placed, [0, 1, 2].map(|offset| Placed { partition, offset }));
+
+    named.submit(vec![event("no.such.topic", None, 0)], &reporter).await;
+    let report = tokio::time::timeout(SOON, reports.recv()).await.unwrap().unwrap();
+    assert!(report.result.is_err() && report.placed.is_none(), "{report:?}");
 }
 
 /// Hashes of Kafka's own `UtilsTest.testMurmur2`; the Java client takes `(hash & 0x7fffffff) % partitions`.

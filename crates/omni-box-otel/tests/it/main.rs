@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers outside of test functions may fail a test too")]
 
+mod baggage;
 mod metrics;
+mod relay;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +34,11 @@ use tracing_subscriber::layer::SubscriberExt;
 
 const SOON: Duration = Duration::from_secs(30);
 
+/// One propagation for all tests: the first stays.
+fn installed() {
+    omni_box_otel::install_with_baggage(["tenant", "tier"]);
+}
+
 /// The spans of one test, which are those of its thread.
 struct Traces {
     exporter: InMemorySpanExporter,
@@ -41,7 +48,7 @@ struct Traces {
 
 impl Traces {
     fn start(sampler: Sampler) -> Self {
-        omni_box_otel::install();
+        installed();
         let exporter = InMemorySpanExporter::default();
         let provider =
             SdkTracerProvider::builder().with_sampler(sampler).with_simple_exporter(exporter.clone()).build();
@@ -347,7 +354,7 @@ async fn a_handler_that_fails_is_an_error_without_its_text() {
 
 #[tokio::test]
 async fn a_subscriber_without_the_layer_is_told_of_once() {
-    omni_box_otel::install();
+    installed();
     let warnings = Arc::new(AtomicUsize::new(0));
     let subscriber = tracing_subscriber::registry().with(Warnings(Arc::clone(&warnings)));
     let _guard = tracing::subscriber::set_default(subscriber);
@@ -440,6 +447,7 @@ async fn a_step_traces_both_kinds_of_pipelines() {
 
 #[test]
 fn the_first_propagation_stays() {
-    omni_box_otel::install();
+    installed();
     assert!(!omni_box_otel::install());
+    assert!(!omni_box_otel::install_with_baggage(["other"]));
 }

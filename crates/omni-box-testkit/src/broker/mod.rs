@@ -109,7 +109,7 @@ impl MemoryBroker {
     /// # Panics
     /// When there is no such topic or partition.
     pub fn send(&self, message: NewMessage) -> i64 {
-        self.update(|state| state.append(message, None)).unwrap_or_else(|error| panic!("{error}"))
+        self.update(|state| state.append(message, None)).unwrap_or_else(|error| panic!("{error}")).offset
     }
 
     /// Begins a transaction.

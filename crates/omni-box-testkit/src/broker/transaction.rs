@@ -29,6 +29,7 @@ impl MemoryTransaction {
         self.broker
             .update(|state| state.append(message, Some(self.id)))
             .unwrap_or_else(|error| panic!("{error}"))
+            .offset
     }
 
     /// Shows what was sent to everybody.

@@ -67,12 +67,16 @@ impl Shared {
 
     /// Reports an event, and notes a failure that is not its own.
     fn report(&self, to: &Reporter, id: EventId, result: Result<()>) {
-        if let Err(error) = &result
+        self.pass(to, DeliveryReport::new(id, result));
+    }
+
+    fn pass(&self, to: &Reporter, report: DeliveryReport) {
+        if let Err(error) = &report.result
             && !is_own(error.kind())
         {
             self.is_broken.store(true, Ordering::SeqCst);
         }
-        to.report(id, result);
+        to.pass(report);
     }
 
     async fn forward(
@@ -94,7 +98,7 @@ impl Shared {
                     continue;
                 }
             };
-            let Some(DeliveryReport { id, result }) = report else { return };
+            let Some(DeliveryReport { id, result, placed, .. }) = report else { return };
             let given_up = Err(Error::new(ErrorKind::Unavailable, "purged before its report came"));
             let result = tokio::select! {
                 biased;
@@ -109,7 +113,9 @@ impl Shared {
             if result.as_ref().is_err_and(|error| !is_own(error.kind())) {
                 self.is_deaf.store(true, Ordering::SeqCst);
             }
-            self.report(&to, id, result);
+            let mut report = DeliveryReport::new(id, result);
+            report.placed = placed.filter(|_| report.result.is_ok());
+            self.pass(&to, report);
         }
     }
 }
@@ -118,6 +124,10 @@ impl Shared {
 impl<P: EventPublisher> EventPublisher for FaultyPublisher<P> {
     fn send_order(&self) -> SendOrder {
         self.inner.send_order()
+    }
+
+    fn client_id(&self) -> Option<&str> {
+        self.inner.client_id()
     }
 
     async fn submit(&self, events: Vec<Arc<OutboxEvent>>, reporter: &Reporter) {

@@ -83,7 +83,7 @@ impl Broken {
     ) {
         let (reporter, mut reports) = Reporter::channel();
         self.inner.submit(events, &reporter).await;
-        while let Ok(DeliveryReport { id, result }) = reports.try_recv() {
+        while let Ok(DeliveryReport { id, result, .. }) = reports.try_recv() {
             to.report(id, change(result));
         }
     }

@@ -311,7 +311,7 @@ impl World {
     /// An event meets an error of the broker, which may turn out to be its own.
     fn refuse(&mut self, event: &OutboxEvent) {
         let result = Err(Error::new(ErrorKind::Unavailable, "planned"));
-        let report = self.flight.report(DeliveryReport { id: event.id(), result });
+        let report = self.flight.report(DeliveryReport::new(event.id(), result));
         if let Ok(Some(noted)) = report
             && noted.answer.outcome == Outcome::Failed
         {
@@ -320,7 +320,7 @@ impl World {
     }
 
     fn report(&mut self, event: &OutboxEvent, result: Result<(), Error>) {
-        self.flight.report(DeliveryReport { id: event.id(), result }).unwrap();
+        self.flight.report(DeliveryReport::new(event.id(), result)).unwrap();
     }
 
     /// Everything arrived, but for what the broker rejected for good; and what was enqueued after another's commit appears
@@ -385,9 +385,7 @@ fn a_topic_that_is_down_costs_no_attempt() {
     let mut flight = Flight::new(judge, false);
     flight.admit(1, table.due(&[], 10, LaneRead::ALL));
     assert_eq!(flight.take_ready(Instant::now(), |_| true).len(), 1);
-    flight
-        .report(DeliveryReport { id, result: Err(Error::new(ErrorKind::TopicUnavailable, "missing")) })
-        .unwrap();
+    flight.report(DeliveryReport::new(id, Err(Error::new(ErrorKind::TopicUnavailable, "missing")))).unwrap();
     let (settlement, _) = flight.take_settlement();
     assert_eq!(settlement.holds.len(), 1);
     assert_eq!(settlement.holds[0].failure.attempt, Attempt::Free);

@@ -6,6 +6,7 @@ pub(super) mod queue;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use omni_box_core::broker::Placed;
 use omni_box_core::{Clock, ConsumerGroup, Error, ErrorKind, Result, SystemClock, TopicPartition};
 use tokio::sync::watch;
 
@@ -112,7 +113,11 @@ impl State {
     }
 
     /// Appends a message, and returns its offset.
-    pub(in crate::broker) fn append(&mut self, message: NewMessage, transaction: Option<u64>) -> Result<i64> {
+    pub(in crate::broker) fn append(
+        &mut self,
+        message: NewMessage,
+        transaction: Option<u64>,
+    ) -> Result<Placed> {
         self.use_topic(&message.topic);
         let partitions = self.logs(&message.topic)?.len();
         let partition = match (message.partition, &message.key) {
@@ -125,7 +130,8 @@ impl State {
         };
         let now = self.clock.now();
         let log = self.log_mut(&TopicPartition { topic: message.topic.clone(), partition })?;
-        Ok(log.append(message.into_inbound(partition, now), transaction))
+        let offset = log.append(message.into_inbound(partition, now), transaction);
+        Ok(Placed { partition, offset })
     }
 
     pub(in crate::broker) fn finish(&mut self, transaction: u64, ending: Ending) {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use omni_box_core::broker::Placed;
 use omni_box_core::{Error, ErrorKind, EventId, FailureClass, Reporter, Result, SendOrder};
 
 use super::State;
@@ -53,7 +54,10 @@ impl State {
                 let Waiting { id, message, reporter } = waiting;
                 let delivered = self.deliver_one(message);
                 let is_own = delivered.as_ref().err().is_none_or(is_events_own);
-                reporter.report(id, delivered);
+                match delivered {
+                    Ok(placed) => reporter.delivered(id, placed),
+                    Err(error) => reporter.report(id, Err(error)),
+                }
                 if !is_own && let Some(queue) = self.queues.get_mut(&publisher) {
                     queue.is_broken = true;
                     queue.give_up("an event before this one was not delivered");
@@ -62,7 +66,7 @@ impl State {
         }
     }
 
-    fn deliver_one(&mut self, message: NewMessage) -> Result<()> {
+    fn deliver_one(&mut self, message: NewMessage) -> Result<Placed> {
         if let Some(kind) = self.failures.pop_front() {
             return Err(Error::new(kind, "delivery failed, as the test wants it"));
         }
@@ -71,7 +75,7 @@ impl State {
             let error = format!("message takes {size} bytes, the broker takes {limit}");
             return Err(Error::new(ErrorKind::TooLarge, error));
         }
-        self.append(message, None).map(drop)
+        self.append(message, None)
     }
 }
 

@@ -106,7 +106,7 @@ impl<S: OutboxRepository> Engine<S> {
         let ttl = self.settings.lease_ttl;
         for id in self.flight.sent_by(stall.since - ttl / 2, &stall.topics) {
             let text = format!("the broker answers, but the topic acknowledged nothing for {ttl:?}");
-            self.note(DeliveryReport { id, result: Err(Error::new(ErrorKind::TopicUnavailable, text)) });
+            self.note(DeliveryReport::new(id, Err(Error::new(ErrorKind::TopicUnavailable, text))));
         }
     }
 

@@ -204,7 +204,7 @@ impl Flight {
             self.bytes += event.payload().as_str().len();
             *self.per_lane.entry(lane).or_default() += 1;
             let due = DueSince::read(&event, read_at, now);
-            let (event, state) = (Arc::new(event), State::Waiting);
+            let (event, state) = (Arc::new(event.read_from(lane, is_held_head)), State::Waiting);
             self.entries.insert(id, Entry { event, lane, seq, is_held_head, due, state });
             if waits {
                 self.follow(id);
