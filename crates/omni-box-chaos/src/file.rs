@@ -111,11 +111,13 @@ async fn write_until(store: &SqliteStore, args: &WriterArgs, stop: &Cancellation
 
 pub(crate) async fn relay(servers: &Servers, args: RelayArgs) -> Result<()> {
     let shutdown = shutdown()?;
-    let store = SqliteStore::open(&args.file, SqliteConfig::default()).await?;
+    let lease_ttl = Duration::from_millis(args.lease_ttl_ms);
+    let config = SqliteConfig::builder().busy_timeout(lease_ttl / 2).build()?;
+    let store = SqliteStore::open(&args.file, config).await?;
     store.migrate().await?;
     let relay = OutboxRelay::builder(store, servers.publisher()?)
         .worker_id(servers.worker_id()?)
-        .lease_ttl(Duration::from_millis(args.lease_ttl_ms))
+        .lease_ttl(lease_ttl)
         .build()?;
     println!("ready");
     relay.run(shutdown).await?;

@@ -46,6 +46,19 @@ pub(crate) fn check_number<T: PartialOrd + Display>(
     Err(misconfigured(format!("{name} {number} is outside {} to {}", range.start(), range.end())))
 }
 
+/// Refuses a lease that may run out while its owner waits for the lock that all writers of a store share, and `work` behind it.
+pub(crate) fn check_lock_wait(
+    lease_ttl: Duration,
+    work: Duration,
+    lock_wait: Option<Duration>,
+) -> Result<()> {
+    let Some(wait) = lock_wait.filter(|wait| wait.saturating_add(work) >= lease_ttl) else { return Ok(()) };
+    let behind = if work.is_zero() { String::new() } else { format!(", and the {work:?} of its handlers") };
+    Err(misconfigured(format!(
+        "lease_ttl {lease_ttl:?} must be longer than the busy_timeout {wait:?} of the store, for which a transaction may wait to begin{behind}"
+    )))
+}
+
 /// Parses a name, and refuses one that breaks its rules.
 pub(crate) fn named<T, E: Display>(
     name: &str,

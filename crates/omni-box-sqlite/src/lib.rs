@@ -32,7 +32,7 @@
 //! - A handler holds the lock until its transaction ends. The inbox runner lets handlers share one for a second, and then waits for the
 //!   one that runs. A relay renews its leases when it gets the lock, so **lease TTL > handler timeout + 1 s + busy timeout**. Set the
 //!   busy timeout to at least the handler timeout plus one second; with a shorter one, calls fail that would have succeeded by waiting.
-//!   The store warns where it sees the times and they disagree.
+//!   The store warns where it sees the times and they disagree. A builder refuses a lease TTL that is not longer than the busy timeout.
 //! - A process that is stopped (SIGSTOP, a debugger) inside a transaction keeps the lock until it goes on or ends. No server can take
 //!   it away.
 //!

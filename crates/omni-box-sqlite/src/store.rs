@@ -185,6 +185,10 @@ impl Store for SqliteStore {
         error.downcast_ref::<sqlx::Error>().map(kind)
     }
 
+    fn lock_wait(&self) -> Option<Duration> {
+        Some(self.config.busy_timeout)
+    }
+
     fn inspection(&self) -> Option<&dyn Inspection> {
         Some(self)
     }

@@ -170,6 +170,10 @@ impl<S: Store> Store for Observed<S> {
     fn connections(&self) -> Option<usize> {
         self.inner.connections()
     }
+
+    fn lock_wait(&self) -> Option<Duration> {
+        self.inner.lock_wait()
+    }
 }
 
 impl<S: OutboxRepository> EventRepository<OutboxEvent> for Observed<S> {

@@ -133,6 +133,11 @@ pub trait Store: Clone + Send + Sync + 'static {
         None
     }
 
+    /// How long a transaction may wait to begin, where all writers share one lock. Leases must outlive such a wait: builders refuse shorter ones.
+    fn lock_wait(&self) -> Option<Duration> {
+        None
+    }
+
     /// Looks at the tables for metrics and health checks.
     fn inspection(&self) -> Option<&dyn Inspection> {
         None

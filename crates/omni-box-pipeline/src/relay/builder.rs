@@ -22,6 +22,7 @@ use super::status::RelayStatus;
 use super::verdict::RejectionPolicy;
 use crate::copies::Copies;
 use crate::gate::Gate;
+use crate::settings::check_lock_wait;
 use crate::step::ProcessingStep;
 
 /// Publishes a store's outbox until it is cancelled: owns lanes, wakes up, publishes, marks, waits out outages, drains.
@@ -214,10 +215,11 @@ impl<S: OutboxRepository> OutboxRelayBuilder<S> {
     ///
     /// # Errors
     /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming the two settings that disagree, or the one that is out of range (no
-    /// duration may be longer than a year). [`Unsupported`](omni_box_core::ErrorKind::Unsupported) for a [`DlqStep`](crate::DlqStep) where the store
+    /// duration may be longer than a year). On SQLite the lease must be longer than the busy timeout. [`Unsupported`](omni_box_core::ErrorKind::Unsupported) for a [`DlqStep`](crate::DlqStep) where the store
     /// lists no failed events.
     pub fn build(self) -> Result<OutboxRelay<S>> {
         let settings = self.config.check()?;
+        check_lock_wait(settings.lease_ttl, Duration::ZERO, self.store.lock_wait())?;
         let copies = Copies::new(&self.steps, &self.store, FetchFilters::new(), &settings.worker_id)?;
         Ok(OutboxRelay {
             copies: copies.map(Arc::new),

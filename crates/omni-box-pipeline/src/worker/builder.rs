@@ -17,11 +17,11 @@ use crate::claims::Stale;
 use crate::copies::Copies;
 use crate::gate::Gate;
 use crate::membership::Membership;
-use crate::settings::{misconfigured, outage_retry};
+use crate::settings::{check_lock_wait, misconfigured, outage_retry};
 use crate::status::InboxStatus;
 use crate::step::{ProcessingStep, Steps};
 use crate::transact::{
-    AckStrategy, CommitOffsetPolicy, Context, Database, LONGEST_OUTAGE_RETRY, Letters, OnFailed,
+    AckStrategy, CommitOffsetPolicy, Context, Database, GROUP_TIME, LONGEST_OUTAGE_RETRY, Letters, OnFailed,
     SavepointPolicy, Topic,
 };
 
@@ -202,11 +202,14 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
     ///
     /// # Errors
     /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured), naming the setting, its value and what is allowed. It is so without a
-    /// group or handler, for a value out of range, or a `process_timeout` that does not fit lease or drain deadline.
+    /// group or handler, for a value out of range, or a `process_timeout` that does not fit lease or drain deadline. On SQLite it has to
+    /// fit into the lease together with the busy timeout.
     /// [`Unsupported`](omni_box_core::ErrorKind::Unsupported) for a [`DlqStep`](crate::DlqStep) where the store lists no failed events.
     pub fn build(self) -> Result<InboxWorker<S>> {
         let config = self.config;
         let checked = config.check()?;
+        let longest_group = config.process_timeout.saturating_add(GROUP_TIME);
+        check_lock_wait(config.lease_ttl, longest_group, self.store.lock_wait())?;
         let handler =
             self.handler.ok_or_else(|| misconfigured("a worker needs a handler: call `handler`"))?;
         handler.validate()?;

@@ -234,6 +234,78 @@ fn a_worker_of_stored_messages_names_what_it_refuses() {
     assert!(worker().process_timeout(58 * SECOND).drain_deadline(60 * SECOND).build().is_ok());
 }
 
+/// Each inequality between two settings, one step beyond it and at it.
+#[test]
+fn settings_that_disagree_are_refused_at_the_edge_and_both_are_named() {
+    const MS: Duration = Duration::from_millis(1);
+    type Row = (&'static str, &'static str, Result<()>, Result<()>);
+    let poll = |longest| relay().poll_interval(MS, longest).build().map(drop);
+    let shortest = |shortest| relay().poll_interval(shortest, SECOND).build().map(drop);
+    let answer = |timeout| publisher().publish_timeout(timeout).build().map(drop);
+    let drain = |timeout| draining_in(45 * SECOND).process_timeout(timeout).build().map(drop);
+    let window = |messages| runner().window(messages).group_size(60).build().map(drop);
+    let claim = |timeout| worker().process_timeout(timeout).drain_deadline(YEAR).build().map(drop);
+    let stop = |timeout| worker().process_timeout(timeout).lease_ttl(YEAR).build().map(drop);
+    let look = |shortest| worker().poll(shortest, SECOND).build().map(drop);
+    let rows: [Row; 8] = [
+        ("longest_poll 10s", "lease_ttl 10s", poll(10 * SECOND), poll(10 * SECOND - MS)),
+        ("shortest_poll 1.001s", "longest_poll 1s", shortest(SECOND + MS), shortest(SECOND)),
+        ("publish_timeout 10.001s", "lease_ttl 10s", answer(10 * SECOND + MS), answer(10 * SECOND)),
+        ("process_timeout 44s", "drain_deadline 45s", drain(44 * SECOND), drain(44 * SECOND - MS)),
+        ("window 59", "group_size 60", window(59), window(60)),
+        ("process_timeout 59s", "lease_ttl 60s", claim(59 * SECOND), claim(59 * SECOND - MS)),
+        ("process_timeout 44s", "drain_deadline 45s", stop(44 * SECOND), stop(44 * SECOND - MS)),
+        ("shortest_poll 1.001s", "longest_poll 1s", look(SECOND + MS), look(SECOND)),
+    ];
+    for (one, other, beyond, at) in rows {
+        refuses(beyond, &[one, other]);
+        at.expect(one);
+    }
+}
+
+/// On SQLite a lease is renewed by a writer, who may wait as long for the file's lock.
+#[tokio::test]
+async fn a_lease_outlives_the_wait_for_the_lock_of_a_file() {
+    use omni_box_sqlite::{SqliteConfig, SqliteStore};
+
+    const MS: Duration = Duration::from_millis(1);
+    let directory = tempfile::tempdir().unwrap();
+    let config = SqliteConfig::builder().busy_timeout(3 * SECOND).build().unwrap();
+    let store = SqliteStore::open(directory.path().join("shop.db"), config).await.unwrap();
+    let events = || MemoryBroker::new().publisher(RawEventConverter);
+    let relay = |ttl| OutboxRelay::builder(store.clone(), events()).lease_ttl(ttl).build().map(drop);
+    let batches = |ttl| OutboxPublisher::builder(store.clone(), events()).lease_ttl(ttl).build().map(drop);
+    let worker = |ttl| {
+        let worker = InboxWorker::builder(store.clone()).consumer_group("group").handler(IdleOnFile);
+        worker.process_timeout(5 * SECOND).lease_ttl(ttl).build().map(drop)
+    };
+    for (built, edge) in [(relay(3 * SECOND), "lease_ttl 3s"), (batches(3 * SECOND), "lease_ttl 3s")] {
+        refuses(built, &[edge, "busy_timeout 3s"]);
+    }
+    // three for the lock, five for a handler, one for others of its group
+    refuses(worker(9 * SECOND), &["lease_ttl 9s", "busy_timeout 3s", "6s of its handlers"]);
+    relay(3 * SECOND + MS).unwrap();
+    batches(3 * SECOND + MS).unwrap();
+    worker(9 * SECOND + MS).unwrap();
+    // the defaults fit
+    let store = SqliteStore::open(directory.path().join("other.db"), SqliteConfig::default()).await.unwrap();
+    OutboxRelay::builder(store.clone(), events()).build().unwrap();
+    InboxWorker::builder(store).consumer_group("group").handler(IdleOnFile).build().unwrap();
+}
+
+/// Does nothing, on a file.
+struct IdleOnFile;
+
+#[async_trait::async_trait]
+impl InboxHandler<omni_box_sqlite::SqliteStore> for IdleOnFile {
+    async fn handle(
+        &self,
+        _: InboxContext<'_, omni_box_sqlite::SqliteStore>,
+    ) -> Result<HandlerOutcome, HandlerError> {
+        Ok(HandlerOutcome::Completed)
+    }
+}
+
 /// Handlers that take a second connection would wait for one another.
 #[tokio::test]
 async fn a_pool_that_is_not_larger_than_the_concurrency_costs_a_warning() {

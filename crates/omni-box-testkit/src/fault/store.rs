@@ -70,6 +70,10 @@ impl<S: Store> Store for Faulty<S> {
         self.inner.connections()
     }
 
+    fn lock_wait(&self) -> Option<Duration> {
+        self.inner.lock_wait()
+    }
+
     fn inspection(&self) -> Option<&dyn Inspection> {
         self.inner.inspection().is_some().then_some(self)
     }

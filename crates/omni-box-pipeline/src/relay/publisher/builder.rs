@@ -16,7 +16,7 @@ use crate::relay::observer::Observer;
 use crate::relay::shared::Publisher;
 use crate::relay::status::RelayStatus;
 use crate::relay::verdict::RejectionPolicy;
-use crate::settings::{check_number, misconfigured};
+use crate::settings::{check_lock_wait, check_number, misconfigured};
 use crate::step::ProcessingStep;
 
 /// Builds an [`OutboxPublisher`].
@@ -120,6 +120,7 @@ impl<S: OutboxRepository> OutboxPublisherBuilder<S> {
     pub fn build(self) -> Result<OutboxPublisher<S>> {
         let settings = self.config.check_shared()?;
         let lease_ttl = settings.lease_ttl;
+        check_lock_wait(lease_ttl, Duration::ZERO, self.store.lock_wait())?;
         let publish_timeout = self.publish_timeout.unwrap_or(lease_ttl);
         if publish_timeout.is_zero() || publish_timeout > lease_ttl {
             return Err(misconfigured(format!(

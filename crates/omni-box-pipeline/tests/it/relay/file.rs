@@ -11,10 +11,11 @@ use super::*;
 async fn an_idle_relay_is_not_woken_by_its_own_heartbeats() -> Result<()> {
     const HEARTBEATS: u64 = 12;
     let directory = tempfile::tempdir()?;
-    let store = SqliteStore::open(directory.path().join("omni.db"), SqliteConfig::default()).await?;
+    let (longest_poll, ttl) = (Duration::from_millis(900), Duration::from_secs(1));
+    let config = SqliteConfig::builder().busy_timeout(ttl / 2).build()?;
+    let store = SqliteStore::open(directory.path().join("omni.db"), config).await?;
     store.migrate().await?;
     let plan = FaultPlan::new();
-    let (longest_poll, ttl) = (Duration::from_millis(900), Duration::from_secs(1));
     let relay = OutboxRelay::builder(
         Faulty::new(store.clone(), &plan),
         MemoryBroker::new().publisher(RawEventConverter),
