@@ -80,9 +80,12 @@ impl Stage {
             &logs,
         )?;
         let relay = |name| {
-            let of_relay = ["--database-url", &orders_url, "--brokers", &topics.brokers];
-            let own = ["--worker-id", name, "--lease-seconds", &lease];
-            Program::new(name, "order-relay", &[&of_relay[..], &own].concat(), &logs)
+            let brokers = format!("kafka.brokers={}", topics.brokers);
+            let worker = format!("outbox_processor.worker_id={name}");
+            let lease = format!("outbox_processor.lease_ttl={lease}s");
+            let settings = ["--set", &brokers, "--set", &worker, "--set", &lease];
+            let of_relay = [&["--database-url", orders_url.as_str()], settings.as_slice()].concat();
+            Program::new(name, "order-relay", &of_relay, &logs)
         };
         let shipping_service = |name| {
             let of_service = ["--database-url", &shipping_url, "--brokers", &topics.brokers];
