@@ -81,6 +81,18 @@ impl PgStore {
         if columns.is_empty() {
             return Ok(false);
         }
+        let qualified = config.qualified(table);
+        let is_partitioned: bool = sqlx::query_scalar(
+            "select coalesce((select relkind = 'p' from pg_class where oid = to_regclass($1)), false)",
+        )
+        .bind(&qualified)
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(failed("look whether a table is partitioned"))?;
+        if is_partitioned {
+            let why = "it is partitioned, so that no unique index keeps ids, idempotency keys and messages from being there twice";
+            return Err(not_ours(name, why));
+        }
         let is_added = |column: &String| adoptable.added.contains(&column.as_str());
         let strange =
             verify::expected(table).differences(config, &columns, &[]).into_iter().find(|difference| {
@@ -96,7 +108,7 @@ impl PgStore {
         if let Some(column) = adoptable.added.iter().find(|column| columns.contains_key(**column)) {
             return Err(not_ours(name, &format!("column {column} is there already")));
         }
-        let (qualified, wait) = (config.qualified(table), LOCK_WAIT.as_millis());
+        let wait = LOCK_WAIT.as_millis();
         let lock =
             format!("set local lock_timeout = {wait}; lock table {qualified} in access exclusive mode");
         run(conn, lock).await?;

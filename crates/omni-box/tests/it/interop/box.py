@@ -18,7 +18,12 @@ from omni_box import (
 from omni_box.core.converters import EnvelopeEventConverter, RawEventConverter, SchemaVersionedConverter
 from omni_box.infra.brokers.kafka import KafkaEventConsumer, KafkaEventPublisher
 from omni_box.infra.storage.postgres import PostgresInboxRepository, PostgresOutboxRepository
-from omni_box.infra.storage.postgres.orm import InboxEventDBBase, OutboxEventDBBase
+from omni_box.infra.storage.postgres.orm import (
+    InboxEventDBBase,
+    InboxEventPartitionedDBBase,
+    OutboxEventDBBase,
+    OutboxEventPartitionedDBBase,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -49,6 +54,18 @@ class InboxEventDB(InboxEventDBBase, Base):
     pass
 
 
+class PartitionedBase(DeclarativeBase):
+    pass
+
+
+class OutboxEventPartitionedDB(OutboxEventPartitionedDBBase, PartitionedBase):
+    pass
+
+
+class InboxEventPartitionedDB(InboxEventPartitionedDBBase, PartitionedBase):
+    pass
+
+
 @asynccontextmanager
 async def sessions(url, time_zone="UTC"):
     url = url.replace("postgres://", "postgresql+asyncpg://").replace("postgresql://", "postgresql+asyncpg://")
@@ -70,9 +87,10 @@ def models():
             yield str(CreateIndex(index).compile(dialect=dialect))
 
 
-async def create_tables(url):
+async def create_tables(url, partitioned=False):
+    base = PartitionedBase if partitioned else Base
     async with sessions(url) as make, make() as session, session.begin():
-        await (await session.connection()).run_sync(Base.metadata.create_all)
+        await (await session.connection()).run_sync(base.metadata.create_all)
 
 
 async def enqueue(url, events):

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use omni_box::ErrorKind;
+use omni_box::postgres::{PgConfig, PgStore, Table};
 use omni_box::prelude::*;
 use omni_box::store::DeliveryMode;
 use omni_box_harness::topic::{Isolation, Record, read_topic};
@@ -120,6 +122,26 @@ async fn a_table_of_pythons_models_is_adopted_and_python_goes_on() {
     world.store.set_delivery_mode(DeliveryMode::Lanes).await.unwrap();
     world.relay(RawEventConverter).await;
     assert_eq!(published(&world, &topic).await, by_key(&created, 3));
+    world.database.close().await.unwrap();
+}
+
+/// Their unique indexes have `created_at` in them: what this library promises of ids, idempotency keys and messages cannot rest on them.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitioned_tables_of_pythons_models_are_refused_and_left_alone() {
+    let Some(world) = World::create().await else { return };
+    world.python("create_tables", json!({ "partitioned": true })).await;
+    let columns = "select count(*) from information_schema.columns where table_schema = 'public'";
+    let before: i64 = world.scalar(columns).await;
+    for (table, name) in
+        [(Table::OutboxEvents, "outbox_events_partitioned"), (Table::InboxEvents, "inbox_events_partitioned")]
+    {
+        let config = PgConfig::builder().table(table, name).build().unwrap();
+        let refused = PgStore::new(world.database.pool().clone(), config).migrate().await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Misconfigured, "{refused}");
+        assert!(refused.to_string().contains(&format!("the table {name} is there already")), "{refused}");
+        assert!(refused.to_string().contains("it is partitioned"), "{refused}");
+        assert_eq!(world.scalar::<i64>(columns).await, before, "{name}");
+    }
     world.database.close().await.unwrap();
 }
 
