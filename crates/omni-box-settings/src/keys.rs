@@ -43,7 +43,7 @@ pub const KEYS: &[Key] = &[
     Key::new(DATABASE, "migrate_wait", Duration, "60s",
         "How long a migration waits for another one that is running."),
     Key::new(DATABASE, "busy_timeout", Duration, "5s",
-        "How long SQLite's write lock is waited for; 1 ms to 1 h."),
+        "How long SQLite's write lock is waited for; 1 ms to 1 h, and shorter than the leases of relays and workers."),
     Key::new(DATABASE, "outbox_events_table", Text, "outbox_events",
         "The table of the outbox."),
     Key::new(DATABASE, "inbox_events_table", Text, "inbox_events",
