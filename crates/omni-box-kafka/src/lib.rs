@@ -24,6 +24,9 @@ mod error;
 mod logging;
 mod publisher;
 
+#[doc(no_inline)]
+pub use rdkafka;
+
 pub use consumer::{KafkaConsumerConfig, KafkaEventConsumer};
 pub use error::delivery_error;
 pub use publisher::{DeliveryContext, KafkaEventPublisher, KafkaProducer, KafkaPublisherConfig, RecordTime};

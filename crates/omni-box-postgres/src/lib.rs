@@ -59,6 +59,9 @@ mod store;
 mod transaction;
 mod wakeup;
 
+#[doc(no_inline)]
+pub use sqlx;
+
 pub use config::{Listen, PgConfig, PgConfigBuilder};
 pub use context::InboxContextExt;
 pub use hook::{BeginHook, HookError};

@@ -69,6 +69,9 @@ mod store;
 mod transaction;
 mod wakeup;
 
+#[doc(no_inline)]
+pub use sqlx;
+
 pub use config::{SqliteConfig, SqliteConfigBuilder};
 pub use context::InboxContextExt;
 pub use hook::{BeginHook, HookError};

@@ -115,6 +115,8 @@ mod book;
 #[cfg(feature = "kafka-plaintext")]
 pub mod kafka {
     //! Apache Kafka by rdkafka.
+    #[doc(no_inline)]
+    pub use omni_box_kafka::rdkafka;
     pub use omni_box_kafka::{
         DeliveryContext, KafkaConsumerConfig, KafkaEventConsumer, KafkaEventPublisher, KafkaProducer,
         KafkaPublisherConfig, RecordTime,
@@ -124,6 +126,8 @@ pub mod kafka {
 #[cfg(feature = "postgres-plaintext")]
 pub mod postgres {
     //! PostgreSQL by sqlx.
+    #[doc(no_inline)]
+    pub use omni_box_postgres::sqlx;
     pub use omni_box_postgres::{
         BeginHook, HookError, InboxContextExt, Listen, MigrationSql, PgConfig, PgConfigBuilder, PgStore,
         PgTx, SchemaDifference, Table,
@@ -139,8 +143,11 @@ pub mod prometheus {
 #[cfg(feature = "opentelemetry")]
 pub mod otel {
     //! Traces and metrics by OpenTelemetry.
+    #[doc(no_inline)]
+    pub use omni_box_otel::opentelemetry;
     pub use omni_box_otel::{
         ContextMode, OpenTelemetryStep, OtelMetrics, OtelSampler, TraceLayer, TracedPublisher, install,
+        install_with_baggage,
     };
 }
 
@@ -156,6 +163,8 @@ pub mod settings {
 #[cfg(feature = "sqlite")]
 pub mod sqlite {
     //! SQLite by sqlx.
+    #[doc(no_inline)]
+    pub use omni_box_sqlite::sqlx;
     pub use omni_box_sqlite::{
         BeginHook, HookError, InboxContextExt, MigrationSql, SchemaDifference, SqliteConfig,
         SqliteConfigBuilder, SqliteStore, SqliteTx, Table,

@@ -14,6 +14,9 @@ mod payload;
 mod schema;
 mod trace;
 
+#[doc(no_inline)]
+pub use {chrono, uuid};
+
 pub use claim::ClaimToken;
 pub use content::EventContent;
 pub use failure::{Attempt, Failure, Retry};

@@ -14,4 +14,11 @@ mod metrics;
 mod readme;
 #[cfg(all(feature = "kafka-plaintext", feature = "postgres-plaintext", feature = "settings"))]
 mod settings;
+#[cfg(all(
+    feature = "kafka-plaintext",
+    feature = "opentelemetry",
+    feature = "postgres-plaintext",
+    feature = "prometheus"
+))]
+mod signatures;
 mod sqlite;
