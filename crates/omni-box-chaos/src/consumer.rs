@@ -9,12 +9,13 @@ use anyhow::Result;
 use async_trait::async_trait;
 use clap::Args;
 use omni_box::event::Attempt;
+use omni_box::inbox::{AckStrategy, CommitOffsetPolicy};
 use omni_box::kafka::{KafkaConsumerConfig, KafkaEventConsumer};
 use omni_box::postgres::PgStore;
 use omni_box::store::EventRepository as _;
 use omni_box::{
-    AckStrategy, CommitOffsetPolicy, Event as _, HandlerError, HandlerOutcome, InboxConsumerRunner,
-    InboxContext, InboxHandler, NewOutboxEvent, OmniBoxDomainService, RetryPolicy,
+    Event as _, HandlerError, HandlerOutcome, InboxConsumerRunner, InboxContext, InboxHandler,
+    NewOutboxEvent, OmniBoxDomainService, RetryPolicy,
 };
 use omni_box_harness::judge::journal::{self, Intent};
 use omni_box_testkit::{FaultPlan, Faulty, Operation};

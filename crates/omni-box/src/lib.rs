@@ -181,17 +181,15 @@ pub use omni_box_core::{broker, clock, event, handler, id, message, metrics, ret
 
 pub use omni_box_core::{
     BatchSize, ConsumerGroup, Created, EnvelopeEventConverter, Error, ErrorKind, Event, EventId, EventLimits,
-    EventSchema, FailureClass, HandlerError, HandlerOutcome, InboxBatch, InboxContext, InboxEvent, InboxExt,
+    EventSchema, FailureClass, HandlerError, HandlerOutcome, InboxContext, InboxEvent, InboxExt,
     InboxHandler, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxExt, PermanentError,
     RawEventConverter, Result, RetryPolicy, State, Store, TransientError, WorkerId,
 };
 #[cfg(feature = "macros")]
 pub use omni_box_macros::{EventSchema, event_handlers};
 pub use omni_box_pipeline::{
-    AckStrategy, CommitOffsetPolicy, EventRouter, InboxConsumerRunner, InboxWorker,
-    OmniBoxMaintenanceService, OnFailed, OutboxPublisher, OutboxRelay, Unhandled, Workers, WorkersStatus,
-    create_dispatching_processor, create_inbox_processor, create_outbox_processor, on, on_batch,
-    shutdown_signal,
+    EventRouter, InboxConsumerRunner, InboxWorker, OmniBoxMaintenanceService, OutboxPublisher, OutboxRelay,
+    Workers, on, shutdown_signal,
 };
 #[doc(no_inline)]
 pub use tokio_util::sync::CancellationToken;
@@ -228,20 +226,28 @@ pub mod pipeline {
         FetchStrategy, HandlerExecutionStep, InboxProcessorBuilder, InboxStep, MetricsStep,
         OutboxProcessorBuilder, OutboxProcessorOptions, OutboxStep, Outcome, ProcessingContext,
         ProcessingStep, ProcessorOptions, PublisherExecutionStep, SettledEvent, SharedBreaker,
-        SiblingDeduplicationStep, StepResult, create_dispatching_processor_with, create_inbox_processor_with,
-        create_outbox_processor_with,
+        SiblingDeduplicationStep, StepResult, create_dispatching_processor,
+        create_dispatching_processor_with, create_inbox_processor, create_inbox_processor_with,
+        create_outbox_processor, create_outbox_processor_with,
     };
+}
+
+pub mod workers {
+    //! Relays, runners and other tasks of one process, and how they are.
+    pub use omni_box_pipeline::{Workers, WorkersStatus, shutdown_signal};
 }
 
 pub mod prelude {
     //! What most programs need.
     pub use crate::event::FetchFilters;
+    pub use crate::handler::InboxBatch;
+    pub use crate::inbox::{AckStrategy, CommitOffsetPolicy};
+    pub use crate::router::{Unhandled, on_batch};
     pub use crate::store::{EventRepository, IntoOutboxEvent, OutboxRepository};
     pub use crate::{
-        AckStrategy, BatchSize, CommitOffsetPolicy, ConsumerGroup, Created, EnvelopeEventConverter, Event,
-        EventRouter, EventSchema, HandlerError, HandlerOutcome, InboxBatch, InboxConsumerRunner,
-        InboxContext, InboxEvent, InboxExt, InboxHandler, InboxWorker, NewOutboxEvent, OmniBoxDomainService,
-        OutboxEvent, OutboxExt, OutboxPublisher, OutboxRelay, RawEventConverter, State, Store,
-        TransientError, Unhandled, WorkerId, Workers, on, on_batch, shutdown_signal,
+        BatchSize, ConsumerGroup, Created, EnvelopeEventConverter, Event, EventRouter, EventSchema,
+        HandlerError, HandlerOutcome, InboxConsumerRunner, InboxContext, InboxEvent, InboxExt, InboxHandler,
+        InboxWorker, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxExt, OutboxPublisher,
+        OutboxRelay, RawEventConverter, State, Store, TransientError, WorkerId, Workers, on, shutdown_signal,
     };
 }

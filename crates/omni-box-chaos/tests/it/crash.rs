@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
-use omni_box::{AckStrategy, CommitOffsetPolicy};
+use omni_box::inbox::{AckStrategy, CommitOffsetPolicy};
 use omni_box_harness::eventually;
 use omni_box_harness::judge::{InboxExpectation, Judge, Message, read_topics};
 use omni_box_harness::topic::committed_offsets;
