@@ -20,7 +20,10 @@ use super::policy::AckStrategy;
 use super::task::{Attempted, GROUP_TIME, Marks, Recorded, Task};
 use crate::batch::EventFailure;
 use crate::outcome::Outcome;
-use crate::step::Ruling;
+use crate::step::{Mark, Ruling};
+
+/// It may be handled at once.
+const NOW: Retry = Retry::After(Duration::ZERO);
 
 /// Messages that a handler takes together.
 #[derive(Default)]
@@ -290,7 +293,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             Task::Start | Task::Handle if is_exhausted => exhausted(self.context, item, row),
             Task::Start => {
                 let text = "the process ended while this message was handled";
-                (Failure::new(text, Attempt::Counted, Retry::After(Duration::ZERO)), Fate::Started)
+                (Failure::new(text, Attempt::Counted, NOW), Fate::Started)
             }
             Task::Record(Recorded { charge, .. }) if charge.is_in_company && !self.was_committed => {
                 return Ok(Fate::Alone);
@@ -300,7 +303,7 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             }
             Task::Record(Recorded { charge, .. }) => judge(self.context, item, row, charge),
             Task::Handle => match self.step_and_handle(conn, position, row).await? {
-                Handled::Later => return Ok(Fate::Later),
+                Handled::Later => return Ok(self.stopped_before(item, row)),
                 Handled::Done(outcome) => {
                     self.left.done.push((position, outcome));
                     // of a sealed transaction, what is new is completed already
@@ -327,6 +330,14 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         }
         self.settlement.failures.push((row.id(), failure));
         Ok(fate)
+    }
+
+    /// What becomes of the message at which a step has stopped the group. No handler ran: an attempt that was counted before is given back.
+    fn stopped_before(&mut self, item: &Item, row: &InboxEvent) -> Fate {
+        let Some((step, _)) = self.stopped.filter(|_| item.is_started) else { return Fate::Later };
+        let text = Mark::stopped_by(step).to_string();
+        self.settlement.failures.push((row.id(), Failure::new(&text, Attempt::Refunded, NOW)));
+        Fate::Unstarted
     }
 
     /// Asks the steps, and runs the handler if none of them decides otherwise.

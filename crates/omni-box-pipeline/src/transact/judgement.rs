@@ -82,6 +82,8 @@ pub(crate) enum Fate {
     Stored,
     /// Its attempt is counted: it may be handled.
     Started,
+    /// That is taken back: a step has stopped everything before its handler. It is for a later group.
+    Unstarted,
     /// Nothing; it is for a later group.
     Later,
 }

@@ -296,7 +296,7 @@ impl<S: InboxRepository> Messages<S> {
         for (&at, &fate) in group.iter().zip(fates) {
             let is_last = fate == Fate::Stored && self.context.handler.is_none();
             let fate = if is_last { Fate::Done(Outcome::Persisted) } else { fate };
-            passed += usize::from(!matches!(fate, Fate::Later | Fate::Started));
+            passed += usize::from(!matches!(fate, Fate::Later | Fate::Started | Fate::Unstarted));
             let item = self.window.get_mut(at);
             item.outcome = None;
             if fate != Fate::Later {
@@ -305,6 +305,11 @@ impl<S: InboxRepository> Messages<S> {
             match fate {
                 Fate::Later => {}
                 Fate::Started => item.is_started = true,
+                Fate::Unstarted => {
+                    item.is_started = false;
+                    // it is still to go alone
+                    self.careful += 1;
+                }
                 Fate::Stored => {
                     item.is_stored = true;
                     self.acknowledged.extend(item.offset.take());

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod breaker;
+mod careful;
 mod copies;
 mod letters;
 mod log;

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use omni_box_core::{
-    ConsumerGroup, Event, EventStatus, HandlerError, HandlerOutcome, InboxContext, InboxHandler, Jitter,
-    NewOutboxEvent, OutboxExt, RawEventConverter, Result, RetryPolicy, Store,
+    BatchSize, ClaimToken, ConsumerGroup, Event, EventStatus, HandlerError, HandlerOutcome, InboxContext,
+    InboxHandler, InboxRepository, Jitter, NewOutboxEvent, OutboxExt, OwnerId, RawEventConverter, Result,
+    RetryPolicy, Store, TopicPartition, WorkerId,
 };
 use omni_box_harness::eventually;
 use omni_box_pipeline::{InboxConsumerRunner, InboxWorker, OutboxRelay};
@@ -71,6 +72,11 @@ impl Side {
 
     pub(super) fn all() -> [Self; 4] {
         [Kind::Lanes, Kind::Rows, Kind::Stream, Kind::Stored].map(Self::new)
+    }
+
+    /// Those of an inbox.
+    pub(super) fn inboxes() -> [Self; 2] {
+        [Kind::Stream, Kind::Stored].map(Self::new)
     }
 
     /// The same with nothing in it.
@@ -160,6 +166,27 @@ impl Side {
             }
         };
         Running { stop, task }
+    }
+
+    /// Leaves what a worker leaves whose process has ended: of an inbox, the next one goes one message at a time.
+    pub(super) async fn killed(&self) {
+        match self.kind {
+            Kind::Lanes | Kind::Rows => {}
+            Kind::Stream => {
+                let owner = ClaimToken::new(&WorkerId::new("killed").unwrap(), OwnerId::generate());
+                let partition = TopicPartition { topic: TOPIC.to_owned(), partition: 0 };
+                self.store.attach(&group(), &partition, &owner).await.unwrap();
+            }
+            Kind::Stored => {
+                let worker = InboxWorker::builder(self.store.clone())
+                    .consumer_group(group())
+                    .handler(Noting(self.handled.clone()))
+                    .build()
+                    .unwrap();
+                assert!(worker.process_batch(BatchSize::new(1).unwrap()).await.unwrap().is_empty());
+                // not closed
+            }
+        }
     }
 
     async fn store_all(&self) {
