@@ -1,5 +1,7 @@
 //! What `process_one` returns.
 
+use omni_box_core::EventId;
+
 use crate::outcome::Outcome;
 
 /// The result of [`process_one`](super::InboxConsumerRunner::process_one).
@@ -28,6 +30,8 @@ use crate::outcome::Outcome;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InboxConsumeResult {
+    /// The id of the message's row, also of one that was stored before; `None` for what is kept as raw bytes.
+    pub event_id: Option<EventId>,
     /// The message's id; for one that could not be decoded, `topic:partition:offset`.
     pub message_id: String,
     /// What became of it.

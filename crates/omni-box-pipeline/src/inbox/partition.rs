@@ -152,7 +152,8 @@ impl<S: InboxRepository> Partition<S> {
         let settled = self.messages.take_settled().pop()?;
         self.messages.end_single();
         let committed = flushed && settled.outcome != Outcome::Retried;
-        Some(InboxConsumeResult { message_id: settled.message_id, outcome: settled.outcome, committed })
+        let (event_id, message_id) = (settled.event_id, settled.message_id);
+        Some(InboxConsumeResult { event_id, message_id, outcome: settled.outcome, committed })
     }
 
     /// Whether a message's outcome waits to be told.

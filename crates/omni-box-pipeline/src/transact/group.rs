@@ -127,7 +127,10 @@ impl<'a, S: InboxRepository> Group<'a, S> {
         }
         let items = self.items;
         let with_event = || items.iter().enumerate().filter(|(_, item)| item.event().is_some());
-        for ((position, _), (event, known)) in with_event().zip(events.iter().zip(&received)) {
+        for ((position, item), (event, known)) in with_event().zip(events.iter().zip(&received)) {
+            if let Some(row) = row_of(event, known) {
+                item.row.get_or_init(|| row);
+            }
             self.witness(position, event, known);
         }
         let mut batch = Batch::default();
@@ -424,5 +427,16 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             None => Outcome::Duplicate,
         };
         self.fates[position] = Fate::Done(outcome);
+    }
+}
+
+/// The id of a message's row; `None`: its message id belongs to another one.
+fn row_of(event: &InboxEvent, known: &Received) -> Option<EventId> {
+    match known {
+        Received::New => Some(event.id()),
+        Received::Pending { event: row, .. } | Received::Completed(row) | Received::Failed(row) => {
+            Some(row.id())
+        }
+        Received::Conflict(_) => None,
     }
 }

@@ -1,8 +1,8 @@
 //! A message on its way through a transaction.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use omni_box_core::{InboundMessage, InboxEvent};
+use omni_box_core::{EventId, InboundMessage, InboxEvent};
 use tokio::time::Instant;
 
 use crate::batch::EventFailure;
@@ -76,6 +76,8 @@ pub(crate) struct Item {
     /// The outcome of its last transaction.
     pub(crate) outcome: Option<Outcome>,
     pub(crate) tries: Tries,
+    /// The id of its row, which may have been stored before it was delivered again.
+    pub(crate) row: OnceLock<EventId>,
     /// What steps keep with it. Locked for a moment at a time: a group has its messages by reference.
     pub(crate) stepped: Mutex<Stepped>,
 }
@@ -119,6 +121,7 @@ impl Item {
             is_done: false,
             outcome: None,
             tries: Tries::default(),
+            row: OnceLock::new(),
             stepped: Mutex::default(),
         }
     }

@@ -23,7 +23,7 @@ pub(crate) type StopSignal = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Syn
 /// A message that has an outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settled {
-    /// The event's id; `None` for what could not be decoded.
+    /// The id of its row; `None`: it has none.
     pub(crate) event_id: Option<EventId>,
     pub(crate) message_id: String,
     pub(crate) outcome: Outcome,
@@ -391,7 +391,7 @@ impl<S: InboxRepository> Messages<S> {
             );
         }
         if let Some(settled) = &mut self.settled {
-            let event_id = item.event().map(Event::id);
+            let event_id = item.row.get().copied();
             let failure = has_failed(outcome).then(|| item.stepped().failure.clone()).flatten();
             settled.push(Settled { event_id, message_id: item.message_id(), outcome, failure });
         }

@@ -24,6 +24,7 @@ mod metrics;
 mod order;
 mod outage;
 mod poison;
+mod result;
 mod sealed;
 pub(crate) mod service;
 mod silence;
