@@ -84,21 +84,20 @@ pub use processor::{
     OutboxProcessorBuilder, OutboxStep,
 };
 pub use relay::{
-    OutboxProcessorOptions, OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder,
-    RejectionPolicy, RelayConfig, RelaySnapshot, RelayStatus, create_outbox_processor,
-    create_outbox_processor_with,
+    OutboxPublisher, OutboxPublisherBuilder, OutboxRelay, OutboxRelayBuilder, RejectionPolicy, RelayConfig,
+    RelaySnapshot, RelayStatus, create_outbox_processor, create_outbox_processor_with,
 };
 pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on, on_batch};
 pub use status::{InboxSnapshot, InboxStatus};
 pub use step::{BatchContext, DlqStorage, ProcessingContext, ProcessingStep, SettledEvent, StepResult};
 pub use steps::{
-    CircuitBreakerStep, DlqStep, HandlerExecutionStep, MetricsStep, PublisherExecutionStep, SharedBreaker,
-    SiblingDeduplicationStep,
+    CircuitBreakerStep, DlqStep, HandlerExecutionStep, MetricsStep, OutboxProcessorOptions, ProcessorOptions,
+    PublisherExecutionStep, SharedBreaker, SiblingDeduplicationStep, StepOptions,
 };
 pub use strategy::{CommitStrategy, FetchStrategy};
 pub use transact::{AckStrategy, CommitOffsetPolicy, OnFailed, SavepointPolicy};
 pub use worker::{
-    InboxWorker, InboxWorkerBuilder, InboxWorkerConfig, ProcessorOptions, create_dispatching_processor,
+    InboxWorker, InboxWorkerBuilder, InboxWorkerConfig, create_dispatching_processor,
     create_dispatching_processor_with, create_inbox_processor, create_inbox_processor_with,
 };
 pub use workers::{Workers, WorkersStatus, shutdown_signal};

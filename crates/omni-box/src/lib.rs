@@ -226,7 +226,7 @@ pub mod pipeline {
         FetchStrategy, HandlerExecutionStep, InboxProcessorBuilder, InboxStep, MetricsStep,
         OutboxProcessorBuilder, OutboxProcessorOptions, OutboxStep, Outcome, ProcessingContext,
         ProcessingStep, ProcessorOptions, PublisherExecutionStep, SettledEvent, SharedBreaker,
-        SiblingDeduplicationStep, StepResult, create_dispatching_processor,
+        SiblingDeduplicationStep, StepOptions, StepResult, create_dispatching_processor,
         create_dispatching_processor_with, create_inbox_processor, create_inbox_processor_with,
         create_outbox_processor, create_outbox_processor_with,
     };

@@ -22,8 +22,7 @@ mod wakeup;
 pub use builder::{OutboxRelay, OutboxRelayBuilder};
 pub use config::RelayConfig;
 pub use publisher::{
-    OutboxProcessorOptions, OutboxPublisher, OutboxPublisherBuilder, create_outbox_processor,
-    create_outbox_processor_with,
+    OutboxPublisher, OutboxPublisherBuilder, create_outbox_processor, create_outbox_processor_with,
 };
 pub use status::{RelaySnapshot, RelayStatus};
 pub use verdict::RejectionPolicy;

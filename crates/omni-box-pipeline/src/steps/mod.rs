@@ -12,6 +12,6 @@ pub use breaker::CircuitBreakerStep;
 pub use dead_letter::DlqStep;
 pub use innermost::{HandlerExecutionStep, PublisherExecutionStep};
 pub use metrics::MetricsStep;
-pub(crate) use options::Ordered;
+pub use options::{OutboxProcessorOptions, ProcessorOptions, StepOptions};
 pub use shared_breaker::SharedBreaker;
 pub use siblings::SiblingDeduplicationStep;

@@ -3,17 +3,16 @@
 mod batches;
 mod builder;
 mod config;
-mod options;
 mod runner;
 
 use omni_box_core::{InboxHandler, InboxRepository, Result};
 
 pub use builder::InboxWorkerBuilder;
 pub use config::InboxWorkerConfig;
-pub use options::ProcessorOptions;
 pub use runner::InboxWorker;
 
 use crate::router::EventRouter;
+use crate::steps::ProcessorOptions;
 
 /// A worker of stored messages with all defaults, for [`process_batch`](InboxWorker::process_batch); compatible with the Python library
 /// omni-box, whose processors are for all groups at once.
@@ -74,7 +73,13 @@ pub fn create_inbox_processor_with<S: InboxRepository>(
     handler: impl InboxHandler<S>,
     options: ProcessorOptions,
 ) -> Result<InboxWorker<S>> {
-    options.apply(InboxWorker::builder(store)).consumer_group(consumer_group).handler(handler).build()
+    let (steps, metrics) = options.into_parts();
+    let worker = InboxWorker::builder(store).consumer_group(consumer_group).handler(handler);
+    let worker = worker.steps(steps.into_iter());
+    match metrics {
+        Some(metrics) => worker.metrics(metrics).build(),
+        None => worker.build(),
+    }
 }
 
 /// The same for a router; what the Python library omni-box injects as dependencies is the router's

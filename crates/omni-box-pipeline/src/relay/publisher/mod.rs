@@ -33,7 +33,7 @@ use crate::copies::Copies;
 use crate::deadline::within;
 
 pub use builder::OutboxPublisherBuilder;
-pub use factory::{OutboxProcessorOptions, create_outbox_processor, create_outbox_processor_with};
+pub use factory::{create_outbox_processor, create_outbox_processor_with};
 
 /// Publishes a batch per call, for applications that write the loop themselves.
 ///
