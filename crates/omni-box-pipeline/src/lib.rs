@@ -89,7 +89,10 @@ pub use relay::{
 };
 pub use router::{ANY_SOURCE, EventHandlers, EventRouter, MethodFuture, Routes, Unhandled, on, on_batch};
 pub use status::{InboxSnapshot, InboxStatus};
-pub use step::{BatchContext, DlqStorage, ProcessingContext, ProcessingStep, SettledEvent, StepResult};
+pub use step::{
+    BatchContext, DlqStorage, DryRun, DryRunResult, ProcessingContext, ProcessingStep, SettledEvent,
+    StepResult,
+};
 pub use steps::{
     CircuitBreakerStep, DlqStep, HandlerExecutionStep, MetricsStep, OutboxProcessorOptions, ProcessorOptions,
     PublisherExecutionStep, SharedBreaker, SiblingDeduplicationStep, StepOptions,

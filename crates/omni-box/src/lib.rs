@@ -222,9 +222,9 @@ pub mod router {
 pub mod pipeline {
     //! Steps in front of handlers and brokers, and pipelines that are built from them.
     pub use omni_box_pipeline::{
-        BatchContext, CircuitBreakerStep, CommitStrategy, DlqStep, DlqStorage, EventProcessorBuilder,
-        FetchStrategy, HandlerExecutionStep, InboxProcessorBuilder, InboxStep, MetricsStep,
-        OutboxProcessorBuilder, OutboxProcessorOptions, OutboxStep, Outcome, ProcessingContext,
+        BatchContext, CircuitBreakerStep, CommitStrategy, DlqStep, DlqStorage, DryRun, DryRunResult,
+        EventProcessorBuilder, FetchStrategy, HandlerExecutionStep, InboxProcessorBuilder, InboxStep,
+        MetricsStep, OutboxProcessorBuilder, OutboxProcessorOptions, OutboxStep, Outcome, ProcessingContext,
         ProcessingStep, ProcessorOptions, PublisherExecutionStep, SettledEvent, SharedBreaker,
         SiblingDeduplicationStep, StepOptions, StepResult, create_dispatching_processor,
         create_dispatching_processor_with, create_inbox_processor, create_inbox_processor_with,

@@ -47,6 +47,16 @@ impl<E: Event> Steps<E> {
         Self(steps.into())
     }
 
+    /// These, and another one behind them.
+    pub(crate) fn with(&self, step: impl ProcessingStep<E>) -> Self {
+        let last: Arc<dyn ProcessingStep<E>> = Arc::new(step);
+        Self(self.0.iter().cloned().chain([last]).collect())
+    }
+
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|step| step.name()).collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

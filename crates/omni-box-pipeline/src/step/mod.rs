@@ -2,6 +2,7 @@
 
 mod chain;
 mod context;
+mod dry_run;
 mod mark;
 mod storage;
 
@@ -13,6 +14,7 @@ use omni_box_core::Event;
 pub(crate) use chain::{Ruling, Steps};
 pub(crate) use context::Kept;
 pub use context::{BatchContext, ProcessingContext};
+pub use dry_run::{DryRun, DryRunResult};
 pub(crate) use mark::Mark;
 pub use storage::DlqStorage;
 pub(crate) use storage::Feed;
@@ -34,6 +36,8 @@ use crate::outcome::Outcome;
 /// A transaction that fails as a whole, and an outage of the broker, are not outcomes. The event comes again, and its start is told
 /// again. Nothing outside of the engine changes a row: a step decides by what [`execute`](Self::execute) returns. It has no
 /// connection; what has to be atomic with the handler's writes belongs into a [layer](crate::HandlerLayer).
+///
+/// A test takes events through a step by a [`DryRun`].
 ///
 /// ```
 /// use async_trait::async_trait;
