@@ -16,16 +16,18 @@ use tokio_util::sync::CancellationToken;
 use crate::deadline::within;
 use crate::settings::{check_durations, misconfigured};
 
-/// How long one statement's worth of work may take.
+/// How long some statements may take together.
 const CALL: Duration = Duration::from_secs(60);
 /// Events deleted by one statement.
 const BATCH: u32 = 1_000;
+/// Statements of one call, of which each begins where the one before has ended.
+const STATEMENTS: u32 = 20;
 
 /// Gives the claims of dead workers back, and deletes what was completed long ago. It does so once, by a call, or again and again, by
 /// [`run`](Self::run) or [`Workers::maintenance`](crate::Workers::maintenance).
 ///
 /// - Pending and failed events are never deleted.
-/// - Each statement deletes at most 1,000 events and has a minute, so that the workers beside it are not held up.
+/// - Each statement deletes at most 1,000 events, and 20 of them have a minute, so that the workers beside it are not held up.
 /// - What a row was known by goes with it. Let `retention` be longer than the broker keeps messages, or a producer or client may repeat
 ///   one. [`RetentionPolicies`](omni_box_core::RetentionPolicies) says more.
 ///
@@ -129,7 +131,7 @@ impl OmniBoxMaintenanceService {
             loop {
                 let gone = within(CALL, table.clean(retention, batch)).await?;
                 deleted += gone;
-                if gone < u64::from(BATCH) {
+                if gone < u64::from(BATCH) * u64::from(STATEMENTS) {
                     break;
                 }
             }
@@ -237,7 +239,7 @@ trait Table: Send + Sync {
 
     async fn requeue(&self, limit: BatchSize) -> Result<u64>;
 
-    /// One batch.
+    /// Some batches.
     async fn clean(&self, retention: Duration, batch: BatchSize) -> Result<u64>;
 }
 
@@ -282,6 +284,6 @@ impl<S: EventRepository<E>, E: Event> Table for TableOf<S, E> {
 
     async fn clean(&self, retention: Duration, batch: BatchSize) -> Result<u64> {
         let policies = self.store.retention().ok_or_else(|| self.unsupported())?;
-        policies.cleanup_old_events(retention, batch, 1).await
+        policies.cleanup_old_events(retention, batch, STATEMENTS).await
     }
 }

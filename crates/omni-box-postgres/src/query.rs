@@ -6,7 +6,7 @@ omni_box_sql::queries! {
         get = "events/get.sql",
         failed = "outbox/failed.sql" | "inbox/failed.sql",
         mark_copied = "events/mark_copied.sql",
-        purge = "outbox/purge.sql" | "events/purge.sql",
+        purge = "outbox/purge.sql" | "inbox/purge.sql",
         purge_failed = "outbox/purge_failed.sql" | "events/purge_failed.sql",
         refresh = "events/refresh.sql",
         release = "events/release.sql",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use omni_box_core::{BatchSize, InboxEvent, OutboxEvent, Result, RetentionPolicies};
 use omni_box_sql::Query;
 
@@ -106,12 +107,31 @@ impl RetentionPolicies<InboxEvent> for PgStore {
         self.release_stale(&self.queries.inbox_events.release_stale, older_than).await
     }
 
+    /// Each step begins where the one before has ended.
     async fn cleanup_old_events(
         &self,
         retention: Duration,
         batch: BatchSize,
         max_iterations: u32,
     ) -> Result<u64> {
-        self.cleanup(&self.queries.inbox_events.purge, retention, batch, max_iterations).await
+        let (mut total, mut place) = (0, None::<DateTime<Utc>>);
+        for _ in 0..max_iterations {
+            let mut session = self.session().await?;
+            let (deleted, end): (i64, Option<DateTime<Utc>>) =
+                sqlx::query_as(self.queries.inbox_events.purge.sql())
+                    .bind(interval(retention))
+                    .bind(i64::from(batch.get()))
+                    .bind(place)
+                    .fetch_one(&mut *session)
+                    .await
+                    .map_err(self.failed("delete old events"))?;
+            session.finish().await?;
+            total += deleted.unsigned_abs();
+            if deleted.unsigned_abs() < u64::from(batch.get()) {
+                break;
+            }
+            place = end;
+        }
+        Ok(total)
     }
 }

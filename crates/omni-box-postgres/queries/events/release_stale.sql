@@ -1,4 +1,4 @@
--- One bounded step; see events/purge.sql. What a worker has locked is alive.
+-- One bounded step; see inbox/purge.sql. What a worker has locked is alive.
 update {{events}} e
 set locked_at = null, locked_by = null, updated_at = {{clock}}
 where e.id = any(array(

@@ -1,4 +1,4 @@
--- One bounded step of the clean-up of a group's quarantine, along its index; see events/purge.sql.
+-- One bounded step of the clean-up of a group's quarantine, along its index; see inbox/purge.sql.
 delete from {{inbox_quarantine}} q
 where q.id = any(array(
     select d.id from {{inbox_quarantine}} d

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use omni_box_core::{DeliveryMode, InboxEvent, OutboxEvent};
+use omni_box_core::{DeliveryMode, OutboxEvent};
 use omni_box_postgres::PgConfig;
 use omni_box_sql::{render, render_for};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -49,7 +49,7 @@ static FOLLOW_DEFERRED: Hot = hot!("lanes/follow_deferred.sql", "uuid[], smallin
 static KEYS: Hot = hot!("outbox/keys.sql", "bigint, text[], text[], uuid[], interval, text, text");
 static ORPHANED: Hot = hot!("lanes/orphaned.sql", "uuid[], smallint[]");
 static PENDING_OF: Hot = hot!("inbox/pending_of.sql", "text, text, int, bigint, bigint");
-static PURGE_INBOX: Hot = hot!("events/purge.sql", "interval, bigint", render_for::<InboxEvent>);
+static PURGE_INBOX: Hot = hot!("inbox/purge.sql", "interval, bigint, timestamptz");
 static PURGE_OUTBOX: Hot = hot!("outbox/purge.sql", "interval, bigint, bigint");
 static QUARANTINE_LIST: Hot = hot!("quarantine/list.sql", "text, timestamptz, uuid, bigint");
 static QUARANTINE_PURGE: Hot = hot!("quarantine/purge.sql", "text, interval, bigint");
@@ -510,7 +510,8 @@ async fn the_clean_up_goes_by_index() {
                 for retention in ["1 s", "1 y"] {
                     for (table, index, purge, place) in [
                         ("outbox_events", "_hot on outbox_events", &PURGE_OUTBOX, ", 0"),
-                        ("inbox_events", "_completed on inbox_events d", &PURGE_INBOX, ""),
+                        ("inbox_events", "_completed on inbox_events d", &PURGE_INBOX, ", null"),
+                        ("inbox_events", "_completed on inbox_events d", &PURGE_INBOX, ", now() - interval '12 h'"),
                     ] {
                         let plan = purge.plan(&mut conn, &format!("'{retention}', 1000{place}"), mode).await;
                         for needed in [format!("{table}{index}"), format!("{table}_pkey")] {

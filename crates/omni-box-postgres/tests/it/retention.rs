@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use omni_box_core::{BatchSize, InboxEvent, OutboxEvent, RetentionPolicies};
 use omni_box_postgres::{BeginHook, HookError, PgConfig, PgStore};
-use sqlx::PgConnection;
+use sqlx::{Executor, PgConnection};
 
-use crate::database::{Database, run};
+use crate::database::{Database, eventually, run};
 
 struct Counted(Arc<AtomicU32>);
 
@@ -69,6 +69,46 @@ async fn stale_claims_are_given_back_in_slices() {
         assert_eq!((outbox, begun.swap(0, Ordering::SeqCst)), (2_499, 3), "outbox: given back, in so many statements");
         let inbox = RetentionPolicies::<InboxEvent>::release_stale_locks(&store, hour).await.unwrap();
         assert_eq!((inbox, begun.swap(0, Ordering::SeqCst)), (2_499, 3), "inbox: given back, in so many statements");
+    })
+    .await;
+}
+
+/// What was deleted before costs nothing, also while an old snapshot keeps it in the index.
+#[tokio::test]
+async fn a_clean_up_beside_an_old_snapshot_meets_each_event_once() {
+    const ROWS: u32 = 20_000;
+    run(async |db: Arc<Database>| {
+        db.execute(
+            "insert into outbox_events (event_type, topic, payload, status, completed_at, created_at)
+             select 't', 'orders', '{}', 'completed', now() - interval '1 d' + i * interval '1 ms', now() - interval '1 d'
+             from generate_series(1, 20000) i;
+             insert into inbox_events (message_id, consumer_group, event_type, source, payload, status, completed_at)
+             select i::text, 'g', 't', 's', '{}', 'completed', now() - interval '1 d' + i * interval '1 ms'
+             from generate_series(1, 20000) i",
+        )
+        .await;
+        db.execute("vacuum analyze outbox_events, inbox_events").await;
+        let mut old = db.pool.begin().await.unwrap();
+        old.execute("set transaction isolation level repeatable read").await.unwrap();
+        old.execute("select from inbox_members").await.unwrap();
+        let (hour, batch) = (Duration::from_secs(3600), BatchSize::new(500).unwrap());
+        let outbox = RetentionPolicies::<OutboxEvent>::cleanup_old_events(&db.store, hour, batch, 100);
+        assert_eq!(outbox.await.unwrap(), u64::from(ROWS));
+        let inbox = RetentionPolicies::<InboxEvent>::cleanup_old_events(&db.store, hour, batch, 100);
+        assert_eq!(inbox.await.unwrap(), u64::from(ROWS));
+        // sessions tell what they have read after a second at the latest, with their next statement
+        for index in ["outbox_events_hot", "inbox_events_completed"] {
+            let read = format!("select idx_tup_read from pg_stat_user_indexes where indexrelname = '{index}'");
+            let read = eventually(index, async || {
+                db.execute("select").await;
+                let read: i64 = db.scalar(&read).await;
+                (read >= i64::from(ROWS)).then_some(read)
+            });
+            let read = read.await;
+            println!("{index}: {read} entries for {ROWS} events");
+            assert!(read < 3 * i64::from(ROWS), "{index}: {read} entries for {ROWS} events");
+        }
+        drop(old);
     })
     .await;
 }
