@@ -19,6 +19,18 @@ pub type OutboxProcessorOptions = StepOptions<OutboxEvent, dyn OutboxMetrics>;
 ///
 /// Steps run in this order, however they are set: those of [`before`](Self::before), the breaker, the copies of dead letters, those of
 /// [`after`](Self::after), then the handler or the broker.
+///
+/// ```
+/// use omni_box_core::RawEventConverter;
+/// use omni_box_pipeline::{CircuitBreakerStep, OutboxProcessorOptions, create_outbox_processor_with};
+/// use omni_box_testkit::{MemoryBroker, MemoryStore};
+///
+/// let publisher = MemoryBroker::new().publisher(RawEventConverter);
+/// let options = OutboxProcessorOptions::new().breaker(CircuitBreakerStep::new());
+/// let processor = create_outbox_processor_with(MemoryStore::new(), publisher, options)?;
+/// # drop(processor);
+/// # Ok::<(), omni_box_core::Error>(())
+/// ```
 #[must_use = "pass it to a factory"]
 pub struct StepOptions<E, M: ?Sized> {
     before: Steps<E>,
