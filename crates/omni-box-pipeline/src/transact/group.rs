@@ -252,6 +252,8 @@ impl<'a, S: InboxRepository> Group<'a, S> {
                 self.settlement.completed.push(row.id());
                 Fate::Done(outcome)
             }
+            // marked in the transaction, which was committed therefore
+            (Some(&(_, outcome)), Received::Completed(_)) => Fate::Done(outcome),
             _ => Fate::Later,
         }
     }
@@ -412,8 +414,24 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             let error = Error::new(ErrorKind::Internal, "a runner without a handler was to handle a message");
             return Err(Cause::refused(error, Stage::Effect));
         };
+        self.mark_done(conn).await?;
         self.begun.get_or_insert_with(Instant::now);
         handle(self.context, handler, conn, &mut self.course, position, row).await
+    }
+
+    /// Completes what was handled, before the next handler may commit it: where the transaction stores no row that would tell later.
+    async fn mark_done(&mut self, conn: &mut S::Conn) -> Result<(), Cause> {
+        let is_told = self.marks == Marks::Sealed || self.left.witness.is_some();
+        if is_told || self.settlement.completed.is_empty() {
+            return Ok(());
+        }
+        check_mark(self.context, conn, &mut self.course).await?;
+        let completed = std::mem::take(&mut self.settlement.completed);
+        let settlement = InboxSettlement { completed, ..InboxSettlement::default() };
+        let settled = self.context.database.settle(conn, &settlement).await;
+        settled.map_err(|error| Cause::refused(error, Stage::Effect))?;
+        self.course.write();
+        Ok(())
     }
 
     fn keep_raw(&mut self, position: usize, error: String) {

@@ -28,6 +28,8 @@ pub(crate) enum Mark {
     Fresh,
     /// Before what the handler of the message at this place wrote.
     Passed(usize),
+    /// Before what this crate wrote.
+    Behind,
     /// None is wanted: the transaction is sealed.
     Sealed,
 }
@@ -54,6 +56,13 @@ impl Course {
 
     pub(crate) fn is_sealed(&self) -> bool {
         self.mark == Mark::Sealed
+    }
+
+    /// Something was written outside of handlers, which the next must not undo.
+    pub(crate) fn write(&mut self) {
+        if self.mark == Mark::Fresh {
+            self.mark = Mark::Behind;
+        }
     }
 
     fn pass(&mut self, position: usize) {
@@ -213,17 +222,21 @@ pub(crate) async fn check_mark<S: InboxRepository>(
     conn: &mut S::Conn,
     course: &mut Course,
 ) -> Result<(), Cause> {
-    let Mark::Passed(position) = course.mark else { return Ok(()) };
-    match context.database.advance_savepoint(conn).await {
-        Ok(()) => course.mark = Mark::Fresh,
-        Err(error) if error.kind() == ErrorKind::NoTransaction => {
+    let handler = match course.mark {
+        Mark::Passed(position) => Some(position),
+        Mark::Behind => None,
+        Mark::Unset | Mark::Fresh | Mark::Sealed => return Ok(()),
+    };
+    match (context.database.advance_savepoint(conn).await, handler) {
+        (Ok(()), _) => course.mark = Mark::Fresh,
+        (Err(error), Some(position)) if error.kind() == ErrorKind::NoTransaction => {
             let is_in_company = course.kept > 1 && !context.acks_first();
             return Err(Cause::culprit(position, Charge::ended(None).in_company(is_in_company)));
         }
-        Err(_) if course.is_late => {
+        (Err(_), Some(position)) if course.is_late => {
             return Err(Cause::culprit(position, timed_out(context.process_timeout)));
         }
-        Err(error) => return Err(Cause::refused(error, Stage::Effect)),
+        (Err(error), _) => return Err(Cause::refused(error, Stage::Effect)),
     }
     Ok(())
 }

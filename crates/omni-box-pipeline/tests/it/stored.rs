@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::inbox::broker::Broker;
 use crate::inbox::faults::FaultyStore;
 use crate::inbox::memory::{Handler, Memory};
 use crate::inbox::service::{Effects, GROUP, LONG, Running, Service, broken};
@@ -225,6 +226,55 @@ async fn a_stored_message_that_ends_the_process_is_given_up_after_its_attempts()
     completed(&service, 4).await;
     working.stop().await;
     assert_eq!(service.count("select count(*) from effects").await, 4);
+    service.database.close().await.unwrap();
+}
+
+/// The rows were there before, so that nothing of a transaction tells whether it was committed.
+#[tokio::test]
+async fn a_handler_that_ends_its_transaction_neither_loses_nor_doubles_stored_neighbours() {
+    let Some(service) = Service::new(1).await else { return };
+    for end in ["commit", "rollback", "commit; begin", "rollback; begin", "commit and chain"] {
+        for (size, place) in [(2, 1), (10, 5), (10, 9), (10, 0)] {
+            let case = format!("{end:?} as {place} of {size}");
+            service.execute("truncate effects, inbox_events").await;
+            let broker = Broker::new(1);
+            for n in 0..size {
+                let id = if n == place { "m".to_owned() } else { format!("n{n}") };
+                broker.send(0, &id, &format!("k{n}"), json!({"n": n}));
+            }
+            let group = ConsumerGroup::new(GROUP).unwrap();
+            let storing = Running::new(service.builder_on(broker.consumer(), group));
+            eventually(LONG, async || broker.is_drained()).await;
+            storing.stop().await;
+            let ends = Effects::new(move |id, _, conn| {
+                Box::pin(async move {
+                    if id == "m" {
+                        sqlx::raw_sql(end).execute(&mut *conn).await?;
+                    }
+                    Ok(HandlerOutcome::Completed)
+                })
+            });
+            let sealed = service.store.sealed_transactions();
+            let working = Working::new(worker(&service, &ends).concurrency_limit(1));
+            completed(&service, size - 1).await;
+            eventually(LONG, async || service.status("m").await.as_deref() == Some("failed")).await;
+            working.stop().await;
+            for (what, expected) in [
+                ("effects where message_id like 'n%'", size - 1),
+                ("(select distinct message_id from effects where message_id like 'n%') e", size - 1),
+                ("inbox_events where message_id like 'n%' and attempts_made = 0", size - 1),
+                ("inbox_events where message_id = 'm' and last_error like '%ended its transaction%'", 1),
+            ] {
+                let sql = format!("select count(*) from {what}");
+                assert_eq!(service.count(&sql).await, expected, "{case}: {what}");
+            }
+            assert_eq!(
+                service.store.sealed_transactions(),
+                sealed,
+                "{case}: the first group of a worker is not sealed"
+            );
+        }
+    }
     service.database.close().await.unwrap();
 }
 

@@ -4,7 +4,7 @@
 
 mod batch;
 mod blocking;
-mod broker;
+pub(crate) mod broker;
 mod cancel;
 mod company;
 mod contention;
