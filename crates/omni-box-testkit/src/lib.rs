@@ -32,6 +32,6 @@ pub use assert::{ExpectedEvent, assert_enqueued, assert_one_effect};
 pub use broker::{MemoryBroker, MemoryConsumer, MemoryPublisher, MemoryTransaction, NewMessage};
 pub use clock::TestClock;
 pub use enqueued::{EnqueuedEvents, OutboxById};
-pub use fault::{FaultPlan, FaultTrigger, Faulty, FaultyConsumer, FaultyPublisher, Operation};
+pub use fault::{Capability, FaultPlan, FaultTrigger, Faulty, FaultyConsumer, FaultyPublisher, Operation};
 pub use memory::{MemoryConn, MemoryStore, MemoryStoreBuilder, MemoryTx};
 pub use proxy::TcpProxy;

@@ -361,7 +361,7 @@ async fn a_dead_letter_is_listed_requeued_and_handled_once() {
     let batch = BatchSize::new(10).unwrap();
     assert_eq!(worker.process_batch(batch).await.unwrap().failed_event_ids.len(), 1);
 
-    let inbox = service.store.inner.inbox();
+    let inbox = service.store.inner().inbox();
     let letters = inbox.dead_letters().unwrap();
     let ours = FetchFilters::new().consumer_group(ConsumerGroup::new(GROUP).unwrap());
     let listed = letters.list(&ours, None, batch).await.unwrap();
@@ -371,7 +371,7 @@ async fn a_dead_letter_is_listed_requeued_and_handled_once() {
     assert!(worker.process_batch(batch).await.unwrap().is_empty(), "nothing is tried again by itself");
 
     is_well.store(true, std::sync::atomic::Ordering::SeqCst);
-    let upkeep = OmniBoxMaintenanceService::new().inbox(service.store.inner.clone());
+    let upkeep = OmniBoxMaintenanceService::new().inbox(service.store.inner().clone());
     assert_eq!(upkeep.requeue_failed(batch).await.unwrap(), 1);
     assert_eq!(upkeep.requeue_failed(batch).await.unwrap(), 0, "once");
     assert_eq!(worker.process_batch(batch).await.unwrap().processed_event_ids.len(), 1);

@@ -195,6 +195,7 @@ impl<S: InboxRepository> Savepoints<S::Conn> for Faulty<S> {
 #[async_trait]
 impl<S: InboxRepository> SealedTransactions<Self> for Faulty<S> {
     async fn begin_sealed(&self, timeout: Duration) -> Result<S::Tx> {
+        self.plan.note(Operation::BeginSealed);
         self.plan.run(Operation::Begin, offered(self.inner.sealed())?.begin_sealed(timeout)).await
     }
 

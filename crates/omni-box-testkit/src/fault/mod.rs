@@ -7,9 +7,10 @@ mod plan;
 mod publisher;
 mod store;
 mod trigger;
+mod without;
 
 pub use consumer::FaultyConsumer;
-pub use operation::Operation;
+pub use operation::{Capability, Operation};
 pub use plan::FaultPlan;
 pub use publisher::FaultyPublisher;
 pub use store::Faulty;

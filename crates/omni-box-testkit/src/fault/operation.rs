@@ -94,8 +94,10 @@ pub enum Operation {
     JoinGroup,
     /// `GroupMembers::leave`.
     LeaveGroup,
-    /// `SealedTransactions::set_back`. Its `begin_sealed` counts as `Begin`, its `receive_completed` as `Receive`.
+    /// `SealedTransactions::set_back`. Its `begin_sealed` counts as `Begin` too, its `receive_completed` as `Receive`.
     SetBack,
+    /// `SealedTransactions::begin_sealed`; a fault for it happens as one for `Begin`.
+    BeginSealed,
     /// `Savepoints::start`.
     StartSavepoint,
     /// `Savepoints::advance`.
@@ -120,4 +122,22 @@ pub enum Operation {
     Acknowledge,
     /// `AckHandle::rewind`.
     Rewind,
+}
+
+/// What a wrapped store offers only if its plan does not [hide](super::FaultPlan::hide) it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Capability {
+    /// `InboxRepository::savepoints`.
+    Savepoints,
+    /// `InboxRepository::sealed`.
+    Sealed,
+    /// `EventRepository::locking`, of outbox and inbox.
+    Locking,
+    /// `EventRepository::retention`, of outbox and inbox.
+    Retention,
+    /// `EventRepository::dead_letters`, of outbox and inbox.
+    DeadLetters,
+    /// `Store::breakers`.
+    Breakers,
 }

@@ -1,6 +1,6 @@
 //! Which calls fail, and how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use omni_box_core::{Error, ErrorKind, OutboxEvent, Result};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::Operation;
+use super::{Capability, Operation};
 
 /// Faults to come, for everything that is wrapped with it. Cloning shares it.
 ///
@@ -41,9 +41,10 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     rules: Vec<Rule>,
     calls: BTreeMap<Operation, u64>,
+    pub(super) hidden: BTreeSet<Capability>,
     is_cut: bool,
     is_frozen: bool,
     /// Calls that stand still.
@@ -155,6 +156,11 @@ impl FaultPlan {
         fault
     }
 
+    /// Counts a call that is counted under another name too.
+    pub(super) fn note(&self, operation: Operation) {
+        *self.state().calls.entry(operation).or_default() += 1;
+    }
+
     /// Does to a call what is planned.
     pub(super) async fn run<T>(
         &self,
@@ -224,11 +230,11 @@ impl FaultPlan {
         self.update(|state| state.rules.push(rule));
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let changed = change(&mut self.state());
         self.0.changed.send_replace(());
         changed

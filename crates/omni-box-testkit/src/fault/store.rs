@@ -11,7 +11,7 @@ use omni_box_core::{
     RetentionPolicies, Savepoints, Store, TopicPartition, Wakeup,
 };
 
-use super::{FaultPlan, Operation};
+use super::{Capability, FaultPlan, Operation};
 
 /// A store that does what its [`FaultPlan`] says, and otherwise what the store inside does. It offers the same capabilities.
 ///
@@ -28,9 +28,20 @@ impl<S> Faulty<S> {
         Self { inner: store, plan: plan.clone() }
     }
 
+    /// Its plan.
+    pub fn plan(&self) -> &FaultPlan {
+        &self.plan
+    }
+
     /// The store inside, which never fails on purpose.
     pub fn inner(&self) -> &S {
         &self.inner
+    }
+}
+
+impl<S> Faulty<S> {
+    fn offers(&self, capability: Capability, has: bool) -> bool {
+        has && self.plan.shows(capability)
     }
 }
 
@@ -79,7 +90,7 @@ impl<S: Store> Store for Faulty<S> {
     }
 
     fn breakers(&self) -> Option<&dyn Breakers> {
-        self.inner.breakers().is_some().then_some(self)
+        self.offers(Capability::Breakers, self.inner.breakers().is_some()).then_some(self)
     }
 }
 
@@ -117,15 +128,15 @@ impl<E: Event, S: EventRepository<E>> EventRepository<E> for Faulty<S> {
     }
 
     fn locking(&self) -> Option<&dyn DistributedLocking<E>> {
-        self.inner.locking().is_some().then_some(self)
+        self.offers(Capability::Locking, self.inner.locking().is_some()).then_some(self)
     }
 
     fn dead_letters(&self) -> Option<&dyn DeadLetters<E>> {
-        self.inner.dead_letters().is_some().then_some(self)
+        self.offers(Capability::DeadLetters, self.inner.dead_letters().is_some()).then_some(self)
     }
 
     fn retention(&self) -> Option<&dyn RetentionPolicies<E>> {
-        self.inner.retention().is_some().then_some(self)
+        self.offers(Capability::Retention, self.inner.retention().is_some()).then_some(self)
     }
 }
 
@@ -202,10 +213,10 @@ impl<S: InboxRepository> InboxRepository for Faulty<S> {
     }
 
     fn savepoints(&self) -> Option<&dyn Savepoints<S::Conn>> {
-        self.inner.savepoints().is_some().then_some(self)
+        self.offers(Capability::Savepoints, self.inner.savepoints().is_some()).then_some(self)
     }
 
     fn sealed(&self) -> Option<&dyn SealedTransactions<Self>> {
-        self.inner.sealed().is_some().then_some(self)
+        self.offers(Capability::Sealed, self.inner.sealed().is_some()).then_some(self)
     }
 }

@@ -4,6 +4,7 @@ use omni_box_core::HandlerOutcome;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
+use super::faults::sealed_transactions;
 use super::service::{Effects, Running, Service, broken};
 
 const ENDS: [&str; 7] = [
@@ -28,7 +29,7 @@ enum Then {
 /// So many messages at once, of which `m` at this place ends the transaction; where it is sealed, as many come before them.
 async fn check(service: &Service, end: &'static str, then: Then, size: usize, place: usize, is_sealed: bool) {
     let case = format!("{end:?}, then {then:?}, as {place} of {size}, sealed {is_sealed}");
-    let sealed = service.store.sealed_transactions();
+    let sealed = sealed_transactions(&service.store);
     let act = Effects::new(move |id, _, conn| {
         Box::pin(async move {
             if id != "m" {
@@ -79,7 +80,7 @@ async fn check(service: &Service, end: &'static str, then: Then, size: usize, pl
         assert_eq!(service.count(&format!("select count(*) from {why}")).await, 1, "{case}: it says why");
     }
     assert_eq!(service.quarantined().await, 0, "{case}");
-    assert_eq!(service.store.sealed_transactions() > sealed, is_sealed, "{case}");
+    assert_eq!(sealed_transactions(&service.store) > sealed, is_sealed, "{case}");
 }
 
 #[tokio::test]

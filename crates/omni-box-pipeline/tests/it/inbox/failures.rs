@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use omni_box_core::{Attempt, HandlerError, HandlerOutcome, NewOutboxEvent, OutboxExt, TransientError};
 use omni_box_harness::eventually;
+use omni_box_testkit::Capability;
 use serde_json::json;
 
-use super::faults::{CommitFault, Without};
+use super::faults::CommitFault;
 use super::service::{Effects, LONG, Service, broken};
 use omni_box_core::ErrorKind;
 
@@ -186,7 +187,7 @@ async fn contention_at_commit_charges_nobody() {
     {
         service.execute("truncate effects; truncate inbox_events").await;
         service.broker.rewind();
-        service.store.faults.on_commit(kind);
+        kind.plan(service.store.plan());
         let running = service.run(&Effects::plain());
         if service.broker.committed(0) == 0 {
             send_once(&service);
@@ -243,7 +244,8 @@ async fn deadlocks_charge_nobody() {
 #[tokio::test]
 async fn a_store_without_savepoints_takes_one_message_at_a_time() {
     let Some(service) = Service::new(1).await else { return };
-    *service.store.faults.savepoints.lock().unwrap() = Without::Savepoints;
+    service.store.plan().hide(Capability::Savepoints);
+    service.store.plan().hide(Capability::Sealed);
     let act = Effects::new(|id, call, _| {
         Box::pin(
             async move { if id == "m" && call < 3 { Err(broken()) } else { Ok(HandlerOutcome::Completed) } },
@@ -296,7 +298,7 @@ async fn what_the_database_never_takes_is_kept_as_bytes() {
 #[tokio::test]
 async fn an_outbox_event_of_the_handler_commits_with_it() {
     let Some(service) = Service::new(1).await else { return };
-    let outbox = service.store.inner.clone();
+    let outbox = service.store.inner().clone();
     let act = Effects::new(move |id, call, conn| {
         let outbox = outbox.clone();
         Box::pin(async move {

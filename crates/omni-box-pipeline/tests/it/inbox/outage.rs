@@ -3,6 +3,7 @@
 use omni_box_harness::eventually;
 use serde_json::json;
 
+use super::faults::received;
 use super::service::{Effects, LONG, Service};
 
 #[tokio::test]
@@ -37,8 +38,8 @@ async fn a_missing_table_is_waited_for() {
         service.broker.send(0, &format!("m{n}"), "k", json!({"n": n}));
     }
     // more often than a message has attempts
-    let before = service.store.received();
-    eventually(LONG, async || service.store.received() > before + 6).await;
+    let before = received(&service.store);
+    eventually(LONG, async || received(&service.store) > before + 6).await;
     assert_eq!(service.broker.committed(0), 1);
     service.execute("alter table gone rename to inbox_events").await;
     service.drained().await;

@@ -9,7 +9,7 @@ use omni_box_core::{Error, ErrorKind, HandlerOutcome, InboxEvent};
 use omni_box_pipeline::{ProcessingContext, ProcessingStep, SavepointPolicy, StepResult};
 use serde_json::json;
 
-use super::faults::CommitFault;
+use super::faults::{CommitFault, sealed_transactions};
 use super::service::{Effects, Running, Service, broken};
 
 /// Messages in a group; the first group has savepoints.
@@ -86,13 +86,13 @@ async fn check(service: &Service, special: &'static str, ends: Ends) {
     for n in 0..MESSAGES {
         broker.send(0, &format!("m{n}"), &format!("k{}", n % 3), json!({"n": n}));
     }
-    let sealed = service.store.sealed_transactions();
+    let sealed = sealed_transactions(&service.store);
     let group = omni_box_core::ConsumerGroup::new(super::service::GROUP).unwrap();
     let builder = service.builder_on(broker.consumer(), group).group_size(GROUP).handler(act.clone());
     let running = Running::new(builder.process_timeout(Duration::from_millis(700)));
     omni_box_harness::eventually(super::service::LONG, async || broker.is_drained()).await;
     running.stop().await;
-    assert!(service.store.sealed_transactions() > sealed, "{case}: groups without savepoints");
+    assert!(sealed_transactions(&service.store) > sealed, "{case}: groups without savepoints");
     assert_each_once(service, &case, special, 1).await;
     assert_eq!(act.calls("m0"), 1, "{case}: a group that succeeded is not done again");
     assert!(act.calls(special) >= 3, "{case}: once for nothing, once charged, once to the end");
@@ -129,11 +129,11 @@ async fn a_commit_that_fails_or_is_not_answered_doubles_nothing() {
         CommitFault::FailAfter(ErrorKind::Internal),
     ] {
         service.execute("truncate effects, inbox_events").await;
-        let faults = service.store.faults.clone();
+        let faults = service.store.plan().clone();
         let act = Effects::new(move |id, call, _| {
             let is_first = id == "m7" && call == 1;
             if is_first {
-                faults.on_commit(fault);
+                fault.plan(&faults);
             }
             Box::pin(async { Ok(HandlerOutcome::Completed) })
         });
@@ -155,16 +155,16 @@ async fn a_commit_that_fails_or_is_not_answered_doubles_nothing() {
 async fn a_process_that_ends_in_a_group_without_savepoints_loses_nothing() {
     for fault in [CommitFault::StopBefore, CommitFault::StopAfter] {
         let Some(service) = Service::new(1).await else { return };
-        let faults = service.store.faults.clone();
+        let faults = service.store.plan().clone();
         let act = Effects::new(move |id, call, _| {
             if id == "m7" && call == 1 {
-                faults.on_commit(fault);
+                fault.plan(&faults);
             }
             Box::pin(async { Ok(HandlerOutcome::Completed) })
         });
         send(&service);
         let running = Running::new(service.builder().group_size(GROUP).handler(act));
-        service.store.faults.stopped.notified().await;
+        service.store.plan().until_frozen().await;
         running.crash().await;
         let stored = if fault == CommitFault::StopBefore { 5 } else { 10 };
         assert_eq!(service.count("select count(*) from inbox_events").await, stored, "{fault:?}");
@@ -197,7 +197,7 @@ async fn with_savepoints_for_every_message_an_error_runs_no_neighbour_again() {
     let running = Running::new(builder.handler(act.clone()));
     service.drained().await;
     running.stop().await;
-    assert_eq!(service.store.sealed_transactions(), 0);
+    assert_eq!(sealed_transactions(&service.store), 0);
     for n in 0..MESSAGES {
         assert_eq!(act.calls(&format!("m{n}")), 1, "m{n}");
     }

@@ -12,6 +12,7 @@ use omni_box_core::{
 use omni_box_harness::{TestDatabase, eventually, postgres};
 use omni_box_pipeline::{InboxConsumerRunner, InboxConsumerRunnerBuilder};
 use omni_box_postgres::{PgConfig, PgStore};
+use omni_box_testkit::FaultPlan;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -102,7 +103,11 @@ impl Service {
         let database = TestDatabase::create().await.unwrap();
         let store = PgStore::new(database.pool().clone(), PgConfig::default());
         store.migrate().await.unwrap();
-        let service = Self { store: FaultyStore::new(store), broker: Broker::new(partitions), database };
+        let service = Self {
+            store: FaultyStore::new(store, &FaultPlan::new()),
+            broker: Broker::new(partitions),
+            database,
+        };
         service
             .execute(
                 "create table effects (seq bigserial primary key, message_id text, key text, worker text)",

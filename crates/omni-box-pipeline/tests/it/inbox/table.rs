@@ -47,7 +47,7 @@ fn expected(
 }
 
 fn handler(scenario: Scenario, service: &Service) -> Effects {
-    let faults = service.store.faults.clone();
+    let faults = service.store.plan().clone();
     Effects::new(move |id, call, conn| {
         let faults = faults.clone();
         Box::pin(async move {
@@ -63,11 +63,11 @@ fn handler(scenario: Scenario, service: &Service) -> Effects {
                     Ok(HandlerOutcome::Completed)
                 }
                 Scenario::CrashBeforeCommit if call == 1 => {
-                    faults.on_commit(CommitFault::StopBefore);
+                    CommitFault::StopBefore.plan(&faults);
                     Ok(HandlerOutcome::Completed)
                 }
                 Scenario::CrashAfterCommit if call == 1 => {
-                    faults.on_commit(CommitFault::StopAfter);
+                    CommitFault::StopAfter.plan(&faults);
                     Ok(HandlerOutcome::Completed)
                 }
                 _ => Ok(HandlerOutcome::Completed),
@@ -104,7 +104,7 @@ async fn check(strategy: AckStrategy, policy: CommitOffsetPolicy, scenario: Scen
     let mut running = run();
     match scenario {
         Scenario::CrashBeforeCommit | Scenario::CrashAfterCommit => {
-            let stopped = tokio::time::timeout(LONG, service.store.faults.stopped.notified()).await;
+            let stopped = tokio::time::timeout(LONG, service.store.plan().until_frozen()).await;
             stopped.unwrap_or_else(|_| panic!("{case}: the commit is reached"));
             running.crash().await;
             running = run();

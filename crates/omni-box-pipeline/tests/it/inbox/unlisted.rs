@@ -3,11 +3,12 @@
 use omni_box_harness::eventually;
 use serde_json::json;
 
+use super::faults::received;
 use super::service::{Effects, LONG, Service};
 
 const MESSAGES: i64 = 200;
 /// As often as a message alone may be refused before its bytes are kept instead, and some more.
-const REFUSALS: usize = 18;
+const REFUSALS: u64 = 18;
 
 /// Runs into a trigger that refuses each row, and past it.
 async fn refused_for_a_while(service: &Service, trigger: &str, bytes: i64) {
@@ -25,7 +26,7 @@ async fn refused_for_a_while(service: &Service, trigger: &str, bytes: i64) {
         service.broker.send(0, &format!("m{n}"), &format!("k{}", n % 50), json!({"n": n}));
     }
     let running = service.run(&Effects::plain());
-    eventually(LONG, async || service.store.received() >= REFUSALS).await;
+    eventually(LONG, async || received(&service.store) >= REFUSALS).await;
     service.execute("drop function refuse cascade").await;
     service.drained().await;
     running.stop().await;

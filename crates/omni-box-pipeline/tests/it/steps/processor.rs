@@ -20,13 +20,13 @@ use omni_box_pipeline::{
     create_inbox_processor, create_outbox_processor_with, on,
 };
 use omni_box_postgres::{PgConfig, PgStore};
-use omni_box_testkit::{MemoryBroker, MemoryStore, NewMessage};
+use omni_box_testkit::{Capability, FaultPlan, MemoryBroker, MemoryStore, NewMessage};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::rule::{Rule, Ruled};
 use super::side::{LONG, group};
-use crate::inbox::faults::{FaultyStore, Without};
+use crate::inbox::faults::FaultyStore;
 
 /// A store with messages of one group.
 async fn stored(messages: usize) -> MemoryStore {
@@ -361,8 +361,10 @@ fn worker_id() -> WorkerId {
 #[tokio::test]
 async fn what_the_store_cannot_serve_is_refused_by_name() {
     let pool = sqlx::PgPool::connect_lazy("postgres://127.0.0.1/nowhere").unwrap();
-    let store = FaultyStore::new(PgStore::new(pool, PgConfig::default()));
-    *store.faults.savepoints.lock().unwrap() = Without::Locking;
+    let store = FaultyStore::new(PgStore::new(pool, PgConfig::default()), &FaultPlan::new());
+    for capability in [Capability::Locking, Capability::DeadLetters, Capability::Breakers] {
+        store.plan().hide(capability);
+    }
     let inbox = || {
         let handler = on("any", async |_: InboxContext<'_, FaultyStore>| {});
         EventProcessorBuilder::inbox(store.clone(), group()).add_step(HandlerExecutionStep::new(handler))
