@@ -8,6 +8,7 @@ use std::path::Path;
 const MARKS: [&str; 2] = ["canary-in-the-", "-secret"];
 
 /// Ends the process, as a failed test would, if a line that was logged has such a text. It shows where the line is from, and not the text.
+#[expect(clippy::exit, reason = "a panic in a subscriber would be caught")]
 pub(crate) fn check(line: &str, origin: impl std::fmt::Display) {
     if let Some(mark) = found(line) {
         let text =

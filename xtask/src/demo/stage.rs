@@ -238,11 +238,11 @@ impl Stage {
     }
 
     /// Drops the databases, and the logs if all went well, unless they are kept.
+    #[expect(clippy::mem_forget, reason = "what is dropped drops its database")]
     pub(super) async fn clear(self, keep: bool, is_good: bool) -> Result<()> {
         let Self { orders, shipping, logs, .. } = self;
         if keep {
             eprintln!("orders: {}\nshipping: {}\nlogs: {}", orders.url(), shipping.url(), logs.display());
-            // dropping them would drop the databases
             std::mem::forget((orders, shipping));
             return Ok(());
         }

@@ -24,6 +24,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const KAFKA_CONTROLLER_PORT: u16 = 9093;
 
 /// Starts `service` in a container that outlives this process.
+#[expect(clippy::mem_forget, reason = "dropping it would remove the container")]
 pub(super) async fn start(service: Service, dir: &Path) -> Result<Record> {
     ping().await?;
     let port = free_port()?;
@@ -34,7 +35,7 @@ pub(super) async fn start(service: Service, dir: &Path) -> Result<Record> {
     let container = request.with_startup_timeout(START_WITHIN).start().await.context("container")?;
     let record = Record { service, address, origin: Origin::Container { id: container.id().to_owned() } };
     record.save(dir)?;
-    // Dropping it would remove the container: from here on the record owns it.
+    // from here on the record owns it
     std::mem::forget(container);
     if let Err(error) = ready::answers(service, &record.address, READY_WITHIN).await {
         super::end(&record, dir).await?;

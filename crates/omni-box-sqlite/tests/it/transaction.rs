@@ -119,6 +119,7 @@ async fn a_dropped_transaction_after_a_cancelled_one_is_rolled_back() {
 }
 
 #[tokio::test]
+#[expect(clippy::mem_forget, reason = "a handler may do it")]
 async fn what_a_handler_leaves_open_ends_with_its_transaction() {
     let db = Database::create().await;
     for commits in [false, true] {

@@ -20,6 +20,7 @@ pub(super) struct Row {
     attempts: u32,
     is_tried: bool,
     /// When it is tried again, after a failure; `Some(None)`: when an operator says so.
+    #[expect(clippy::option_option, reason = "there are three cases")]
     again: Option<Option<Minute>>,
 }
 

@@ -23,6 +23,7 @@ pub(super) struct Row {
     pub(super) max_attempts: u32,
     pub(super) is_tried: bool,
     /// When it is tried again, after a failure; `Some(None)`: when an operator says so.
+    #[expect(clippy::option_option, reason = "there are three cases")]
     pub(super) again: Option<Option<Minute>>,
     /// Who has it, and since when.
     pub(super) claim: Option<(ClaimToken, Minute)>,

@@ -78,6 +78,7 @@ impl World {
         self.run(relay)
     }
 
+    #[expect(clippy::unused_self, reason = "reads as `relay` does")]
     fn run(&self, relay: OutboxRelay<PgStore>) -> Running {
         let shutdown = CancellationToken::new();
         Running { task: tokio::spawn(relay.run(shutdown.clone())), shutdown }

@@ -124,7 +124,7 @@ impl Flight {
             }
         }
         let lanes =
-            self.ids_of(&settlement).filter_map(|id| self.entries.get(id)).map(|entry| entry.lane).collect();
+            ids_of(&settlement).filter_map(|id| self.entries.get(id)).map(|entry| entry.lane).collect();
         (settlement, lanes)
     }
 
@@ -140,7 +140,7 @@ impl Flight {
             // it may have been left as it was: its key has no head any more, or it was not as it had been read
             lower(&mut self.bounds, fetch, entry);
         }
-        let ids: Vec<EventId> = self.ids_of(settlement).copied().collect();
+        let ids: Vec<EventId> = ids_of(settlement).copied().collect();
         for id in ids {
             self.forget(id);
         }
@@ -153,9 +153,10 @@ impl Flight {
             self.outgoing_since.get_or_insert(now);
         }
     }
+}
 
-    fn ids_of<'a>(&self, settlement: &'a LaneSettlement) -> impl Iterator<Item = &'a EventId> + use<'a> {
-        let holds = settlement.holds.iter().map(|hold| &hold.id);
-        settlement.completed.iter().chain(&settlement.followers).chain(holds)
-    }
+/// What a settlement speaks of.
+fn ids_of(settlement: &LaneSettlement) -> impl Iterator<Item = &EventId> {
+    let holds = settlement.holds.iter().map(|hold| &hold.id);
+    settlement.completed.iter().chain(&settlement.followers).chain(holds)
 }
