@@ -142,8 +142,8 @@ create index {{inbox_events_pending}} on {{inbox_events}} (consumer_group, sourc
     where status = 'pending';
 -- what may be cleaned up
 create index {{inbox_events_completed}} on {{inbox_events}} (completed_at) where status = 'completed';
--- what was given up: found and counted by operators and samples
-create index {{inbox_events_failed}} on {{inbox_events}} (consumer_group, updated_at) where status = 'failed';
+-- what was given up: listed in order and counted, by group
+create index {{inbox_events_failed}} on {{inbox_events}} (consumer_group, updated_at, id) where status = 'failed';
 -- what was given up and has no copy outside
 create index {{inbox_events_uncopied}} on {{inbox_events}} (updated_at, id)
     where status = 'failed' and copied_at is distinct from updated_at;

@@ -7,7 +7,7 @@ omni_box_sql::queries! {
         failed = "outbox/failed.sql" | "inbox/failed.sql",
         mark_copied = "events/mark_copied.sql",
         purge = "outbox/purge.sql" | "inbox/purge.sql",
-        purge_failed = "outbox/purge_failed.sql" | "events/purge_failed.sql",
+        purge_failed = "outbox/purge_failed.sql" | "inbox/purge_failed.sql",
         refresh = "events/refresh.sql",
         release = "events/release.sql",
         release_stale = "events/release_stale.sql",
