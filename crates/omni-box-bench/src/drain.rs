@@ -24,16 +24,18 @@ pub(crate) struct Drain {
     pub(crate) keys: usize,
     pub(crate) relays: usize,
     pub(crate) around: Around,
+    /// Whether the relays' metrics are on a registry that is looked at, and the tables are sampled for it.
+    pub(crate) has_metrics: bool,
 }
 
 impl Drain {
     pub(crate) fn new(events: usize, keys: usize) -> Self {
-        Self { events, keys, relays: 1, around: Around::Nothing }
+        Self { events, keys, relays: 1, around: Around::Nothing, has_metrics: false }
     }
 }
 
 pub(crate) async fn run(run: &Run, drain: Drain) -> Result<Report> {
-    let Drain { events, keys, relays, around } = drain;
+    let Drain { events, keys, relays, around, has_metrics } = drain;
     let (brokers, progress) = (run.brokers(), &run.progress);
     let topic = topic::create_topic(brokers, run.name, PARTITIONS, &[]).await?;
     let warm_up = topic::create_topic(brokers, run.name, PARTITIONS, &[]).await?;
@@ -42,7 +44,7 @@ pub(crate) async fn run(run: &Run, drain: Drain) -> Result<Report> {
     progress.preparing("rows around the events");
     around.fill(database.pool(), &topic).await?;
 
-    let mut relays = start(&database, brokers, relays).await?;
+    let mut relays = start(&database, brokers, relays, has_metrics).await?;
     progress.preparing("warming up");
     table::fill(&store, &warm_up, WARM_UP, WARM_UP).await?;
     table::drained(database.pool(), brokers, &warm_up, WARM_UP).await?;
@@ -78,10 +80,16 @@ pub(crate) async fn run(run: &Run, drain: Drain) -> Result<Report> {
     Ok(report.floor(sql.min(kafka), format!("sql {sql:.0}/s, kafka {kafka:.0}/s")))
 }
 
-async fn start(database: &TestDatabase, brokers: &str, relays: usize) -> Result<Vec<Relay>> {
+async fn start(
+    database: &TestDatabase,
+    brokers: &str,
+    relays: usize,
+    has_metrics: bool,
+) -> Result<Vec<Relay>> {
+    let start = if has_metrics { Relay::start_with_metrics } else { Relay::start };
     let mut started = Vec::new();
     for _ in 0..relays {
-        started.push(Relay::start(&database.url(), brokers)?);
+        started.push(start(&database.url(), brokers)?);
     }
     // each has its share before anything is measured
     let deadline = Instant::now() + PATIENCE;

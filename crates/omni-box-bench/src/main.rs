@@ -19,6 +19,7 @@ mod report;
 mod roundtrip;
 mod run;
 mod statements;
+mod steps;
 mod surroundings;
 mod table;
 
@@ -57,6 +58,9 @@ struct Args {
     /// Be the relay of a workload until the standard input ends.
     #[arg(long, hide = true)]
     relay: bool,
+    /// The relay has metrics, as a process has whose metrics are looked at.
+    #[arg(long, hide = true, requires = "relay")]
+    metrics: bool,
     /// The relay works on this file of SQLite.
     #[arg(long, hide = true, requires = "relay")]
     sqlite: Option<PathBuf>,
@@ -69,7 +73,7 @@ struct Args {
 }
 
 /// Names of all workloads, in the order they run.
-const WORKLOADS: [&str; 21] = [
+const WORKLOADS: [&str; 23] = [
     "drain_many_keys",
     "drain_hot_keys",
     "drain_one_key",
@@ -78,6 +82,7 @@ const WORKLOADS: [&str; 21] = [
     "drain_snapshot",
     "drain_closed_topic",
     "drain_deep",
+    "drain_metrics",
     "enqueue_one",
     "enqueue_bulk",
     "latency_1k",
@@ -86,6 +91,7 @@ const WORKLOADS: [&str; 21] = [
     "inbox_inline",
     "inbox_stored",
     "inbox_duplicates",
+    "steps",
     "idle",
     "idle_sqlite",
     "memory_large",
@@ -108,7 +114,7 @@ async fn main() -> Result<()> {
     let servers = servers().context("no servers: run it by `cargo xtask bench`")?;
     let (database, brokers) = (&servers.database_url, &servers.kafka_brokers);
     if args.relay {
-        return relay::run(database, brokers, args.sqlite).await;
+        return relay::run(database, brokers, args.sqlite, args.metrics).await;
     }
     if let Some((topic, event_type)) = args.consumer.zip(args.event_type) {
         return consumer::run(database, brokers, &topic, &event_type).await;
@@ -175,6 +181,7 @@ async fn workload(run: &Run) -> Result<Report> {
             let around = Around::Deep { completed: 5 * million, held: million, later: million };
             drain::run(run, Drain { events: million, around, ..many }).await
         }
+        "drain_metrics" => drain::run(run, Drain { has_metrics: true, ..many }).await,
         "enqueue_one" => enqueue::one(run, scale(3_000, 200)).await,
         "enqueue_bulk" => enqueue::bulk(run, scale(100, 5)).await,
         "latency_1k" => latency::run(run, Load::new(1_000, scale(20, 2))).await,
@@ -183,6 +190,7 @@ async fn workload(run: &Run) -> Result<Report> {
         "inbox_inline" => inbox::run(run, scale(50_000, 2_000), Way::Inline).await,
         "inbox_stored" => inbox::run(run, scale(50_000, 2_000), Way::Stored).await,
         "inbox_duplicates" => inbox::run(run, scale(50_000, 2_000), Way::Duplicates).await,
+        "steps" => steps::run(run, scale(60_000, 3_000)).await,
         "idle" => idle::postgres(run, scale(30, 5)).await,
         "idle_sqlite" => idle::sqlite(run, scale(30, 5)).await,
         "memory_large" => memory::large(run, scale(64, 4)).await,
