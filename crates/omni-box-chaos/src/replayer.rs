@@ -13,7 +13,7 @@ pub(crate) struct ReplayerArgs {
     #[arg(long)]
     group: String,
     /// How many dead letters a page has.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 500)]
     page: u32,
 }
 
@@ -24,10 +24,12 @@ pub(crate) async fn run(servers: &Servers, args: ReplayerArgs) -> Result<()> {
     let (ours, page) =
         (FetchFilters::new().consumer_group(ConsumerGroup::new(&args.group)?), BatchSize::new(args.page)?);
     println!("ready");
+    let mut last = None;
     loop {
-        let failed = letters.list(&ours, None, page).await?;
+        let mut failed = letters.list(&ours, last.as_ref(), page).await?;
         let ids: Vec<EventId> = failed.iter().map(|event| event.id()).collect();
-        if ids.is_empty() {
+        last = failed.pop();
+        if last.is_none() {
             break;
         }
         let (as_they_are, anew) = ids.split_at(ids.len() / 2);

@@ -17,6 +17,9 @@ pub(crate) struct WorkerArgs {
     group: String,
     #[command(flatten)]
     handler: HandlerArgs,
+    /// Most messages of a claim.
+    #[arg(long, default_value_t = 100)]
+    batch_size: u32,
     /// How long a claim lives.
     #[arg(long, default_value_t = 12_000)]
     lease_ttl_ms: u64,
@@ -30,6 +33,7 @@ pub(crate) async fn run(servers: &Servers, args: WorkerArgs) -> Result<()> {
         .retry(args.handler.retry())
         .process_timeout(Duration::from_millis(args.handler.handler_timeout_ms))
         .lease_ttl(Duration::from_millis(args.lease_ttl_ms))
+        .batch_size(args.batch_size)
         .handler(Handler::new(&args.handler))
         .build()?;
     println!("ready");
