@@ -1,16 +1,19 @@
 //! Baggage that events carry.
 
+use std::sync::Mutex;
+
 use omni_box_core::message::InboundMessage;
-use omni_box_core::{Event, NewOutboxEvent};
+use omni_box_core::{ConsumerGroup, Event, InboxContext, NewOutboxEvent};
 use omni_box_otel::{ContextMode, TraceLayer};
-use omni_box_testkit::NewMessage;
+use omni_box_pipeline::{EventRouter, InboxConsumerRunner, Workers};
+use omni_box_testkit::{MemoryStore, NewMessage};
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::FutureExt as _;
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::Sampler;
 use tracing::Instrument;
 
-use super::{Shop, Traces, order};
+use super::{SOON, Shop, Traces, order};
 
 /// What the code has that enqueues: one entry is not for others.
 fn context() -> Context {
@@ -94,4 +97,34 @@ async fn foreign_and_malformed_baggage_costs_no_message() {
     let sent = shop.broker.records("shipments");
     let carried: Vec<_> = sent.iter().filter_map(baggage).collect();
     assert_eq!(carried, ["tenant=a%20b"], "by the same list, and without properties");
+}
+
+/// What a handler's own code sees: it may send it on to other services.
+#[tokio::test]
+async fn a_handler_has_the_allowed_entries_of_its_message_and_no_others() {
+    static SEEN: Mutex<Vec<Vec<String>>> = Mutex::new(Vec::new());
+    async fn look(_cx: InboxContext<'_, MemoryStore>) {
+        let context = Context::current();
+        let entries = context.baggage().iter().map(|(name, (value, _))| format!("{name}={value}"));
+        SEEN.lock().unwrap().push(entries.collect());
+    }
+    let _traces = Traces::start(Sampler::AlwaysOn);
+    let shop = Shop::new();
+    let sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for traceparent in ["", sampled, &sampled.replace("-01", "-00")] {
+        let message = NewMessage::to("orders").key("7").value(r#"{"id": 7}"#);
+        let message = message.header("event_type", "order.placed").header("traceparent", traceparent);
+        shop.broker.send(message.header("baggage", "secret=hush,tenant=a%20b;ttl=1"));
+    }
+    let group = ConsumerGroup::new("shipping").unwrap();
+    let router = EventRouter::new().on("orders", "order.placed", look).layer(TraceLayer::new());
+    let consumer = shop.broker.consumer(&group, ["orders"]);
+    let inbox = InboxConsumerRunner::builder(consumer, shop.store.clone()).handler(router).build().unwrap();
+    let handled = async {
+        while SEEN.lock().unwrap().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, Workers::new().inbox(inbox).run_until(handled)).await.unwrap().unwrap();
+    assert_eq!(*SEEN.lock().unwrap(), [["tenant=a b"], ["tenant=a b"], ["tenant=a b"]]);
 }
