@@ -36,7 +36,8 @@ fn mdbook() -> Result<PathBuf> {
     let program = tools.join("bin/mdbook");
     if !program.exists() {
         println!("installs mdbook {MDBOOK} into {}: some minutes, once", tools.display());
-        let mut install = cargo(&["install", "--quiet", "--locked", "mdbook", "--version", MDBOOK]);
+        let mut install =
+            cargo(&["install", "--quiet", "--debug", "--locked", "mdbook", "--version", MDBOOK]);
         install.args(["--no-default-features", "--features", "search", "--root"]).arg(&tools);
         let status = run(&mut install)?;
         anyhow::ensure!(status.success(), "cargo install mdbook ended with {status}");
