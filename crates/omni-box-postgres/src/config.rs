@@ -138,7 +138,10 @@ impl Dialect for PgConfig {
                     "(extract(epoch from pg_postmaster_start_time()) || ':' || to_regclass('{table}')::oid::text)"
                 )
             }
-            _ => return None,
+            "outbox_is_large" => is_large(&self.qualified(Table::OutboxEvents)),
+            "inbox_is_large" => is_large(&self.qualified(Table::InboxEvents)),
+            "line" => line(""),
+            _ => line(&format!("{}.", placeholder.strip_prefix("line:")?)),
         })
     }
 
@@ -209,6 +212,19 @@ impl PgConfigBuilder {
         config.names.check(check_length, |one, other| one == other)?;
         Ok(config)
     }
+}
+
+/// Whether a table is so large that a plan by index is better than to read all of it.
+fn is_large(qualified: &str) -> String {
+    format!("coalesce(pg_relation_size(to_regclass('{}')) >= 1048576, false)", qualified.replace('\'', "''"))
+}
+
+/// The line that a message with a place in a partition waits in, within its group; the index is on the same expression.
+fn line(of: &str) -> String {
+    format!(
+        "(hashtextextended(coalesce({of}source_topic, '') || chr(31) || coalesce({of}source_partition, 0)::text || chr(31) \
+         || coalesce('k' || {of}partition_key, 'r' || md5({of}raw_key), ''), 0) & 9223372036854775807)"
+    )
 }
 
 fn check_length(what: &str, name: &str) -> Result<()> {

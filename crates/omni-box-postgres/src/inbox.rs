@@ -8,9 +8,10 @@ use omni_box_core::store::{DeadLetters, GroupMembers, Quarantine, SealedTransact
 use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, ConsumerGroup, Created, DistributedLocking, Error, ErrorKind,
     Event, EventId, EventRepository, Failure, FetchFilters, InboxEvent, InboxRepository, InboxSettlement,
-    PartitionEnd, QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints, TopicPartition,
+    Lifecycle, PartitionEnd, QuarantinedMessage, Received, Result, RetentionPolicies, Savepoints,
+    TopicPartition,
 };
-use omni_box_sql::{Outcome, StoredEvent, known_message};
+use omni_box_sql::{Outcome, StoredEvent, claimed_message, known_message};
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -47,15 +48,18 @@ impl InboxRepository for PgStore {
         let InboxSettlement { completed, failures } = settlement;
         require_transaction(conn).await?;
         if !completed.is_empty() {
-            sqlx::query(self.queries.inbox_settle_completed.sql())
+            let is_large = sqlx::query_scalar(self.queries.inbox_settle_completed.sql())
+                .persistent(self.inbox_plans.are_kept())
                 .bind(uuids(completed))
-                .execute(&mut *conn)
+                .fetch_one(&mut *conn)
                 .await
                 .map_err(failed("complete messages"))?;
+            self.inbox_plans.note(is_large);
         }
         if !failures.is_empty() {
             let outcomes: Vec<Outcome> = failures.iter().map(|(_, failure)| Outcome::from(failure)).collect();
             sqlx::query(self.queries.inbox_settle_failed.sql())
+                .persistent(self.inbox_plans.are_kept())
                 .bind(failures.iter().map(|(id, _)| id.as_uuid()).collect::<Vec<_>>())
                 .bind(outcomes.iter().map(|outcome| outcome.charge).collect::<Vec<_>>())
                 .bind(failures.iter().map(|(_, failure)| failure.error()).collect::<Vec<_>>())
@@ -196,16 +200,7 @@ impl EventRepository<InboxEvent> for PgStore {
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<InboxEvent>> {
         InboxEvent::check_filters(filters)?;
-        let mut session = self.session().await?;
-        let rows = sqlx::query(self.queries.inbox_fetch.sql())
-            .bind(i64::from(limit.get()))
-            .bind(&filters.sources)
-            .bind(group_names(filters))
-            .fetch_all(&mut *session)
-            .await
-            .map_err(self.failed("fetch pending messages"))?;
-        session.finish().await?;
-        inbox_events(&rows)
+        self.due(self.session().await?, limit, filters, None).await
     }
 
     async fn mark_processing(&self, id: EventId, token: &ClaimToken) -> Result<bool> {
@@ -274,15 +269,11 @@ impl PgStore {
         stored: Stored,
     ) -> Result<Vec<Received>> {
         require_transaction(conn).await?;
-        if events.is_empty() {
-            return Ok(Vec::new());
-        }
-        let new = self.insert_messages(conn, events, stored).await?;
-        if new.len() == events.len() {
-            return Ok(events.iter().map(|_| Received::New).collect());
-        }
-        let known: Vec<&InboxEvent> =
-            events.iter().copied().filter(|event| !new.contains(&event.id())).collect();
+        let mut claimed = self.lock_claimed(conn, events).await?;
+        let others: Vec<&InboxEvent> =
+            events.iter().copied().filter(|event| !claimed.contains_key(&event.id())).collect();
+        let new = self.insert_messages(conn, &others, stored).await?;
+        let known: Vec<&InboxEvent> = others.into_iter().filter(|event| !new.contains(&event.id())).collect();
         let mut rows = self.lock_rows(conn, &known).await?;
         let is_sent_again = |event: &&&InboxEvent| {
             rows.get(&key_of(event)).is_some_and(|(row, _)| row.is_sent_again_by(event))
@@ -298,12 +289,42 @@ impl PgStore {
                 if new.contains(&event.id()) {
                     return Ok(Received::New);
                 }
+                if let Some((life, wait)) = claimed.remove(&event.id()) {
+                    let row = InboxEvent::restore(event.record().clone(), life);
+                    return Ok(Received::of(row, event, wait));
+                }
                 match rows.remove(&key_of(event)) {
                     Some((row, wait)) => Ok(Received::of(row, event, wait)),
                     None => Err(deleted_meanwhile()),
                 }
             })
             .collect()
+    }
+
+    /// Locks the rows of messages that were read with a claim. They are there, so that nothing of them is sent or read but what changes.
+    async fn lock_claimed(
+        &self,
+        conn: &mut PgConnection,
+        events: &[&InboxEvent],
+    ) -> Result<HashMap<EventId, (Lifecycle, Duration)>> {
+        let claimed = events.iter().filter(|event| event.lifecycle().lock().is_some());
+        let ids: Vec<Uuid> = claimed.map(|event| event.id().as_uuid()).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = sqlx::query(self.queries.inbox_lock_claimed.sql())
+            .persistent(self.inbox_plans.are_kept())
+            .bind(ids)
+            .fetch_all(conn)
+            .await
+            .map_err(self.failed("lock claimed messages"))?;
+        rows.iter()
+            .map(|row| {
+                let (id, life, wait) = claimed_message(&mut Reader::new(row))?;
+                Ok((id, (life, wait)))
+            })
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(self.failed("read claimed messages"))
     }
 
     /// Returns the ids of those that were not there.
@@ -313,6 +334,9 @@ impl PgStore {
         events: &[&InboxEvent],
         stored: Stored,
     ) -> Result<HashSet<EventId>> {
+        if events.is_empty() {
+            return Ok(HashSet::new());
+        }
         fn column<'a, T>(events: &[&'a InboxEvent], get: impl Fn(&'a InboxEvent) -> T) -> Vec<T> {
             events.iter().copied().map(get).collect()
         }

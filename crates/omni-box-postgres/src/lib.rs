@@ -42,7 +42,7 @@ mod migrations;
 mod moving;
 mod notify;
 mod outbox;
-mod place;
+mod plans;
 mod progress;
 mod quarantine;
 mod query;

@@ -11,16 +11,15 @@ use omni_box_sql::Query;
 use uuid::Uuid;
 
 use crate::PgStore;
-use crate::inbox::{group_names, inbox_events};
 use crate::lanes::uuids;
 use crate::rows::Claim;
-use crate::store::interval;
 
 impl PgStore {
-    /// Runs a statement on events that a token has claimed; returns those it changed.
+    /// Runs a statement on events that a token has claimed; returns those it changed. Planned anew each time: see `plans`.
     async fn marked(&self, query: &Query, ids: &[EventId], token: &ClaimToken) -> Result<Vec<EventId>> {
         let mut session = self.session().await?;
         let ids: Vec<Uuid> = sqlx::query_scalar(query.sql())
+            .persistent(false)
             .bind(uuids(ids))
             .bind(token.as_str())
             .fetch_all(&mut *session)
@@ -78,18 +77,7 @@ impl DistributedLocking<InboxEvent> for PgStore {
         filters: &FetchFilters,
     ) -> Result<Vec<InboxEvent>> {
         InboxEvent::check_filters(filters)?;
-        let mut session = self.session().await?;
-        let rows = sqlx::query(self.queries.inbox_claim.sql())
-            .bind(i64::from(limit.get()))
-            .bind(&filters.sources)
-            .bind(token.as_str())
-            .bind(interval(ttl))
-            .bind(group_names(filters))
-            .fetch_all(&mut *session)
-            .await
-            .map_err(self.failed("claim messages"))?;
-        session.finish().await?;
-        inbox_events(&rows)
+        self.due(self.session().await?, limit, filters, Some(Claim { token, ttl })).await
     }
 
     async fn refresh(&self, token: &ClaimToken, ids: &[EventId]) -> Result<Vec<EventId>> {

@@ -32,6 +32,7 @@ impl SealedTransactions<PgStore> for PgStore {
 
     async fn set_back(&self, conn: &mut PgConnection, ids: &[EventId]) -> Result<()> {
         sqlx::query(self.queries.inbox_set_back.sql())
+            .persistent(self.inbox_plans.are_kept())
             .bind(uuids(ids))
             .execute(conn)
             .await

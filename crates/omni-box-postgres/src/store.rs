@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use omni_box_core::store::{Breakers, Inspection};
 use omni_box_core::{Error, ErrorKind, Result, Store, Wake};
-use omni_box_sql::{Orphans, micros};
+use omni_box_sql::{Orphans, Places, micros};
 use sqlx::postgres::types::PgInterval;
 use sqlx::{PgConnection, PgPool};
 
@@ -18,7 +18,7 @@ use crate::error::kind;
 use crate::hook::{BeginHook, DynHook, HookError};
 use crate::horizon::Horizon;
 use crate::notify::Listener;
-use crate::place::Place;
+use crate::plans::Plans;
 use crate::progress::Progress;
 use crate::query::Queries;
 use crate::sizes::Sizes;
@@ -35,9 +35,20 @@ pub struct PgStore {
     pub(crate) orphans: Arc<Orphans>,
     pub(crate) horizon: Arc<Horizon>,
     pub(crate) progress: Arc<Progress>,
-    pub(crate) place: Arc<Place>,
+    pub(crate) places: Arc<SearchPlaces>,
+    pub(crate) outbox_plans: Arc<Plans>,
+    pub(crate) inbox_plans: Arc<Plans>,
     pub(crate) sizes: Arc<Sizes>,
     hook: Option<Arc<dyn DynHook>>,
+}
+
+/// Where the searches of this process by key have come to, in each table.
+#[derive(Default)]
+pub(crate) struct SearchPlaces {
+    /// Behind a topic and a partition key.
+    pub(crate) outbox: Places<(String, String)>,
+    /// Behind a line of a consumer group.
+    pub(crate) inbox: Places<i64>,
 }
 
 impl PgStore {
@@ -55,7 +66,9 @@ impl PgStore {
             orphans: Arc::default(),
             horizon: Arc::default(),
             progress: Arc::default(),
-            place: Arc::default(),
+            places: Arc::default(),
+            outbox_plans: Arc::default(),
+            inbox_plans: Arc::default(),
             sizes: Arc::default(),
             hook: None,
         }

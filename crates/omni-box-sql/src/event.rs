@@ -110,10 +110,13 @@ fn shared_columns(dialect: &(impl Dialect + ?Sized)) -> String {
     let [payload, headers] = ["e.payload", "e.headers"].map(|column| dialect.json_text(column));
     format!(
         "e.id, e.event_type, {payload}, {headers}, e.trace_id, e.correlation_id, e.causation_id, e.idempotency_key, \
-         e.schema_version, e.status, e.attempts_made, e.max_attempts, e.last_error, e.scheduled_at, e.completed_at, \
-         e.locked_at, e.locked_by, e.created_at, e.updated_at"
+         e.schema_version, {LIFECYCLE_COLUMNS}"
     )
 }
+
+/// Columns of an event's life, in the order in which they are read.
+pub(crate) const LIFECYCLE_COLUMNS: &str = "e.status, e.attempts_made, e.max_attempts, e.last_error, e.scheduled_at, \
+     e.completed_at, e.locked_at, e.locked_by, e.created_at, e.updated_at";
 
 fn shared<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<(Uuid, EventContent, Lifecycle)> {
     let id = row.uuid()?;
@@ -127,6 +130,11 @@ fn shared<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<(Uuid, EventContent, L
         idempotency_key: owned(row)?,
         schema_version: owned(row)?,
     };
+    Ok((id, content, lifecycle(row)?))
+}
+
+/// Reads [`LIFECYCLE_COLUMNS`].
+pub(crate) fn lifecycle<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<Lifecycle> {
     // the constraint allows no other; a table without it may hold anything, and such a row must not be worked on
     let status = row.text()?.parse().unwrap_or(EventStatus::Failed);
     let attempts_made = row.integer()?.try_into().unwrap_or(0);
@@ -136,7 +144,7 @@ fn shared<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<(Uuid, EventContent, L
     let completed_at = row.optional_time()?;
     let locked_at = row.optional_time()?;
     let locked_by = row.optional_text()?.and_then(|name| WorkerId::new(name).ok());
-    let lifecycle = LifecycleRecord {
+    let record = LifecycleRecord {
         status,
         attempts_made,
         max_attempts,
@@ -147,7 +155,7 @@ fn shared<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<(Uuid, EventContent, L
         created_at: row.time()?,
         updated_at: row.time()?,
     };
-    Ok((id, content, lifecycle.into()))
+    Ok(record.into())
 }
 
 fn owned<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<Option<String>> {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use omni_box_core::{InboxEvent, LaneEvent, OutboxEvent};
+use omni_box_core::{EventId, InboxEvent, LaneEvent, Lifecycle, OutboxEvent};
 
+use crate::event::lifecycle;
 use crate::{Columns, StoredEvent, lane_id};
 
 /// Reads an event of a lane. The row has an outbox event's [columns](StoredEvent::columns), then `lane`, `seq`, whether it is a held head,
@@ -20,6 +21,16 @@ pub fn lane_event<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<LaneEvent> {
         is_behind_head: row.boolean()?,
         read_at: row.time()?,
     })
+}
+
+/// Reads what a claimed message has become: its id, the columns of its life, then the microseconds until its next attempt. All else is as it
+/// was read with the claim.
+///
+/// # Errors
+/// When the row has other columns.
+pub fn claimed_message<'r>(row: &mut impl Columns<'r>) -> sqlx::Result<(EventId, Lifecycle, Duration)> {
+    let (id, life) = (row.uuid()?.into(), lifecycle(row)?);
+    Ok((id, life, Duration::from_micros(row.integer()?.max(0).cast_unsigned())))
 }
 
 /// Reads a message that is there already: an inbox event's [columns](StoredEvent::columns), then the microseconds until its next attempt.

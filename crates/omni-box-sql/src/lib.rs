@@ -8,6 +8,7 @@
 //!   them. What parameters look like, and which transaction they need, differs from database to database.
 //! - [`StoredEvent`]: events of either kind, read from the [`Columns`] of a row. [`Outcome`], [`micros`], [`fair_share`] and [`stored`]: what
 //!   goes the other way.
+//! - [`Places`]: where searches by key have come to.
 //! - [`quarantine_entry`] and [`quarantined_message`]: messages kept as raw bytes.
 //! - [`Migrations`] and their ledger; [`ExpectedTable`] and [`SchemaDifference`]: whether a schema is what a program needs.
 //! - [`delivery_mode`], [`by_mode`], [`check_drained`], [`check_lanes`]: the control row.
@@ -53,6 +54,7 @@ mod inspection;
 mod migration;
 mod orphans;
 mod parameter;
+mod places;
 mod quarantine;
 mod query;
 mod row;
@@ -64,11 +66,12 @@ pub use control::{by_mode, check_drained, check_lanes, delivery_mode};
 pub use dialect::Dialect;
 pub use error::{KeptError, cause, kind, no_savepoint, no_seal, no_transaction};
 pub use event::StoredEvent;
-pub use extended::{known_message, lane_event};
+pub use extended::{claimed_message, known_message, lane_event};
 pub use inspection::{breaker_state, sampled_group, sampled_outbox};
 pub use migration::{Migration, MigrationSql, Migrations};
 pub use orphans::{Orphans, RELEASE_SLICE, release_slices};
 pub use parameter::{Outcome, fair_share, micros, moment, renewed, stored};
+pub use places::Places;
 pub use quarantine::{quarantine_entry, quarantined_message};
 pub use query::Query;
 pub use row::{Columns, lane_id};

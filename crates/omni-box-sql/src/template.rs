@@ -2,11 +2,13 @@
 
 use omni_box_core::{InboxEvent, OutboxEvent};
 
+use crate::event::LIFECYCLE_COLUMNS;
 use crate::{Dialect, StoredEvent, Table};
 
 /// Replaces what stands in double braces. `{{outbox_events}}` becomes the [qualified](Dialect::qualified) table, and
 /// `{{outbox_events_hot}}` the quoted name [derived](Dialect::derived) from that of its table. `{{outbox_columns}}` and `{{inbox_columns}}`
-/// become [what is read](StoredEvent::columns) of the events `e`, and anything else becomes its [expression](Dialect::expression).
+/// become [what is read](StoredEvent::columns) of the events `e`, `{{lifecycle_columns}}` the part of it that changes, and anything else
+/// becomes its [expression](Dialect::expression).
 ///
 /// # Panics
 /// When the template is wrong: braces that are not closed, or a placeholder that is none of these. Templates are a store's own.
@@ -63,6 +65,7 @@ fn resolve(dialect: &(impl Dialect + ?Sized), placeholder: &str) -> String {
     match placeholder {
         "outbox_columns" => return OutboxEvent::columns(dialect),
         "inbox_columns" => return InboxEvent::columns(dialect),
+        "lifecycle_columns" => return LIFECYCLE_COLUMNS.to_owned(),
         _ => {}
     }
     match Table::of_placeholder(placeholder) {

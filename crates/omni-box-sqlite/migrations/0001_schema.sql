@@ -132,10 +132,25 @@ create unique index {{inbox_events_message}} on {{inbox_events}} (message_id, co
 -- what was stored first and waits to be handled, by partition
 create index {{inbox_events_pending}} on {{inbox_events}} (consumer_group, source_topic, source_partition, source_offset)
     where status = 'pending';
+-- What workers of stored messages read by. A line is what is in order: the messages of one key within their group's partition, or those
+-- without a key. What is due, oldest first:
+create index {{inbox_events_ready}} on {{inbox_events}} (consumer_group, scheduled_at, id)
+    where status = 'pending' and locked_at is null and source_offset is not null;
+-- each without a place in a partition is a line of its own
+create index {{inbox_events_keyless}} on {{inbox_events}} (consumer_group, scheduled_at, id)
+    where status = 'pending' and locked_at is null and source_offset is null;
+-- what is pending, by its line
+create index {{inbox_events_lines}} on {{inbox_events}} (consumer_group, {{line}}, source_offset, id)
+    where status = 'pending' and source_offset is not null;
+-- what is claimed, by its line
+create index {{inbox_events_claimed}} on {{inbox_events}} (consumer_group, {{line}}, locked_at)
+    where status = 'pending' and locked_at is not null;
 -- what may be cleaned up
 create index {{inbox_events_completed}} on {{inbox_events}} (completed_at) where status = 'completed';
 -- what was given up: found and counted by operators and samples
 create index {{inbox_events_failed}} on {{inbox_events}} (consumer_group, updated_at) where status = 'failed';
+-- the same in the order in which that happened: listed, and cleaned up
+create index {{inbox_events_given_up}} on {{inbox_events}} (updated_at, id) where status = 'failed';
 -- what was given up and has no copy outside
 create index {{inbox_events_uncopied}} on {{inbox_events}} (updated_at, id)
     where status = 'failed' and copied_at is not updated_at;

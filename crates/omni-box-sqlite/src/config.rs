@@ -88,9 +88,18 @@ impl Dialect for SqliteConfig {
             }
             "machine_clock" => MACHINE_CLOCK.to_owned(),
             "uuid" => UUID.to_owned(),
-            _ => return None,
+            "line" => line(""),
+            _ => line(&format!("{}.", placeholder.strip_prefix("line:")?)),
         })
     }
+}
+
+/// The line that a message with a place in a partition waits in, within its group; the index is on the same expression.
+fn line(of: &str) -> String {
+    format!(
+        "(coalesce({of}source_topic, '') || char(31) || coalesce({of}source_partition, 0) || char(31) \
+         || coalesce('k' || {of}partition_key, 'r' || hex({of}raw_key), ''))"
+    )
 }
 
 /// Builds a [`SqliteConfig`].

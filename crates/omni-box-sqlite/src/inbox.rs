@@ -185,10 +185,9 @@ impl EventRepository<InboxEvent> for SqliteStore {
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<InboxEvent>> {
         InboxEvent::check_filters(filters)?;
         let mut reader = self.reader().await?;
-        let rows = sqlx::query(self.queries.inbox_fetch.sql())
-            .bind(i64::from(limit.get()))
-            .bind(array(filters.sources.iter().map(String::as_str)))
-            .bind(array(filters.consumer_groups.iter().map(ConsumerGroup::as_str)))
+        let found = self.due_messages(&mut reader, limit, filters, None).await?;
+        let rows = sqlx::query(self.queries.inbox_read.sql())
+            .bind(array(found))
             .fetch_all(&mut *reader)
             .await
             .map_err(failed("fetch pending messages"))?;
@@ -273,6 +272,12 @@ impl SqliteStore {
         event: &InboxEvent,
         stored: Stored,
     ) -> Result<Option<(InboxEvent, Duration)>> {
+        // one that was read with a claim is there
+        if event.lifecycle().lock().is_some()
+            && let Some(row) = self.find_stored(conn, event).await?
+        {
+            return Ok(Some(row));
+        }
         let content = event.content();
         let position = event.position();
         let done = sqlx::query(self.queries.inbox_receive.sql())
@@ -328,13 +333,23 @@ impl SqliteStore {
         conn: &mut SqliteConnection,
         event: &InboxEvent,
     ) -> Result<(InboxEvent, Duration)> {
+        let deleted = || failed("look a message up")(sqlx::Error::RowNotFound);
+        self.find_stored(conn, event).await?.ok_or_else(deleted)
+    }
+
+    /// The same, if it is there.
+    async fn find_stored(
+        &self,
+        conn: &mut SqliteConnection,
+        event: &InboxEvent,
+    ) -> Result<Option<(InboxEvent, Duration)>> {
         let row = sqlx::query(self.queries.inbox_by_message.sql())
             .bind(event.message_id())
             .bind(event.consumer_group().as_str())
-            .fetch_one(conn)
+            .fetch_optional(conn)
             .await
             .map_err(failed("look a message up"))?;
-        known_message(&mut Reader::new(&row)).map_err(failed("read a message"))
+        row.map(|row| known_message(&mut Reader::new(&row))).transpose().map_err(failed("read a message"))
     }
 
     /// Records a failure; with a token only if it has claimed the message.

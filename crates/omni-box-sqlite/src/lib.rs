@@ -62,6 +62,7 @@ mod quarantine;
 mod query;
 mod retention;
 mod row;
+mod rows;
 mod savepoint;
 mod seal;
 mod sealed;

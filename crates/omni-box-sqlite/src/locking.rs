@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    BatchSize, BulkOperations, ClaimToken, ConsumerGroup, DistributedLocking, Event, EventId, FetchFilters,
-    InboxEvent, OutboxEvent, Result, Store,
+    BatchSize, BulkOperations, ClaimToken, DistributedLocking, Event, EventId, FetchFilters, InboxEvent,
+    OutboxEvent, Result, Store,
 };
 use omni_box_sql::{Query, micros};
 use uuid::Uuid;
@@ -123,14 +123,7 @@ impl DistributedLocking<InboxEvent> for SqliteStore {
     ) -> Result<Vec<InboxEvent>> {
         InboxEvent::check_filters(filters)?;
         let mut tx = self.begin().await?;
-        let found: Vec<String> = sqlx::query_scalar(self.queries.inbox_claimable.sql())
-            .bind(i64::from(limit.get()))
-            .bind(array(filters.sources.iter().map(String::as_str)))
-            .bind(micros(ttl))
-            .bind(array(filters.consumer_groups.iter().map(ConsumerGroup::as_str)))
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(failed("look for messages to claim"))?;
+        let found = self.due_messages(&mut tx, limit, filters, Some(ttl)).await?;
         let queries = [&self.queries.inbox_claim, &self.queries.inbox_read];
         inbox_events(&self.claim_found(tx, found, token, queries).await?)
     }

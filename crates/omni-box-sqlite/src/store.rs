@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use omni_box_core::store::{Breakers, Inspection};
 use omni_box_core::{Error, ErrorKind, Result, Store, Wake};
-use omni_box_sql::Orphans;
+use omni_box_sql::{Orphans, Places};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool};
@@ -32,6 +32,8 @@ pub struct SqliteStore {
     pub(crate) wake: Wake,
     queue: Queue,
     pub(crate) orphans: Arc<Orphans>,
+    /// The lines that searches of stored messages have come to, by group.
+    pub(crate) places: Arc<Places<String>>,
     leases: Arc<LeaseCheck>,
     hook: Option<Arc<dyn DynHook>>,
 }
@@ -74,6 +76,7 @@ impl SqliteStore {
             wake: Wake::new(),
             queue: Queue::default(),
             orphans: Arc::default(),
+            places: Arc::default(),
             leases: Arc::default(),
             hook: None,
         }

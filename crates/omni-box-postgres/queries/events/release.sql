@@ -1,4 +1,4 @@
 update {{events}} e
 set locked_at = null, locked_by = null, updated_at = {{clock}}
-where e.id = any($1::uuid[]) and e.status = 'pending' and e.locked_by = $2
+where e.id = any(array(select f.id from unnest($1::uuid[]) as f (id))) and e.status || '' = 'pending' and e.locked_by = $2
 returning e.id

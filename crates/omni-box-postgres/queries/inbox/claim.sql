@@ -1,28 +1,28 @@
+-- The same, claimed. A claim older than the time to live counts as none. The row lock re-reads a row that another worker has changed in the
+-- meantime, and the conditions on it are judged again. By primary key: see the concatenation in inbox/settle_completed.sql.
 with heads as (
-    -- the oldest pending message of each key of a partition (of the partition itself, without a key); one that is claimed comes
-    -- before all others, and so stands for its whole key
-    (
-        select distinct on (e.consumer_group, e.source_topic, e.source_partition, e.partition_key, e.raw_key)
-            e.id, coalesce(e.locked_at >= {{clock}} - $4::interval, false) as is_claimed
-        from {{inbox_events}} e
-        where e.status = 'pending' and e.source_offset is not null
-            and (cardinality($5::text[]) = 0 or e.consumer_group = any($5::text[]))
-        order by e.consumer_group, e.source_topic, e.source_partition, e.partition_key, e.raw_key,
-            is_claimed desc, e.source_offset
-    )
-    union all
-    select e.id, false from {{inbox_events}} e
-    where e.status = 'pending' and e.source_offset is null
-        and (cardinality($5::text[]) = 0 or e.consumer_group = any($5::text[]))
-),
-due as (
     select e.id
     from {{inbox_events}} e
-    join heads h on h.id = e.id
-    -- the clock is read later here than above: a claim that stood for its key, and has grown too old since, is not a head
-    where not h.is_claimed and e.status = 'pending' and (e.locked_at is null or e.locked_at < {{clock}} - $4::interval)
+    where e.id = any(array(select f.id from unnest($2::uuid[]) as f (id))) and e.status || '' = 'pending'
+        and (e.locked_at is null or e.locked_at < {{clock}} - $4::interval)
         and e.scheduled_at <= {{clock}}
-        and (cardinality($2::text[]) = 0 or e.source = any($2::text[]))
+        and (
+            e.source_offset is null or (
+                (
+                    select count(*) from {{inbox_events}} o
+                    where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
+                        and o.locked_at is not null and o.locked_at >= {{clock}} - $4::interval
+                        and o.source_offset is not null and o.id <> e.id
+                ) = 0
+                and (
+                    select o.id from {{inbox_events}} o
+                    where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
+                        and o.source_offset is not null
+                    order by o.source_offset, o.id
+                    limit 1
+                ) = e.id
+            )
+        )
     order by e.scheduled_at, e.id
     limit $1
     for update of e skip locked
@@ -30,7 +30,7 @@ due as (
 claimed as (
     update {{inbox_events}} e
     set locked_at = {{clock}}, locked_by = $3, updated_at = {{clock}}
-    from due d where e.id = d.id
+    from heads h where e.id = h.id
     returning e.*
 )
 select {{inbox_columns}} from claimed e order by e.scheduled_at, e.id

@@ -1,23 +1,25 @@
-with heads as (
-    -- the oldest pending message of each key of a partition (of the partition itself, without a key); one that is claimed comes
-    -- before all others, and so stands for its whole key
-    (
-        select distinct on (e.consumer_group, e.source_topic, e.source_partition, e.partition_key, e.raw_key) e.id
-        from {{inbox_events}} e
-        where e.status = 'pending' and e.source_offset is not null
-            and (cardinality($3::text[]) = 0 or e.consumer_group = any($3::text[]))
-        order by e.consumer_group, e.source_topic, e.source_partition, e.partition_key, e.raw_key,
-            e.locked_at is null, e.source_offset
-    )
-    union all
-    select e.id from {{inbox_events}} e
-    where e.status = 'pending' and e.source_offset is null
-        and (cardinality($3::text[]) = 0 or e.consumer_group = any($3::text[]))
-)
+-- Of the candidates $2 those that no worker has claimed, oldest first: of each line its oldest pending message, and none while one of the
+-- line is claimed. By primary key: see the concatenation in inbox/settle_completed.sql.
 select {{inbox_columns}}
 from {{inbox_events}} e
-join heads h on h.id = e.id
-where e.status = 'pending' and e.locked_at is null and e.scheduled_at <= {{statement_clock}}
-    and (cardinality($2::text[]) = 0 or e.source = any($2::text[]))
+where e.id = any(array(select f.id from unnest($2::uuid[]) as f (id))) and e.status || '' = 'pending'
+    and e.locked_at is null
+    and e.scheduled_at <= {{clock}}
+    and (
+        e.source_offset is null or (
+            (
+                select count(*) from {{inbox_events}} o
+                where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
+                    and o.locked_at is not null and o.source_offset is not null and o.id <> e.id
+            ) = 0
+            and (
+                select o.id from {{inbox_events}} o
+                where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
+                    and o.source_offset is not null
+                order by o.source_offset, o.id
+                limit 1
+            ) = e.id
+        )
+    )
 order by e.scheduled_at, e.id
 limit $1

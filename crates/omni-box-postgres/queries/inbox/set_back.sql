@@ -2,4 +2,4 @@
 -- inbox/settle_completed.sql.
 update {{inbox_events}} e
 set status = 'pending', completed_at = null
-where e.id = any($1::uuid[]) and e.status || '' = 'completed'
+where e.id = any(array(select f.id from unnest($1::uuid[]) as f (id))) and e.status || '' = 'completed'

@@ -14,4 +14,5 @@ set
     locked_by = null,
     updated_at = {{clock}}
 from unnest($1::uuid[], $2::int[], $3::text[], $4::int[], $5::interval[]) as n (id, charge, error, kind, delay)
-where e.id = n.id and e.status || '' = 'pending'
+where e.id = n.id and e.id = any(array(select f.id from unnest($1::uuid[]) as f (id)))
+    and e.status || '' = 'pending'

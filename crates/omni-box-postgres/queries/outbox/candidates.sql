@@ -69,7 +69,7 @@ found as (
     union all
     select * from stale
 )
-select f.id, (select count(*) from ready) = $1 as is_full
+select f.id, (select count(*) from ready) = $1 as is_full, (select {{outbox_is_large}}) as is_large
 from (
     select distinct on (topic, partition_key, case when partition_key is null then id end) id
     from found

@@ -47,7 +47,18 @@ static EXPECTED: [ExpectedTable; 10] = [
                   locked_by varchar, created_at timestamptz, updated_at timestamptz, partition_key varchar, \
                   source_topic varchar, source_partition int4, source_offset int8, produced_at timestamptz, digest bytea, \
                   raw_key bytea, copied_at timestamptz",
-        indexes: &["_pkey", "_message", "_pending", "_completed", "_failed", "_uncopied"],
+        indexes: &[
+            "_pkey",
+            "_message",
+            "_pending",
+            "_ready",
+            "_keyless",
+            "_lines",
+            "_claimed",
+            "_completed",
+            "_failed",
+            "_uncopied",
+        ],
     },
     ExpectedTable {
         table: Table::OutboxLanes,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omni_box_core::{
-    BatchSize, ErrorKind, EventId, EventRepository, FetchFilters, InboxExt, InboxRepository, LaneId,
-    LaneRead, NewOutboxEvent, OrderedLanes, OutboxExt, OutboxRepository, OwnerId, Store,
+    ConsumerGroup, ErrorKind, EventId, EventRepository, InboxRepository, LaneId, LaneRead, NewOutboxEvent,
+    OrderedLanes, OutboxExt, OutboxRepository, OwnerId, Store, TopicPartition,
 };
 use omni_box_postgres::{PgConfig, PgStore};
 use omni_box_testkit::TcpProxy;
@@ -212,8 +212,9 @@ async fn enqueue(store: &PgStore) -> omni_box_core::Result<()> {
 async fn plans_that_are_older_than_the_schema_are_made_again() {
     run(async |db: Arc<Database>| {
         let store = store(options(&db), 1);
-        let filters = FetchFilters::new();
-        let fetch = async || store.inbox().fetch_pending(BatchSize::new(1).unwrap(), &filters).await;
+        let (group, partition) =
+            (ConsumerGroup::new("g").unwrap(), TopicPartition { topic: "orders".into(), partition: 0 });
+        let fetch = async || store.pending_of(&group, &partition, None, 1).await;
         fetch().await.unwrap();
         db.execute("alter table inbox_events alter column event_type type varchar(200)").await;
         assert_eq!(fetch().await.unwrap_err().kind(), ErrorKind::Unavailable);

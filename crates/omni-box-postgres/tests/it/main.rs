@@ -19,4 +19,5 @@ mod progress;
 mod retention;
 mod rows;
 mod sequence;
+mod stored;
 mod wakeup;

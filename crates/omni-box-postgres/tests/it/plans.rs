@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use omni_box_core::{DeliveryMode, OutboxEvent};
 use omni_box_postgres::PgConfig;
-use omni_box_sql::{render, render_for};
+use omni_box_sql::render_for;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::database::{Database, run};
@@ -15,19 +15,19 @@ const LANES: &str = "'{0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15}'";
 const ALL: &str = "array_fill(0::bigint, array[16])";
 
 /// A statement, and the types of its parameters.
-struct Hot {
-    file: &'static str,
-    types: &'static str,
-    template: &'static str,
-    render: fn(&PgConfig, &str) -> String,
+pub(crate) struct Hot {
+    pub(crate) file: &'static str,
+    pub(crate) types: &'static str,
+    pub(crate) template: &'static str,
+    pub(crate) render: fn(&PgConfig, &str) -> String,
 }
 
 macro_rules! hot {
     ($file:literal, $types:literal) => {
-        hot!($file, $types, render)
+        $crate::plans::hot!($file, $types, omni_box_sql::render)
     };
     ($file:literal, $types:literal, $render:expr) => {
-        Hot {
+        $crate::plans::Hot {
             file: $file,
             types: $types,
             template: include_str!(concat!("../../queries/", $file)),
@@ -35,6 +35,8 @@ macro_rules! hot {
         }
     };
 }
+
+pub(crate) use hot;
 
 static ADVANCE: Hot = hot!("lanes/advance.sql", "uuid, smallint[], text, bigint, text");
 static CANDIDATES: Hot = hot!("outbox/candidates.sql", "bigint, text[], text[], uuid[], interval");
@@ -77,7 +79,7 @@ impl Hot {
         format!("prepare hot ({}) as {sql}", self.types)
     }
 
-    async fn plan(&self, conn: &mut PgConnection, arguments: &str, mode: &str) -> String {
+    pub(crate) async fn plan(&self, conn: &mut PgConnection, arguments: &str, mode: &str) -> String {
         for statement in [format!("set plan_cache_mode = {mode}"), self.prepare()] {
             conn.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.unwrap();
         }
@@ -89,7 +91,7 @@ impl Hot {
     }
 
     /// How many blocks it reads.
-    async fn blocks(&self, conn: &mut PgConnection, arguments: &str, mode: &str) -> u64 {
+    pub(crate) async fn blocks(&self, conn: &mut PgConnection, arguments: &str, mode: &str) -> u64 {
         for statement in [format!("set plan_cache_mode = {mode}"), self.prepare()] {
             conn.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.unwrap();
         }

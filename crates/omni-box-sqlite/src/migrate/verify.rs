@@ -44,7 +44,19 @@ const EXPECTED: [ExpectedTable; 10] = [
                   completed_at integer, locked_at integer, created_at integer, updated_at integer, \
                   source_partition integer, source_offset integer, produced_at integer, digest blob, \
                   copied_at integer, raw_key blob",
-        indexes: &["_id", "_message", "_pending", "_completed", "_failed", "_uncopied"],
+        indexes: &[
+            "_id",
+            "_message",
+            "_pending",
+            "_ready",
+            "_keyless",
+            "_lines",
+            "_claimed",
+            "_completed",
+            "_failed",
+            "_given_up",
+            "_uncopied",
+        ],
     },
     ExpectedTable {
         table: Table::OutboxLanes,

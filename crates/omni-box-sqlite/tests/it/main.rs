@@ -12,5 +12,6 @@ mod migrate;
 mod plans;
 mod processes;
 mod retention;
+mod stored;
 mod transaction;
 mod wakeup;

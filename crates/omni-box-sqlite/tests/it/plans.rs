@@ -159,6 +159,42 @@ async fn claims_go_by_the_indexes_of_their_mode() {
     }
 }
 
+/// A claim of stored messages looks each row up that it needs, however many are pending.
+#[tokio::test]
+async fn claims_of_messages_walk_along_no_table() {
+    let db = Database::create().await;
+    for state in ["empty", "never analysed", "analysed"] {
+        match state {
+            "never analysed" => fill(&db).await,
+            "analysed" => db.execute("analyze").await,
+            _ => {}
+        }
+        let store = db.open().await;
+        for ((file, sql), indexes) in [
+            (query!("inbox/claimable.sql"), &["ready", "keyless", "claimed", "lines", "id"][..]),
+            (query!("inbox/keys.sql"), &["lines", "claimed", "id"]),
+            (query!("inbox/groups.sql"), &["pending"]),
+        ] {
+            let plan = plan(&store, &sql).await;
+            for index in indexes {
+                assert!(
+                    plan.contains(&format!("INDEX inbox_events_{index} ")),
+                    "{state}: {file}: {index}\n{plan}"
+                );
+            }
+            let walks =
+                plan.lines().any(|line| ["SCAN e", "SCAN o"].iter().any(|walk| line.starts_with(walk)));
+            // that of what was found
+            let sorts = plan.matches("USE TEMP B-TREE FOR ORDER BY").count();
+            assert!(!walks && sorts <= 1, "{state}: {file}\n{plan}");
+        }
+        let (file, sql) = query!("inbox/failed.sql");
+        let plan = plan(&store, &sql).await;
+        let by_index = plan.contains("INDEX inbox_events_given_up") && !plan.contains("FOR ORDER BY");
+        assert!(by_index, "{state}: {file}\n{plan}");
+    }
+}
+
 /// A sample costs the same, however large the tables are: it walks along indexes of what is not completed, to a limit.
 #[tokio::test]
 async fn a_sample_goes_by_index() {

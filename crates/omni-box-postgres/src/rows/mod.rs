@@ -1,0 +1,187 @@
+//! The search for due rows, to be claimed one by one, in statements that stay short however much is pending.
+
+mod inbox;
+mod outbox;
+
+use std::time::Duration;
+
+use omni_box_core::{BatchSize, ClaimToken, FetchFilters, Result};
+use omni_box_sql::{Places, StoredEvent};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Postgres, Row};
+use uuid::Uuid;
+
+use crate::PgStore;
+use crate::error::failed;
+use crate::plans::Plans;
+use crate::query::Queries;
+use crate::row::Reader;
+use crate::store::Session;
+
+/// How many keys a call looks at where the oldest events belong to a few keys.
+const KEYS: i64 = 1_000;
+
+type Statement = sqlx::query::Query<'static, Postgres, PgArguments>;
+
+/// Who claims what is found, and for how long.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim<'a> {
+    pub(crate) token: &'a ClaimToken,
+    pub(crate) ttl: Duration,
+}
+
+/// What is looked for.
+pub(crate) struct Search<'a> {
+    filters: &'a FetchFilters,
+    claim: Option<Claim<'a>>,
+    /// What is searched by key, each for itself.
+    parts: Vec<String>,
+}
+
+/// Events whose table is searched.
+pub(crate) trait Searched: StoredEvent {
+    /// What events share that are in order.
+    type Key: Clone + Send + Sync;
+
+    /// What is known of the table's plans.
+    fn plans(store: &PgStore) -> &Plans;
+
+    /// Where the searches by key have come to.
+    fn places(store: &PgStore) -> &Places<Self::Key>;
+
+    /// What a search goes through by key, each part for itself.
+    fn parts(
+        store: &PgStore,
+        session: &mut Session,
+        filters: &FetchFilters,
+    ) -> impl Future<Output = Result<Vec<String>>> + Send;
+
+    /// Events that may be due, out of `window` of each sort, each with whether there are more, and whether the table is large.
+    fn candidates(queries: &Queries, window: i64, search: &Search<'_>) -> Statement;
+
+    /// The first event of each of `keys` keys of a part after `place`, each with whether it is free, and its key.
+    fn fronts(
+        queries: &Queries,
+        keys: i64,
+        search: &Search<'_>,
+        part: &str,
+        place: Option<&Self::Key>,
+    ) -> Statement;
+
+    /// Reads the key of a [front](Self::fronts).
+    fn key(row: &PgRow) -> sqlx::Result<Self::Key>;
+
+    /// Those of the candidates that are due and the first of their keys, claimed if a claim is given.
+    fn take(queries: &Queries, limit: i64, ids: &[Uuid], claim: Option<Claim<'_>>) -> Statement;
+}
+
+impl PgStore {
+    /// Due events, oldest first among those it looks at, claimed if a claim is given. It looks at a window of the oldest. Where they are
+    /// those of a few keys, it goes on by key from where the last call ended, so that no key's backlog hides another key.
+    pub(crate) async fn due<E: Searched>(
+        &self,
+        mut session: Session,
+        limit: BatchSize,
+        filters: &FetchFilters,
+        claim: Option<Claim<'_>>,
+    ) -> Result<Vec<E>> {
+        let limit = i64::from(limit.get());
+        let parts = E::parts(self, &mut session, filters).await?;
+        let search = Search { filters, claim, parts };
+        let (window, is_full) = self.candidates::<E>(&mut session, (2 * limit).max(200), &search).await?;
+        let mut rows = self.take::<E>(&mut session, limit, &window, claim).await?;
+        for part in &search.parts {
+            let missing = limit - i64::try_from(rows.len()).unwrap_or(limit);
+            if !is_full || missing <= 0 {
+                break;
+            }
+            match self.take_by_key::<E>(&mut session, missing, &search, part).await {
+                Ok(more) => rows.extend(more),
+                // what is claimed is handed out; the next call finds out whether the failure stays
+                Err(_) if claim.is_some() && !rows.is_empty() && session.is_plain() => return events(&rows),
+                Err(error) => return Err(error),
+            }
+        }
+        session.finish().await?;
+        events(&rows)
+    }
+
+    async fn candidates<E: Searched>(
+        &self,
+        session: &mut Session,
+        window: i64,
+        search: &Search<'_>,
+    ) -> Result<(Vec<Uuid>, bool)> {
+        const DOING: &str = "look for due events";
+        let query = E::candidates(&self.queries, window, search).persistent(E::plans(self).are_kept());
+        let found = query.fetch_all(&mut **session).await.map_err(self.failed(DOING))?;
+        let mut is_full = false;
+        if let Some(row) = found.first() {
+            is_full = row.try_get(1).map_err(failed(DOING))?;
+            E::plans(self).note(row.try_get(2).map_err(failed(DOING))?);
+        }
+        let ids = found.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>();
+        Ok((ids.map_err(failed(DOING))?, is_full))
+    }
+
+    async fn take_by_key<E: Searched>(
+        &self,
+        session: &mut Session,
+        limit: i64,
+        search: &Search<'_>,
+        part: &str,
+    ) -> Result<Vec<PgRow>> {
+        let place = E::places(self).get(part);
+        let (mut ids, mut end) = self.free_keys::<E>(session, search, part, place.as_ref()).await?;
+        if end.is_none() && place.is_some() {
+            let (from_the_beginning, its_end) = self.free_keys::<E>(session, search, part, None).await?;
+            ids.extend(from_the_beginning);
+            end = its_end;
+        }
+        E::places(self).set(part, end);
+        self.take::<E>(session, limit, &ids, search.claim).await
+    }
+
+    /// The first event of each key after `place` where it is free, and the last key; none, where no key comes behind it.
+    async fn free_keys<E: Searched>(
+        &self,
+        session: &mut Session,
+        search: &Search<'_>,
+        part: &str,
+        place: Option<&E::Key>,
+    ) -> Result<(Vec<Uuid>, Option<E::Key>)> {
+        const DOING: &str = "look for keys with due events";
+        let parts = i64::try_from(search.parts.len()).unwrap_or(KEYS);
+        let keys = (KEYS / parts).max(1);
+        let query = E::fronts(&self.queries, keys, search, part, place).persistent(E::plans(self).are_kept());
+        let found = query.fetch_all(&mut **session).await.map_err(self.failed(DOING))?;
+        let is_full = i64::try_from(found.len()).is_ok_and(|found| found == keys);
+        let end = found.last().filter(|_| is_full).map(E::key).transpose().map_err(failed(DOING))?;
+        let mut ids = Vec::with_capacity(found.len());
+        for row in &found {
+            if row.try_get(1).map_err(failed(DOING))? {
+                ids.push(row.try_get(0).map_err(failed(DOING))?);
+            }
+        }
+        Ok((ids, end))
+    }
+
+    async fn take<E: Searched>(
+        &self,
+        session: &mut Session,
+        limit: i64,
+        ids: &[Uuid],
+        claim: Option<Claim<'_>>,
+    ) -> Result<Vec<PgRow>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = E::take(&self.queries, limit, ids, claim).persistent(E::plans(self).are_kept());
+        query.fetch_all(&mut **session).await.map_err(self.failed("take due events"))
+    }
+}
+
+fn events<E: StoredEvent>(rows: &[PgRow]) -> Result<Vec<E>> {
+    let events = rows.iter().map(|row| E::read(&mut Reader::new(row))).collect::<sqlx::Result<_>>();
+    events.map_err(failed("read events"))
+}

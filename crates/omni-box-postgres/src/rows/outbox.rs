@@ -1,0 +1,74 @@
+//! The outbox in the mode `rows`, searched by topic and partition key.
+
+use omni_box_core::{FetchFilters, OutboxEvent, Result};
+use omni_box_sql::Places;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::{Claim, Search, Searched, Statement};
+use crate::PgStore;
+use crate::plans::Plans;
+use crate::query::Queries;
+use crate::store::{Session, interval};
+
+impl Searched for OutboxEvent {
+    /// Topic and partition key.
+    type Key = (String, String);
+
+    fn plans(store: &PgStore) -> &Plans {
+        &store.outbox_plans
+    }
+
+    fn places(store: &PgStore) -> &Places<Self::Key> {
+        &store.places.outbox
+    }
+
+    /// The whole table is one.
+    async fn parts(_: &PgStore, _: &mut Session, _: &FetchFilters) -> Result<Vec<String>> {
+        Ok(vec![String::new()])
+    }
+
+    fn candidates(queries: &Queries, window: i64, search: &Search<'_>) -> Statement {
+        sqlx::query(queries.outbox_candidates.sql())
+            .bind(window)
+            .bind(search.filters.topics.clone())
+            .bind(search.filters.aggregate_types.clone())
+            .bind(search.filters.aggregate_ids.clone())
+            .bind(search.claim.map(|claim| interval(claim.ttl)))
+    }
+
+    fn fronts(
+        queries: &Queries,
+        keys: i64,
+        search: &Search<'_>,
+        _: &str,
+        place: Option<&Self::Key>,
+    ) -> Statement {
+        let (topic, key) = place.cloned().unwrap_or_default();
+        sqlx::query(queries.outbox_keys.sql())
+            .bind(keys)
+            .bind(search.filters.topics.clone())
+            .bind(search.filters.aggregate_types.clone())
+            .bind(search.filters.aggregate_ids.clone())
+            .bind(search.claim.map(|claim| interval(claim.ttl)))
+            .bind(topic)
+            .bind(key)
+    }
+
+    fn key(row: &PgRow) -> sqlx::Result<Self::Key> {
+        Ok((row.try_get(2)?, row.try_get(3)?))
+    }
+
+    fn take(queries: &Queries, limit: i64, ids: &[Uuid], claim: Option<Claim<'_>>) -> Statement {
+        let query = match claim {
+            Some(_) => &queries.outbox_claim,
+            None => &queries.outbox_fetch_rows,
+        };
+        let query = sqlx::query(query.sql()).bind(limit).bind(ids.to_vec());
+        match claim {
+            Some(Claim { token, ttl }) => query.bind(token.as_str().to_owned()).bind(interval(ttl)),
+            None => query,
+        }
+    }
+}
