@@ -87,7 +87,7 @@ impl OrderedLanes for PgStore {
             }
             leases.retain(|lease| missed.contains(&lease.lane));
         }
-        let mut tx = self.begin_within(Limits::BRIEF.lock(LANE_PATIENCE)).await?;
+        let mut tx = self.begin_within(Limits::BRIEF.lock(LANE_PATIENCE).by_index()).await?;
         let (mine, lost) = self.lock_lanes(&mut tx, owner, &leases).await?;
         let unreleased = self.settle_locked(&mut tx, &mine, settlement).await?;
         tx.commit_checked().await?;
@@ -274,7 +274,8 @@ impl PgStore {
     async fn complete(&self, owner: OwnerId, leases: &[Lease], ids: &[EventId]) -> Result<Vec<LaneId>> {
         let (lanes, epochs) = columns(leases);
         let mut session = self.session().await?;
-        let lost: Vec<i16> = sqlx::query_scalar(self.queries.lanes_complete.sql())
+        let (lost, is_large): (Vec<i16>, bool) = sqlx::query_as(self.queries.lanes_complete.sql())
+            .persistent(self.outbox_plans.are_kept())
             .bind(owner.as_uuid())
             .bind(lanes)
             .bind(epochs)
@@ -282,6 +283,7 @@ impl PgStore {
             .fetch_one(&mut *session)
             .await
             .map_err(self.failed("complete events"))?;
+        self.outbox_plans.note(is_large);
         session.finish().await?;
         Ok(lost.into_iter().map(lane_id).collect())
     }

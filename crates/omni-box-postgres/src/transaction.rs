@@ -47,11 +47,14 @@ pub(crate) struct Limits {
     statement: Duration,
     /// Waiting for a lock.
     lock: Duration,
+    /// Whether rows are looked up by index, however small their table was when the plan was made that the connection keeps.
+    is_by_index: bool,
 }
 
 impl Limits {
     /// Statements of the engine take up to a second, and their callers give them up after half a minute.
-    pub(crate) const BRIEF: Self = Self { statement: Duration::from_secs(30), lock: Duration::from_secs(10) };
+    pub(crate) const BRIEF: Self =
+        Self { statement: Duration::from_secs(30), lock: Duration::from_secs(10), is_by_index: false };
 
     /// Silence after which the server ends a transaction of the engine's own.
     const SILENCE: Duration = Duration::from_secs(5);
@@ -61,9 +64,14 @@ impl Limits {
         Self { lock: self.lock.min(lock), ..self }
     }
 
+    /// Plans by index. For statements that are not run without it: plans are kept.
+    pub(crate) fn by_index(self) -> Self {
+        Self { is_by_index: true, ..self }
+    }
+
     fn sql(self) -> String {
-        let Self { statement, lock } = self;
-        [
+        let Self { statement, lock, is_by_index } = self;
+        let limits = [
             ("statement_timeout", statement),
             ("lock_timeout", lock),
             ("idle_in_transaction_session_timeout", Self::SILENCE),
@@ -75,7 +83,8 @@ impl Limits {
                  not between '1 us' and '{millis} ms'"
             )
         })
-        .concat()
+        .concat();
+        if is_by_index { limits + "; set local enable_seqscan = off" } else { limits }
     }
 }
 

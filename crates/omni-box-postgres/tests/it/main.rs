@@ -10,6 +10,7 @@ mod context;
 mod database;
 mod enqueue;
 mod foreign;
+mod growth;
 mod inbox;
 mod inspection;
 mod lanes;
