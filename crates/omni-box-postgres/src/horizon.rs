@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use omni_box_core::{Activity, LaneId, LaneRead, Lease};
 use tokio::time::Instant;
 
 /// A proof is looked for this often at most.
@@ -34,6 +35,12 @@ struct Proof {
     is_looking: bool,
     /// Counts how often everything was forgotten.
     generation: u64,
+    /// Lanes of which writers were told that their relay is idle.
+    idle: HashSet<LaneId>,
+    /// Counts how often that has changed.
+    announcements: u64,
+    /// A look after the last announcement has found no writer: each that comes knows of it.
+    is_quiet: bool,
 }
 
 /// A look that is under way: the only one, so that looks are taken in in the order in which they were made.
@@ -43,6 +50,7 @@ pub(crate) struct Look<'a> {
     seen: Option<i64>,
     began_at: Instant,
     generation: u64,
+    announcements: u64,
 }
 
 impl Horizon {
@@ -67,12 +75,33 @@ impl Horizon {
         proof.seen = proof.seen.max(Some(seq));
     }
 
+    /// Notes what writers were told of lanes. Who writes already may not know of it.
+    pub(crate) fn announced(&self, leases: &[Lease], activity: Activity) {
+        let mut proof = self.proof();
+        for lease in leases {
+            match activity {
+                Activity::Idle => proof.idle.insert(lease.lane),
+                Activity::Busy => proof.idle.remove(&lease.lane),
+            };
+        }
+        proof.announcements += 1;
+        proof.is_quiet = false;
+    }
+
+    /// Whether each writer knows that the relay of these lanes is idle.
+    pub(crate) fn is_quiet(&self, lanes: &[LaneRead]) -> bool {
+        let proof = self.proof();
+        proof.is_quiet && lanes.iter().all(|read| proof.idle.contains(&read.lane))
+    }
+
     /// Forgets everything: another server may answer next.
     pub(crate) fn forget(&self) {
         let mut proof = self.proof();
         *proof = Proof {
             is_looking: proof.is_looking,
             generation: proof.generation + 1,
+            announcements: proof.announcements,
+            idle: std::mem::take(&mut proof.idle),
             looked_at: proof.looked_at,
             ..Proof::default()
         };
@@ -83,13 +112,19 @@ impl Horizon {
         let mut proof = self.proof();
         let is_due = proof.looked_at.is_none_or(|looked_at| {
             now - looked_at >= PAUSE
-                && (proof.candidate.is_some() || proof.seen > proof.proven || proof.proven.is_none())
+                && (proof.candidate.is_some() || proof.seen > proof.proven || !proof.is_quiet)
         });
         if proof.is_looking || !is_due {
             return None;
         }
         proof.is_looking = true;
-        Some(Look { horizon: self, seen: proof.seen, began_at: now, generation: proof.generation })
+        Some(Look {
+            horizon: self,
+            seen: proof.seen,
+            began_at: now,
+            generation: proof.generation,
+            announcements: proof.announcements,
+        })
     }
 }
 
@@ -102,6 +137,7 @@ impl Look<'_> {
         if proof.generation != self.generation {
             return;
         }
+        proof.is_quiet |= proof.announcements == self.announcements && writers.is_empty() && !any_prepared;
         let is_restarted = last.is_some_and(|last| proof.proven.is_some_and(|proven| last < proven));
         let is_another = proof.server.is_some() && proof.server != server;
         proof.server = server;

@@ -99,6 +99,9 @@ impl OrderedLanes for PgStore {
         if !self.config.wakes() {
             return Ok(());
         }
+        if activity == Activity::Busy {
+            self.horizon.announced(leases, activity);
+        }
         let (lanes, epochs) = columns(leases);
         let mut session = self.session().await?;
         sqlx::query(self.queries.lanes_announce.sql())
@@ -109,7 +112,11 @@ impl OrderedLanes for PgStore {
             .execute(&mut *session)
             .await
             .map_err(self.failed("announce whether lanes are idle"))?;
-        session.finish().await
+        session.finish().await?;
+        if activity == Activity::Idle {
+            self.horizon.announced(leases, activity);
+        }
+        Ok(())
     }
 }
 
@@ -120,15 +127,6 @@ impl PgStore {
         conn: &mut PgConnection,
         request: &LeaseRequest,
     ) -> Result<(LaneShare, Vec<Lease>)> {
-        let owner = request.owner.as_uuid();
-        let ttl = interval(request.ttl);
-        sqlx::query(self.queries.lanes_alive.sql())
-            .bind(owner)
-            .bind(request.worker.as_str())
-            .bind(ttl)
-            .execute(&mut *conn)
-            .await
-            .map_err(self.failed("say that a relay is alive"))?;
         let (mut leases, fair_share) = self.renew(conn, request).await?;
         if leases.len() < fair_share {
             // what was renewed stays so, whatever becomes of the rest
@@ -149,8 +147,8 @@ impl PgStore {
         Ok((LaneShare { leases, fair_share }, unreleased))
     }
 
-    /// Renews what the owner holds, but for lanes that another session (such as an operator's) has locked. These are tried again a short while later,
-    /// and then left. A settlement of the owner's own is not in the way.
+    /// Says that the owner is alive, and renews what it holds, but for lanes that another session (such as an operator's) has locked. These are
+    /// tried again a short while later, and then left. A settlement of the owner's own is not in the way.
     async fn renew(&self, conn: &mut PgConnection, request: &LeaseRequest) -> Result<(Vec<Lease>, usize)> {
         const PAUSE: Duration = Duration::from_millis(20);
         let deadline = Instant::now() + (request.ttl / 8).min(LANE_PATIENCE);
@@ -159,6 +157,7 @@ impl PgStore {
                 sqlx::query_as(self.queries.lanes_renew.sql())
                     .bind(request.owner.as_uuid())
                     .bind(interval(request.ttl))
+                    .bind(request.worker.as_str())
                     .fetch_one(&mut *conn)
                     .await
                     .map_err(self.failed("renew leases"))?;
@@ -195,6 +194,7 @@ impl PgStore {
                 .await
                 .map_err(self.failed("read the delivery mode"))?;
             check_lanes(mode.as_deref())?;
+            self.horizon.announced(&taken, Activity::Busy);
             self.orphans.add(request.owner, &taken);
         }
         Ok(taken)

@@ -1,6 +1,7 @@
 //! A connection that LISTENs for the commits of other processes.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use omni_box_core::Wake;
@@ -20,7 +21,10 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// The task that listens, if one was started. It ends with the last reference.
 #[derive(Debug, Default)]
-pub(crate) struct Listener(OnceLock<ListenerTask>);
+pub(crate) struct Listener {
+    task: OnceLock<ListenerTask>,
+    hears: Arc<AtomicBool>,
+}
 
 #[derive(Debug)]
 struct ListenerTask(AbortHandle);
@@ -28,9 +32,15 @@ struct ListenerTask(AbortHandle);
 impl Listener {
     /// Starts to LISTEN, if it does not yet.
     pub(crate) fn start(&self, options: PgConnectOptions, channel: String, wake: &Wake) {
-        self.0.get_or_init(|| {
-            ListenerTask(tokio::spawn(listen(options, channel, wake.clone())).abort_handle())
+        self.task.get_or_init(|| {
+            let listening = listen(options, channel, wake.clone(), Arc::clone(&self.hears));
+            ListenerTask(tokio::spawn(listening).abort_handle())
         });
+    }
+
+    /// Whether commits of other processes are heard, as far as is known.
+    pub(crate) fn hears(&self) -> bool {
+        self.hears.load(Ordering::SeqCst)
     }
 }
 
@@ -41,14 +51,15 @@ impl Drop for ListenerTask {
 }
 
 /// Listens without end. After a time without a connection it wakes once, for what was notified meanwhile.
-async fn listen(options: PgConnectOptions, channel: String, wake: Wake) {
+async fn listen(options: PgConnectOptions, channel: String, wake: Wake, hears: Arc<AtomicBool>) {
     let mut pause = Duration::ZERO;
     loop {
         tokio::time::sleep(pause).await;
-        let error = match listen_once(options.clone(), &channel, &wake, &mut pause).await {
+        let error = match listen_once(options.clone(), &channel, &wake, &hears, &mut pause).await {
             Ok(never) => match never {},
             Err(error) => error,
         };
+        hears.store(false, Ordering::SeqCst);
         if pause.is_zero() {
             tracing::warn!(kind = ?crate::error::kind(&error), "lost the connection that listens for wake-ups; polling meanwhile");
         }
@@ -62,6 +73,7 @@ async fn listen_once(
     options: PgConnectOptions,
     channel: &str,
     wake: &Wake,
+    hears: &AtomicBool,
     pause: &mut Duration,
 ) -> Result<std::convert::Infallible, sqlx::Error> {
     // A pool of its own: a relay on a small pool must not lose a connection to this. And one for each connection, as sqlx keeps one that
@@ -77,6 +89,8 @@ async fn listen_once(
         tracing::info!("listens for wake-ups again");
         *pause = Duration::ZERO;
     }
+    // before the wake-up: what was committed until now is found by the fetch that follows
+    hears.store(true, Ordering::SeqCst);
     wake.wake();
     loop {
         match timeout(QUIET, listener.try_recv()).await {

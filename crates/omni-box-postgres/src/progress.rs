@@ -10,6 +10,9 @@ use tokio::time::Instant;
 /// A slice of the table is swept this often at most.
 const SWEEP_PAUSE: Duration = Duration::from_secs(5);
 
+/// The same once all was swept.
+const SWEPT_PAUSE: Duration = Duration::from_secs(12);
+
 /// What an owner's last calls have reached. In memory only: the table knows better.
 #[derive(Debug)]
 struct Reached {
@@ -68,6 +71,9 @@ impl Progress {
     pub(crate) fn swept(&self, owner: OwnerId, end: Option<i64>) {
         if let Some(reached) = self.owners().get_mut(&owner) {
             reached.swept_to = end.unwrap_or(i64::MIN);
+            if end.is_none() {
+                reached.sweep_due = Instant::now() + SWEPT_PAUSE;
+            }
         }
     }
 }

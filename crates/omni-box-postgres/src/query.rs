@@ -51,7 +51,6 @@ omni_box_sql::queries! {
     inbox_settle_completed = "inbox/settle_completed.sql",
     inbox_settle_failed = "inbox/settle_failed.sql",
     lanes_advance = "lanes/advance.sql",
-    lanes_alive = "lanes/alive.sql",
     lanes_announce = "lanes/announce.sql",
     lanes_claim = "lanes/claim.sql",
     lanes_complete = "lanes/complete.sql",

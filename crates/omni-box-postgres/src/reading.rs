@@ -4,7 +4,8 @@
 //! are due: heads of held keys, and events scheduled for later. Another statement reads those, which leaves most of each lane's limit to
 //! the first. Where payloads may not fit, it reads both kinds, and sums their bytes up at the server.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use omni_box_core::{Event, EventId, LaneEvent, LaneFetch, LaneId, LaneRead, Result};
@@ -54,6 +55,9 @@ struct Part {
     is_cut: bool,
 }
 
+/// Both kinds of events, and for how long nothing else becomes due by itself.
+type Read = (Part, Vec<Found>, Option<Duration>);
+
 /// The part of a limit that is left to what has a time of its own, while there is enough of the others.
 fn share(limit: u32) -> u32 {
     (limit / 4).max(1)
@@ -74,12 +78,20 @@ impl PgStore {
             true => self.read_small(lanes, except, max_bytes).await?,
             false => None,
         };
-        let (part, timed) = match small {
+        let (part, timed, quiet_for) = match small {
             Some(parts) => parts,
             None => self.read_large(lanes, except, max_bytes).await?,
         };
         self.sizes.note(part.found.len() as u64, part.bytes);
-        Ok(merged(lanes, part, timed, proven))
+        Ok(LaneFetch { quiet_for, ..merged(lanes, part, timed, proven) })
+    }
+
+    /// For how long nothing becomes due that no writer wakes for, by when the next event is due that has a time of its own. A look has shown
+    /// that each writer knows that it has to wake the relay, and this process hears them.
+    fn quiet_for(&self, lanes: &[LaneRead], is_empty: bool, timed_in: Option<Duration>) -> Option<Duration> {
+        let is_heard = self.listener.hears() && self.horizon.is_quiet(lanes);
+        let timed_in = timed_in.unwrap_or(Duration::from_secs(3_600));
+        Some(timed_in).filter(|timed_in| is_empty && is_heard && !timed_in.is_zero())
     }
 
     /// Reads both kinds where payloads are small. `None`: they are not.
@@ -88,14 +100,14 @@ impl PgStore {
         lanes: &[LaneRead],
         except: Except<'_>,
         max_bytes: u64,
-    ) -> Result<Option<(Part, Vec<Found>)>> {
+    ) -> Result<Option<Read>> {
         let mut session = self.session().await?;
-        let Some((part, any_timed)) = self.read_plain(&mut session, lanes, except, max_bytes).await? else {
+        let Some((part, timed_in)) = self.read_plain(&mut session, lanes, except, max_bytes).await? else {
             session.close();
             return Ok(None);
         };
         let mut timed = Vec::new();
-        if any_timed {
+        if timed_in.is_some_and(|timed_in| timed_in.is_zero()) {
             let counts = counts(&part.found);
             let left = |read: &LaneRead| {
                 let count = counts.get(&read.lane).copied().unwrap_or(0);
@@ -106,17 +118,13 @@ impl PgStore {
             timed = self.read_sized(&mut session, lanes, &limits, except, bytes).await?.found;
         }
         self.end(session, &part).await?;
-        Ok(Some((part, timed)))
+        let quiet_for = self.quiet_for(lanes, part.found.is_empty() && timed.is_empty(), timed_in);
+        Ok(Some((part, timed, quiet_for)))
     }
 
     /// Reads both kinds where payloads may be large. What has a time of its own gets a part of the limits and of the bytes, the others
     /// the rest.
-    async fn read_large(
-        &self,
-        lanes: &[LaneRead],
-        except: Except<'_>,
-        max_bytes: u64,
-    ) -> Result<(Part, Vec<Found>)> {
+    async fn read_large(&self, lanes: &[LaneRead], except: Except<'_>, max_bytes: u64) -> Result<Read> {
         let mut session = self.session().await?;
         let limits: Vec<(u32, u32)> = lanes.iter().map(|read| (0, share(read.limit))).collect();
         let timed = self.read_sized(&mut session, lanes, &limits, except, max_bytes.div_ceil(4)).await?;
@@ -126,7 +134,7 @@ impl PgStore {
             bytes => self.read_sized(&mut session, lanes, &limits, except, bytes).await?,
         };
         self.end(session, &part).await?;
-        Ok((part, timed.found))
+        Ok((part, timed.found, None))
     }
 
     /// Notes what was seen, and looks what may still appear below it.
@@ -150,7 +158,7 @@ impl PgStore {
         Ok(())
     }
 
-    /// Reads what has no time of its own, and tells whether anything with one is due. `None`: there were too many bytes, and the answer was
+    /// Reads what has no time of its own, and tells how soon something with one is due. `None`: there were too many bytes, and the answer was
     /// not read to its end.
     async fn read_plain(
         &self,
@@ -158,9 +166,9 @@ impl PgStore {
         lanes: &[LaneRead],
         except: Except<'_>,
         max_bytes: u64,
-    ) -> Result<Option<(Part, bool)>> {
+    ) -> Result<Option<(Part, Option<Duration>)>> {
         const DOING: &str = "fetch events of lanes";
-        let (mut part, mut any_timed) = (Part::default(), false);
+        let (mut part, mut timed_in) = (Part::default(), None::<i64>);
         let mut rows = sqlx::query(self.queries.lanes_fetch.sql())
             .bind(lanes.iter().map(|read| lane_number(read.lane)).collect::<Vec<_>>())
             .bind(lanes.iter().map(|read| number(read.limit)).collect::<Vec<_>>())
@@ -168,7 +176,8 @@ impl PgStore {
             .bind(lanes.iter().map(|read| read.above).collect::<Vec<_>>())
             .fetch(conn);
         while let Some(row) = rows.try_next().await.map_err(self.failed(DOING))? {
-            any_timed |= row.try_get::<bool, _>(row.len() - 1).map_err(self.failed(DOING))?;
+            let of_lane: Option<i64> = row.try_get(row.len() - 1).map_err(self.failed(DOING))?;
+            timed_in = timed_in.into_iter().chain(of_lane).min();
             // a lane without events has a row too
             if row.try_get::<Option<uuid::Uuid>, _>(0).map_err(self.failed(DOING))?.is_none() {
                 continue;
@@ -181,7 +190,8 @@ impl PgStore {
                 return Ok(None);
             }
         }
-        Ok(Some((part, any_timed)))
+        let timed_in = timed_in.map(|micros| Duration::from_micros(micros.max(0).cast_unsigned()));
+        Ok(Some((part, timed_in)))
     }
 
     /// Reads so many of each kind, and no more bytes than fit. `limits` are those of the lanes, the second for what has a time of its own.
@@ -240,7 +250,7 @@ fn merged(lanes: &[LaneRead], part: Part, timed: Vec<Found>, proven: Option<i64>
     for event in timed {
         by_lane.entry(event.event.lane).or_default().1.push(event);
     }
-    let mut fetch = LaneFetch { events: Vec::new(), bounds: BTreeMap::new() };
+    let mut fetch = LaneFetch::default();
     let mut reads: Vec<&LaneRead> = lanes.iter().collect();
     reads.sort_by_key(|read| read.lane);
     for read in reads {

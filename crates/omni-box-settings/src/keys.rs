@@ -111,7 +111,7 @@ pub const KEYS: &[Key] = &[
     Key::new(RELAY, "shortest_poll", Duration, "5ms",
         "The shortest interval between fetches that find nothing; above zero."),
     Key::new(RELAY, "longest_poll", Duration, "1s",
-        "The longest interval between fetches that find nothing."),
+        "The longest interval between fetches that find nothing; five times as long while the store promises that each commit wakes the relay."),
     Key::new(RELAY, "drain_deadline", Duration, "20s",
         "How long a shutdown waits for what is in flight."),
     Key::new(RELAY, "outage_retry_base", Duration, "100ms",

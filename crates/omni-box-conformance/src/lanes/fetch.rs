@@ -5,8 +5,8 @@ use std::pin::pin;
 
 use chrono::{TimeDelta, Utc};
 use omni_box_core::{
-    Attempt, Event, EventId, EventRepository, LaneEvent, LaneId, LaneRead, LaneSettlement, NewOutboxEvent,
-    OutboxEvent, OutboxRepository, Retry,
+    Activity, Attempt, Event, EventId, EventRepository, LaneEvent, LaneId, LaneRead, LaneSettlement,
+    NewOutboxEvent, OutboxEvent, OutboxRepository, Retry,
 };
 
 use super::{AMPLE, Relay, hold, ids, publishable};
@@ -318,6 +318,37 @@ where
     assert_eq!(relay.fetch_without(&ids(&due)).await, [], "in flight it is left out like any other");
     relay.complete(ids(&due)).await;
     assert_eq!(relay.fetch().await, [], "it is done");
+}
+
+/// `fetch`: a promise of quiet ends before something becomes due by itself.
+pub async fn quiet_is_promised_until_something_becomes_due<F>(fixture: F)
+where
+    F: StoreFixture<Store: OutboxRepository>,
+{
+    let relay = Relay::first(&fixture).await;
+    // what a store needs that promises anything: its wake-ups are listened to, and writers know that they are needed
+    let _wakeup = relay.table.store.wakeup();
+    let announce = async || relay.lanes().announce(relay.owner, &relay.leases, Activity::Idle).await;
+    retried("announce that lanes are idle", announce).await;
+    let quiet_for = async || {
+        let fetch = relay.read_with_bounds(&relay.reads(1000), &[], AMPLE).await;
+        assert_eq!(fetch.events, [], "nothing is due");
+        fetch.quiet_for.unwrap_or_default()
+    };
+    quiet_for().await;
+    let at = Utc::now() + TimeDelta::hours(2);
+    relay.table.create(&[outbox(new_outbox("orders").partition_key("a").scheduled_at(at))]).await;
+    for (passes, left) in [(MINUTE, 2 * HOUR), (2 * HOUR - 2 * MINUTE, 2 * MINUTE)] {
+        fixture.advance(passes).await;
+        assert!(quiet_for().await <= left, "an event that was scheduled is due in {left:?}");
+    }
+    fixture.advance(2 * MINUTE).await;
+    let due = relay.fetch().await;
+    relay.hold(&due[0], Attempt::Counted, Retry::After(HOUR), vec![]).await;
+    for (passes, left) in [(MINUTE, HOUR), (HOUR - 3 * MINUTE, 3 * MINUTE)] {
+        fixture.advance(passes).await;
+        assert!(quiet_for().await <= left, "the head of a held key is due in {left:?}");
+    }
 }
 
 /// `fetch`: events without a key are of some lane, each by itself.

@@ -165,6 +165,7 @@ macro_rules! lanes_conformance {
             what_has_not_committed_is_not_read
             a_fetch_is_bounded_in_bytes
             a_scheduled_event_is_read_when_it_is_due
+            quiet_is_promised_until_something_becomes_due
             events_without_a_key_are_read
         }
         $crate::__conformance_cases! { StoreFixture, $fixture, [], in (lanes::bound):

@@ -77,12 +77,15 @@ pub struct LaneFetch {
     pub events: Vec<LaneEvent>,
     /// Up to which `seq` a lane has been read for good; none of a lane of which the store cannot prove it. See [`OrderedLanes::fetch`].
     pub bounds: BTreeMap<LaneId, i64>,
+    /// For how long nothing becomes due unless a writer commits, of which the store's wake-ups tell; none where the store cannot promise it. See
+    /// [`OrderedLanes::fetch`].
+    pub quiet_for: Option<Duration>,
 }
 
 impl From<Vec<LaneEvent>> for LaneFetch {
     /// Events, and nothing known of what may still appear before them.
     fn from(events: Vec<LaneEvent>) -> Self {
-        Self { events, bounds: BTreeMap::new() }
+        Self { events, ..Self::default() }
     }
 }
 
@@ -233,6 +236,12 @@ pub trait OrderedLanes: Send + Sync {
     ///   again if it forgets it, or settles it as a hold or a follower. The store may leave such an event as it is. It does not use the
     ///   bound of a fetch that began before that. A bound ends with its lease, and with a call of the database that failed.
     /// - An owner reads each lane from its beginning now and then: someone may have changed rows by hand.
+    ///
+    /// A promise of quiet spares the owner looks in vain. A store need not give it.
+    ///
+    /// - `quiet_for` says that nothing of the lanes that were read becomes due within that time by itself, as heads of held keys and events
+    ///   scheduled for later do, and that each commit which this fetch did not see [wakes](super::OutboxRepository::wakeup) the owner.
+    /// - A transaction that may not know that the owner has [announced](Self::announce) to be idle keeps the store from promising.
     ///
     /// A store may note for all owners how far a lane is done, and then begin there also where an owner [reads all](LaneRead::ALL).
     ///

@@ -1,5 +1,5 @@
 -- Due events of lanes that have no time of their own: those above a `seq`, and those that were released, wherever they lie. A row for
--- each lane at least, so that the answer tells whether something with a time of its own is due: fetch_sized.sql reads that. Each
+-- each lane at least, so that the answer tells in how many microseconds something with a time of its own is due: fetch_sized.sql reads that. Each
 -- branch is an index scan with a limit of its own. Neither sorts, nor writes down what it has found: the reader sorts what is sorted
 -- nearly, and stops reading where there are too many bytes. What is due comes first in the order of its index; the constant limit keeps the
 -- planner from expecting a tenth of the table, and then from compiling the statement (200 ms). `not in (select ..)` hashes what is in
@@ -8,39 +8,48 @@
 -- prefers a bitmap of all that is above the bound, and sorts it.
 with wanted as materialized (
     select
-        w.lane,
-        w.most,
-        -- how far the lane was read by all its owners
-        greatest(w.above, l.read_to) as above,
-        -- Scalar subqueries stay index look-ups; the planner may turn `exists` into a hash of all that is held. The first row of many is
-        -- asked for in the index's order: without it the planner scans the table for one where it expects many. Heads of a key, below,
-        -- are counted: they are few.
-        (
-            select true from {{outbox_events}} h
-            where h.lane = w.lane and h.aside = 'head'
-            order by h.topic
-            limit 1
-        ) is not null or (
-            select true from {{outbox_events}} h
-            where h.lane = w.lane and h.aside = 'follower'
-            order by h.topic
-            limit 1
-        ) is not null as any_held,
-        (
-            select true from {{outbox_events}} h
-            where h.lane = w.lane and h.aside = 'head' and h.hold_until <= {{statement_clock}}
-            order by h.hold_until
-            limit 1
-        ) is not null or (
-            select true from {{outbox_events}} h
-            where h.lane = w.lane and h.aside = 'deferred' and h.scheduled_at <= {{statement_clock}}
-            order by h.scheduled_at
-            limit 1
-        ) is not null as any_timed
-    from unnest($1::smallint[], $2::int[], $4::bigint[]) as w (lane, most, above)
-    join {{outbox_lanes}} l on l.lane = w.lane
-    -- always so, and the planner takes the lanes for one: it expects so many rows else that it compiles the statement
-    where abs(w.lane) = w.lane
+        i.lane, i.most, i.above, i.any_held,
+        case when i.timed_at is not null then (extract(epoch from
+            least(greatest(i.timed_at, {{statement_clock}}), {{statement_clock}} + interval '1 h') - {{statement_clock}}
+        ) * 1000000)::bigint end as timed_in
+    from (
+        select
+            w.lane,
+            w.most,
+            -- how far the lane was read by all its owners
+            greatest(w.above, l.read_to) as above,
+            -- Scalar subqueries stay index look-ups; the planner may turn `exists` into a hash of all that is held. The first row of many is
+            -- asked for in the index's order: without it the planner scans the table for one where it expects many. Heads of a key, below,
+            -- are counted: they are few.
+            (
+                select true from {{outbox_events}} h
+                where h.lane = w.lane and h.aside = 'head'
+                order by h.topic
+                limit 1
+            ) is not null or (
+                select true from {{outbox_events}} h
+                where h.lane = w.lane and h.aside = 'follower'
+                order by h.topic
+                limit 1
+            ) is not null as any_held,
+            least((
+                select h.hold_until from {{outbox_events}} h
+                where h.lane = w.lane and h.aside = 'head'
+                order by h.hold_until
+                limit 1
+            ), (
+                select h.scheduled_at from {{outbox_events}} h
+                where h.lane = w.lane and h.aside = 'deferred'
+                order by h.scheduled_at
+                limit 1
+            )) as timed_at
+        from unnest($1::smallint[], $2::int[], $4::bigint[]) as w (lane, most, above)
+        join {{outbox_lanes}} l on l.lane = w.lane
+        -- always so, and the planner takes the lanes for one: it expects so many rows else that it compiles the statement
+        where abs(w.lane) = w.lane
+        -- so that the planner asks each lane once
+        offset 0
+    ) i
 )
 select
     {{outbox_columns}},
@@ -63,7 +72,7 @@ select
     ) as is_behind_head,
     {{statement_clock}} as read_at,
     e.released,
-    w.any_timed
+    w.timed_in
 from wanted w
 left join lateral (
     (

@@ -1,9 +1,12 @@
 //! Wake-ups: one for a transaction, none while the relay is busy, and none lost to a broken connection.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use omni_box_core::{Activity, EventRepository, OrderedLanes, OutboxRepository, OwnerId, Store};
+use omni_box_core::{
+    Activity, Event, EventRepository, LaneRead, LaneSettlement, OrderedLanes, OutboxRepository, OwnerId,
+    Store,
+};
 use omni_box_postgres::PgStore;
 use sqlx::Executor;
 use sqlx::postgres::PgListener;
@@ -149,6 +152,53 @@ async fn a_commit_of_the_store_wakes_every_waiter_even_before_it_waits() {
         for waiter in &mut waiters {
             tokio::time::timeout(SOON, waiter.wait()).await.unwrap();
         }
+    })
+    .await;
+}
+
+/// A relay may rest only while each commit wakes it: it is listened, writers were told that it is idle, and each that is at work knows.
+#[tokio::test]
+async fn quiet_is_promised_only_while_every_commit_wakes() {
+    run(async |db: Arc<Database>| {
+        let owner = OwnerId::generate();
+        let leases = db.store.lease(&request(owner, Duration::from_secs(60))).await.unwrap().leases;
+        let reads: Vec<LaneRead> = leases.iter().map(|lease| LaneRead::all(lease.lane, 10)).collect();
+        let quiet_for = async || db.store.fetch(&reads, &[], 1 << 20).await.unwrap().quiet_for;
+        let never = async |why: &str| {
+            // longer than from one look at the writers to the next
+            let until = Instant::now() + Duration::from_millis(80);
+            while Instant::now() < until {
+                assert_eq!(quiet_for().await, None, "{why}");
+            }
+        };
+        db.store.announce(owner, &leases, Activity::Idle).await.unwrap();
+        never("nothing is listened to").await;
+        let mut wakeup = db.store.wakeup().unwrap();
+        eventually("the store promises", &quiet_for).await;
+
+        db.store.announce(owner, &leases, Activity::Busy).await.unwrap();
+        never("writers believe that the relay is busy").await;
+        let mut open = db.pool.begin().await.unwrap();
+        let late = event("a");
+        db.store.create(&mut open, &late).await.unwrap();
+        db.store.announce(owner, &leases, Activity::Idle).await.unwrap();
+        never("a writer does not know that the relay is idle").await;
+        open.commit().await.unwrap();
+        eventually("the event is found", async || {
+            let found = db.store.fetch(&reads, &[], 1 << 20).await.unwrap().events;
+            found.first().map(|found| assert_eq!(found.event.id(), late.id()))
+        })
+        .await;
+        let settlement = LaneSettlement { completed: vec![late.id()], ..LaneSettlement::default() };
+        OrderedLanes::settle(&db.store, owner, &leases, &settlement).await.unwrap();
+        eventually("the store promises again", &quiet_for).await;
+        tokio::time::timeout(SOON, wakeup.wait()).await.unwrap();
+
+        db.store.leave(owner).await.unwrap();
+        let other = OwnerId::generate();
+        let leases = db.store.lease(&request(other, Duration::from_secs(60))).await.unwrap().leases;
+        assert_eq!(leases.len(), 16);
+        never("lanes were taken, of which writers believe that their relay is busy").await;
     })
     .await;
 }

@@ -136,7 +136,7 @@ impl<'a, F: StoreFixture<Store: OutboxRepository>> Case<'a, F> {
         let reads = self.relays[relay].reads(limit);
         self.trace.note(format!("r{relay} fetches {limit} of each lane, room {room:?}"));
         let lanes = lanes_of(&self.ground.stores[relay]);
-        let LaneFetch { events: answer, bounds } =
+        let LaneFetch { events: answer, bounds, .. } =
             retried("fetch events of lanes", async || lanes.fetch(&reads, &ids, &[], room.bytes()).await)
                 .await?;
         let names: Vec<String> = answer

@@ -163,6 +163,8 @@ flaws! { Fixture:
     // what an owner reads
     FetchesEveryLane => lanes::fetch::a_fetch_reads_the_lanes_it_is_asked_for;
     FetchesNothingScheduled => lanes::fetch::a_scheduled_event_is_read_when_it_is_due;
+    /// Nothing becomes due for a day, it says.
+    PromisesADayOfQuiet => lanes::fetch::quiet_is_promised_until_something_becomes_due;
     FetchesNothingWithoutAKey => lanes::fetch::events_without_a_key_are_read;
     /// One that is held holds all others that have no key.
     EventsWithoutAKeyHoldEachOther => lanes::hold::an_event_without_a_key_holds_no_other;

@@ -126,7 +126,7 @@ impl<S: OutboxRepository> Broken<S> {
             is_kept || above.get(&event.lane).is_none_or(|above| *above < event.seq)
         };
         let events = fetched.into_iter().filter(is_read).collect();
-        Ok(LaneFetch { events, bounds })
+        Ok(LaneFetch { events, bounds, ..LaneFetch::default() })
     }
 
     /// What is written instead of a settlement.
@@ -235,6 +235,10 @@ impl<S: OutboxRepository> OrderedLanes for Broken<S> {
         let mut fetched = self.inner_lanes().fetch(lanes, without, resting, bound).await?.events;
         if self.gives_bounds() {
             return self.bounded(lanes, fetched).await;
+        }
+        if self.has(Flaw::PromisesADayOfQuiet) {
+            let quiet_for = Some(Duration::from_secs(24 * 3_600));
+            return Ok(LaneFetch { quiet_for, ..fetched.into() });
         }
         let mut notes = self.notes();
         notes.seqs.extend(fetched.iter().map(|event| (event.event.id(), event.seq)));

@@ -48,13 +48,13 @@ impl<S: OutboxRepository> Engine<S> {
 
     pub(super) fn take_fetched(&mut self, fetched: Fetched, now: Instant) {
         let Fetched { number, plan, found } = fetched;
-        let LaneFetch { mut events, mut bounds } = match found {
+        let LaneFetch { mut events, mut bounds, quiet_for } = match found {
             Ok(found) => found,
             Err(error) => return self.database_failed(call::FETCH, error),
         };
         self.database_gate.open_for(call::FETCH);
         let may_have_more = self.owned.fetched(&plan, &events);
-        self.polling.fetched(events.len(), may_have_more, now);
+        self.polling.fetched_with(events.len(), may_have_more, quiet_for, now);
         if !matches!(self.broker, Broker::Open) || self.stopping.is_some() {
             return;
         }

@@ -35,6 +35,8 @@ use crate::relay::wakeup::wait;
 const SETTLE_LINGER: Duration = Duration::from_millis(10);
 /// A wake-up renews leases too, but not more often than this.
 const RENEW_ON_WAKE: Duration = Duration::from_millis(500);
+/// How many times the longest poll a relay rests while the store promises quiet.
+const REST: u32 = 5;
 /// Batches in flight at once.
 const BATCHES_IN_FLIGHT: usize = 3;
 
@@ -174,7 +176,9 @@ impl<S: OutboxRepository> Engine<S> {
             owner: OwnerId::generate(),
             owned: OwnedLanes::default(),
             flight: Flight::new(settings.judge, one_per_key),
-            polling: Polling::new(settings.shortest_poll, settings.longest_poll, now),
+            polling: Polling::new(settings.shortest_poll, settings.longest_poll, now).resting(
+                (settings.longest_poll * REST).min(settings.lease_ttl / 2).max(settings.longest_poll),
+            ),
             wakeup: store.wakeup(),
             reporter,
             incoming,
