@@ -1,6 +1,7 @@
 //! Lanes: leases, the fetch of their owner, and what it settles.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
@@ -10,7 +11,7 @@ use omni_box_core::{
 use omni_box_sql::{
     Outcome, Query, RELEASE_SLICE, check_lanes, fair_share, lane_event, lane_id, micros, release_slices,
 };
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::SqliteStore;
 use crate::error::failed;
@@ -65,8 +66,10 @@ impl OrderedLanes for SqliteStore {
         resting: &[String],
         max_bytes: u64,
     ) -> Result<LaneFetch> {
-        if in_flight.is_empty() && !self.any_due().await? {
-            return Ok(LaneFetch::default());
+        if in_flight.is_empty()
+            && let Some(quiet_for) = self.quiet_for().await?
+        {
+            return Ok(LaneFetch { quiet_for: Some(quiet_for), ..LaneFetch::default() });
         }
         let (in_flight, resting) = (ids(in_flight), array(resting.iter().map(String::as_str)));
         let mut tx = self.begin_read().await?;
@@ -129,29 +132,22 @@ impl SqliteStore {
         request: &LeaseRequest,
     ) -> Result<(LaneShare, Vec<Lease>)> {
         let (owner, ttl) = (request.owner.to_string(), micros(request.ttl));
-        sqlx::query(self.queries.lanes_alive.sql())
+        // four statements in one call, which is what a heartbeat costs; only the last two have rows
+        let queries = &self.queries;
+        let heartbeat =
+            [&queries.lanes_alive, &queries.lanes_forget, &queries.lanes_count, &queries.lanes_renew];
+        let heartbeat = heartbeat.map(|query| query.sql().0).join(";\n");
+        let mut rows = sqlx::query_as::<_, (i64, i64)>(AssertSqlSafe(heartbeat))
             .bind(&owner)
             .bind(request.worker.as_str())
             .bind(ttl)
-            .execute(&mut *conn)
-            .await
-            .map_err(failed("say that a relay is alive"))?;
-        sqlx::query(self.queries.lanes_forget.sql())
-            .execute(&mut *conn)
-            .await
-            .map_err(failed("forget relays that ended"))?;
-        let (alive, lanes): (i64, i64) = sqlx::query_as(self.queries.lanes_count.sql())
-            .fetch_one(&mut *conn)
-            .await
-            .map_err(failed("count relays"))?;
-        let renewed: Vec<(i64, i64)> = sqlx::query_as(self.queries.lanes_renew.sql())
-            .bind(&owner)
-            .bind(ttl)
             .fetch_all(&mut *conn)
             .await
-            .map_err(failed("renew leases"))?;
+            .map_err(failed("renew leases"))?
+            .into_iter();
+        let (alive, lanes) = rows.next().ok_or_else(|| failed("count relays")(sqlx::Error::RowNotFound))?;
         let fair_share = fair_share(lanes, alive);
-        let mut leases: Vec<Lease> = renewed.into_iter().map(lease).collect();
+        let mut leases: Vec<Lease> = rows.map(lease).collect();
         if leases.len() < fair_share {
             let rows: Vec<(i64, i64)> = sqlx::query_as(self.queries.lanes_claim.sql())
                 .bind(&owner)
@@ -216,12 +212,16 @@ impl SqliteStore {
         Ok(mine.into_iter().map(lane_id).collect())
     }
 
-    async fn any_due(&self) -> Result<bool> {
+    /// For how long nothing becomes due by itself, whatever the lane; none if something may be due. Each commit to the file wakes.
+    async fn quiet_for(&self) -> Result<Option<Duration>> {
         let mut reader = self.reader().await?;
-        sqlx::query_scalar(self.queries.lanes_any_due.sql())
+        let (any_due, timed_in): (bool, Option<i64>) = sqlx::query_as(self.queries.lanes_any_due.sql())
             .fetch_one(&mut *reader)
             .await
-            .map_err(failed("look for events that are due"))
+            .map_err(failed("look for events that are due"))?;
+        let timed_in = timed_in.unwrap_or(i64::MAX);
+        let is_quiet = !any_due && timed_in > 0;
+        Ok(is_quiet.then(|| Duration::from_micros(timed_in.unsigned_abs())))
     }
 
     async fn due(

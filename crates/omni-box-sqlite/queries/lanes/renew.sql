@@ -1,1 +1,1 @@
-update {{outbox_lanes}} set leased_until = {{clock}} + ?2 where owner = ?1 returning lane, epoch
+update {{outbox_lanes}} set leased_until = {{clock}} + ?3 where owner = ?1 returning lane, epoch
