@@ -276,6 +276,7 @@ impl<S: InboxRepository> InboxConsumerRunnerBuilder<S> {
             status,
             letters: self.letters.transpose()?,
             steps,
+            has_claims: false,
         };
         let shared = Shared {
             context: Arc::new(context),

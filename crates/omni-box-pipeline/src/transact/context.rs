@@ -39,12 +39,20 @@ pub(crate) struct Context<S: InboxRepository> {
     pub(crate) letters: Option<Arc<dyn Letters<S>>>,
     /// What is asked before each handler.
     pub(crate) steps: Steps<InboxEvent>,
+    /// Whether rows are claimed: what no claim holds may be another worker's at any time.
+    pub(crate) has_claims: bool,
 }
 
 impl<S: InboxRepository> Context<S> {
     /// What tells the metrics and the status; nothing else does.
     pub(crate) fn observer(&self) -> Observer<'_> {
         Observer::new(&self.metrics, &self.status)
+    }
+
+    /// For how long a message is left alone by others, once its attempt is counted: that ends its claim. A claim would not end earlier, since
+    /// it outlives the handler's time.
+    pub(crate) fn started_for(&self) -> Duration {
+        if self.has_claims { self.process_timeout } else { Duration::ZERO }
     }
 
     /// Whether offsets are committed before anything else.

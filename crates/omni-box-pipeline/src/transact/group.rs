@@ -298,7 +298,8 @@ impl<'a, S: InboxRepository> Group<'a, S> {
             Task::Start | Task::Handle if is_exhausted => exhausted(self.context, item, row),
             Task::Start => {
                 let text = "the process ended while this message was handled";
-                (Failure::new(text, Attempt::Counted, NOW), Fate::Started)
+                let retry = Retry::After(self.context.started_for());
+                (Failure::new(text, Attempt::Counted, retry), Fate::Started)
             }
             Task::Record(Recorded { charge, .. }) if charge.is_in_company && !self.was_committed => {
                 return Ok(Fate::Alone);

@@ -241,6 +241,7 @@ impl<S: InboxRepository> InboxWorkerBuilder<S> {
             status,
             letters: self.letters.transpose()?,
             steps,
+            has_claims: true,
         };
         let shared = Shared {
             context: Arc::new(context),

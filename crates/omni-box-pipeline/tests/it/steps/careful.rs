@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use omni_box_core::EventStatus::{self, Completed, Failed, Pending};
+use omni_box_core::{BatchSize, Event, InboxContext};
+use omni_box_pipeline::{InboxWorker, on};
+use omni_box_testkit::{FaultPlan, Faulty, MemoryStore, Operation};
 
+use super::letters::with_a_message;
 use super::rule::Rule;
-use super::side::{LONG, Side};
+use super::side::{LONG, Side, group};
 use super::started;
 
 /// What an attempt is charged for.
@@ -62,4 +66,42 @@ async fn what_was_stopped_behind_a_crash_still_goes_alone() {
         running.stop().await;
         assert_eq!(side.row("special").unwrap().1, 1, "{side:?}: counted before its handler");
     }
+}
+
+async fn nothing(_cx: InboxContext<'_, Faulty<MemoryStore>>) {}
+
+/// An attempt that is counted ends the claim of its row, and the message is still its worker's.
+#[tokio::test(start_paused = true)]
+async fn what_is_started_behind_a_crash_is_left_alone_by_others() {
+    let (store, size) = (with_a_message().await, BatchSize::new(10).unwrap());
+    let worker = |plan: &FaultPlan| {
+        InboxWorker::builder(Faulty::new(store.clone(), plan))
+            .consumer_group(group())
+            .lease_ttl(Duration::from_secs(40))
+            .handler(on("order.placed", nothing))
+            .build()
+            .unwrap()
+    };
+    let plan = FaultPlan::new();
+    plan.on(Operation::Begin).nth(1).freeze_before();
+    let gone = worker(&plan);
+    tokio::select! {
+        _ = gone.process_batch(size) => panic!("it went on"),
+        () = plan.until_frozen() => {}
+    }
+    drop(gone);
+    // the claim of the one that is gone has to end
+    store.clock().advance(Duration::from_secs(60));
+
+    let plan = FaultPlan::new();
+    plan.on(Operation::Commit).nth(1).freeze_after();
+    let (careful, other) = (worker(&plan), worker(&FaultPlan::new()));
+    let handling = tokio::spawn(async move { careful.process_batch(size).await });
+    plan.until_frozen().await;
+    assert_eq!(store.inbox_events()[0].lifecycle().attempts_made(), 1, "its attempt is counted");
+    assert!(other.process_batch(size).await.unwrap().is_empty(), "another worker takes it");
+    plan.release();
+    assert_eq!(handling.await.unwrap().unwrap().processed_event_ids.len(), 1);
+    let [message] = &store.inbox_events()[..] else { panic!("{:?}", store.inbox_events()) };
+    assert_eq!((message.status(), message.lifecycle().attempts_made()), (Completed, 1));
 }

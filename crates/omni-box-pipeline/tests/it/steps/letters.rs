@@ -20,7 +20,7 @@ async fn refuse(_cx: InboxContext<'_, Tested>) -> Result<(), HandlerError> {
 }
 
 /// A store with one message.
-async fn with_a_message() -> MemoryStore {
+pub(super) async fn with_a_message() -> MemoryStore {
     let store = MemoryStore::new();
     let content = EventContent::new("order.placed", Payload::from_text(r#"{"order": 7}"#).unwrap());
     let message = NewInboxEvent::new("m1", group(), "shop", content).partition_key("customer-1");
