@@ -1,7 +1,6 @@
 //! A consumer whose handler journals what it did, and misbehaves on request.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use omni_box_testkit::{FaultPlan, Faulty, Operation};
 use serde::Deserialize;
 
 use crate::servers::{Servers, shutdown};
+use crate::stand::{self, Place, Stand, named};
 
 /// What the handler does.
 #[derive(Args)]
@@ -97,13 +97,6 @@ fn policy(name: &str) -> Result<CommitOffsetPolicy, String> {
     named(name, [CommitOffsetPolicy::OnPersist, CommitOffsetPolicy::OnSuccess])
 }
 
-fn named<T: Debug, const N: usize>(name: &str, choices: [T; N]) -> Result<T, String> {
-    choices
-        .into_iter()
-        .find(|choice| format!("{choice:?}") == name)
-        .ok_or_else(|| "there is none of this name".to_owned())
-}
-
 pub(crate) async fn run(servers: &Servers, args: ConsumerArgs) -> Result<()> {
     let shutdown = shutdown()?;
     let mut config = KafkaConsumerConfig::new(&servers.brokers, &args.group, &args.topic);
@@ -125,12 +118,10 @@ pub(crate) async fn run(servers: &Servers, args: ConsumerArgs) -> Result<()> {
         .commit_offset_policy(args.policy)
         .retry(args.handler.retry())
         .process_timeout(Duration::from_millis(args.handler.handler_timeout_ms));
-    let runner = if args.store_only { runner } else { runner.handler(Handler::new(&args.handler)) };
+    let runner =
+        if args.store_only { runner } else { runner.handler(Handler::new(&args.handler, Stand::default())) };
     let mut runner = runner.build()?;
-    tokio::spawn(async move {
-        plan.until_frozen().await;
-        println!("frozen");
-    });
+    stand::tell(&plan);
     println!("ready");
     runner.run_forever(&shutdown).await?;
     println!("done");
@@ -168,12 +159,13 @@ pub(crate) struct Handler {
     put_off_percent: u32,
     accept: bool,
     timeout: Duration,
+    stand: Stand,
     seen: Mutex<HashMap<String, u32>>,
     domain: OmniBoxDomainService,
 }
 
 impl Handler {
-    pub(crate) fn new(args: &HandlerArgs) -> Self {
+    pub(crate) fn new(args: &HandlerArgs, stand: Stand) -> Self {
         Self {
             emit: args.emit.clone(),
             slow: Duration::from_millis(args.slow_ms),
@@ -182,6 +174,7 @@ impl Handler {
             put_off_percent: args.put_off_percent,
             accept: args.accept,
             timeout: Duration::from_millis(args.handler_timeout_ms),
+            stand,
             seen: Mutex::default(),
             domain: OmniBoxDomainService::default(),
         }
@@ -239,7 +232,10 @@ impl InboxHandler<Faulty<PgStore>> for Handler {
             Some(Act::RollBack) => {
                 sqlx::raw_sql("rollback").execute(cx.conn()).await?;
             }
-            Some(Act::Fail) => return Err(std::io::Error::other("asked to fail").into()),
+            Some(Act::Fail) => {
+                self.stand.pass(Place::Handler, false).await;
+                return Err(std::io::Error::other("asked to fail").into());
+            }
             Some(Act::PutOff) | None => {}
         }
         if !self.query.is_zero() {

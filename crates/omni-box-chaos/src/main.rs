@@ -5,11 +5,13 @@
 mod consumer;
 mod file;
 mod judge;
+mod letters;
 mod prepare;
 mod publisher;
 mod relay;
 mod replayer;
 mod servers;
+mod stand;
 mod stored;
 mod writer;
 

@@ -5,6 +5,7 @@
 mod crash;
 mod dead_letter;
 mod file;
+mod given_up;
 mod inbox;
 mod oracle;
 mod outage;
