@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::inbox::broker::Broker;
-use crate::inbox::faults::FaultyStore;
+use crate::inbox::faults::{FaultyStore, sealed_transactions};
 use crate::inbox::memory::{Handler, Memory};
 use crate::inbox::service::{Effects, GROUP, LONG, Running, Service, broken};
 
@@ -254,7 +254,7 @@ async fn a_handler_that_ends_its_transaction_neither_loses_nor_doubles_stored_ne
                     Ok(HandlerOutcome::Completed)
                 })
             });
-            let sealed = service.store.sealed_transactions();
+            let sealed = sealed_transactions(&service.store);
             let working = Working::new(worker(&service, &ends).concurrency_limit(1));
             completed(&service, size - 1).await;
             eventually(LONG, async || service.status("m").await.as_deref() == Some("failed")).await;
@@ -269,7 +269,7 @@ async fn a_handler_that_ends_its_transaction_neither_loses_nor_doubles_stored_ne
                 assert_eq!(service.count(&sql).await, expected, "{case}: {what}");
             }
             assert_eq!(
-                service.store.sealed_transactions(),
+                sealed_transactions(&service.store),
                 sealed,
                 "{case}: the first group of a worker is not sealed"
             );

@@ -54,7 +54,7 @@ async fn a_completion_of_lanes_goes_by_index_when_the_outbox_has_grown() {
         let leases = store.lease(&request(owner, TTL)).await.unwrap().leases;
         let due = async |limit: u32| -> Vec<EventId> {
             let reads: Vec<LaneRead> = leases.iter().map(|lease| LaneRead::all(lease.lane, limit)).collect();
-            let fetched = store.fetch(&reads, &[], 64 << 20).await.unwrap().events;
+            let fetched = store.fetch(&reads, &[], &[], 64 << 20).await.unwrap().events;
             fetched.iter().map(|lane| lane.event.id()).collect()
         };
         let settle = async |completed: Vec<EventId>, followers: Vec<EventId>| {

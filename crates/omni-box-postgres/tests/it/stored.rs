@@ -8,7 +8,6 @@ use omni_box_core::{
     BatchSize, ClaimToken, ConsumerGroup, DistributedLocking, Event, EventId, EventRepository, FetchFilters,
     InboxEvent, InboxExt, InboxRepository, OwnerId, Received, Store, WorkerId,
 };
-use omni_box_sql::render_for;
 use sqlx::Connection;
 
 use crate::database::{Database, run};

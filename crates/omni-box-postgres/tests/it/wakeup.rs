@@ -163,7 +163,7 @@ async fn quiet_is_promised_only_while_every_commit_wakes() {
         let owner = OwnerId::generate();
         let leases = db.store.lease(&request(owner, Duration::from_secs(60))).await.unwrap().leases;
         let reads: Vec<LaneRead> = leases.iter().map(|lease| LaneRead::all(lease.lane, 10)).collect();
-        let quiet_for = async || db.store.fetch(&reads, &[], 1 << 20).await.unwrap().quiet_for;
+        let quiet_for = async || db.store.fetch(&reads, &[], &[], 1 << 20).await.unwrap().quiet_for;
         let never = async |why: &str| {
             // longer than from one look at the writers to the next
             let until = Instant::now() + Duration::from_millis(80);
@@ -185,7 +185,7 @@ async fn quiet_is_promised_only_while_every_commit_wakes() {
         never("a writer does not know that the relay is idle").await;
         open.commit().await.unwrap();
         eventually("the event is found", async || {
-            let found = db.store.fetch(&reads, &[], 1 << 20).await.unwrap().events;
+            let found = db.store.fetch(&reads, &[], &[], 1 << 20).await.unwrap().events;
             found.first().map(|found| assert_eq!(found.event.id(), late.id()))
         })
         .await;
