@@ -30,8 +30,8 @@ pub fn install() -> bool {
 /// - An event keeps the entries of the code that enqueues it, sampled or not, in the order of `names`. One with a `baggage` or `traceparent` of
 ///   its own is left alone.
 /// - They are left out where they are longer than a header may be, and of an event without room for another header.
-/// - Around a handler with a [`TraceLayer`](crate::TraceLayer), the allowed entries of its message are those of the current context: the handler's
-///   code reads them, and what it enqueues carries them on.
+/// - Around a handler with a [`TraceLayer`](crate::TraceLayer), the allowed entries of its message are those of the current context.
+///   The handler's code reads them, and what it enqueues carries them on.
 ///
 /// ```
 /// omni_box_otel::install_with_baggage(["tenant"]);

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::PgStore;
 use crate::inbox::{group_names, inbox_events};
-use crate::lanes::uuids;
 use crate::outbox::outbox_events;
+use crate::row::uuids;
 
 /// Where the page before has ended.
 fn place<E: Event>(after: Option<&E>) -> (Option<DateTime<Utc>>, Option<Uuid>) {

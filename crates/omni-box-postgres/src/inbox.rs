@@ -18,9 +18,9 @@ use uuid::Uuid;
 
 use crate::PgStore;
 use crate::error::failed;
-use crate::lanes::uuids;
 use crate::outbox::require_transaction;
 use crate::row::Reader;
+use crate::row::uuids;
 use crate::store::interval;
 
 impl InboxRepository for PgStore {

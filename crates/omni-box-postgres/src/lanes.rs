@@ -11,11 +11,11 @@ use omni_box_core::{
 use omni_box_sql::{Outcome, Query, RELEASE_SLICE, check_lanes, fair_share, lane_id, release_slices};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::PgStore;
 use crate::outbox::lane_number;
 use crate::reading::Except;
+use crate::row::uuids;
 use crate::store::interval;
 use crate::transaction::Limits;
 
@@ -452,10 +452,6 @@ impl PgStore {
 
 fn key_ref((lane, topic, partition_key): (i16, String, String)) -> KeyRef {
     KeyRef { lane: lane_id(lane), topic, partition_key }
-}
-
-pub(crate) fn uuids(ids: &[EventId]) -> Vec<Uuid> {
-    ids.iter().map(|id| id.as_uuid()).collect()
 }
 
 fn columns(leases: &[Lease]) -> (Vec<i16>, Vec<i64>) {

@@ -11,7 +11,7 @@ use omni_box_sql::Query;
 use uuid::Uuid;
 
 use crate::PgStore;
-use crate::lanes::uuids;
+use crate::row::uuids;
 use crate::rows::Claim;
 
 impl PgStore {

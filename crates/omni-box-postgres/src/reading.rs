@@ -15,9 +15,9 @@ use sqlx::{PgConnection, Row};
 use tokio::time::Instant;
 
 use crate::horizon::Writers;
-use crate::lanes::uuids;
 use crate::outbox::lane_number;
 use crate::row::Reader;
+use crate::row::uuids;
 use crate::store::Session;
 use crate::{PgStore, Table};
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
+use omni_box_core::EventId;
 use omni_box_sql::{Columns, moment};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgRow, PgTypeInfo, PgValueRef};
@@ -110,4 +111,9 @@ impl<'r> Columns<'r> for Reader<'r> {
     fn optional_bytes(&mut self) -> sqlx::Result<Option<Vec<u8>>> {
         self.next()
     }
+}
+
+/// Ids as an array has them.
+pub(crate) fn uuids(ids: &[EventId]) -> Vec<Uuid> {
+    ids.iter().map(|id| id.as_uuid()).collect()
 }

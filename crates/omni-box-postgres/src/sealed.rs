@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 
 use crate::PgStore;
 use crate::inbox::Stored;
-use crate::lanes::uuids;
+use crate::row::uuids;
 use crate::transaction::PgTx;
 
 #[async_trait]

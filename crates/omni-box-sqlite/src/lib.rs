@@ -38,7 +38,7 @@
 //!
 //! Several processes may work on one file of one machine; a network file system does not do. Relays are woken by
 //! commits of their own process at once. For those of others they look at the times and sizes of the file and its log every 50 ms, which takes no
-//! statement; an event of another process is seen about 70 ms after its commit at the latest.
+//! statement. An event of another process is seen about 70 ms after its commit at the latest.
 //!
 //! Time is the machine's clock in milliseconds; a clock that is set forward ends leases early, which costs a change of owner and no order.
 //!

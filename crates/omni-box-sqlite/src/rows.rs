@@ -28,7 +28,7 @@ type Due = (i64, String);
 
 impl SqliteStore {
     /// Ids of due messages, oldest first among those it looks at: a window of the oldest of each group. Where they are those of a few keys,
-    /// it goes on by key from where the last call ended, so that no key's backlog hides another key.
+    /// it goes on by key from where the last call ended. So no key's backlog hides another key.
     pub(crate) async fn due_messages(
         &self,
         conn: &mut SqliteConnection,

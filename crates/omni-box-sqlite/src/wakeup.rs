@@ -53,7 +53,7 @@ impl Wakeup for SqliteWakeup {
     }
 }
 
-/// Looks at the files, and by a connection of its own at what concerns a relay: a relay on a small pool does not lose one.
+/// Looks at the files, and by a connection of its own at what concerns a relay. A relay on a small pool does not lose one.
 #[derive(Debug)]
 struct Changes {
     options: Arc<SqliteConnectOptions>,

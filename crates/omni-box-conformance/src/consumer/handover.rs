@@ -113,8 +113,8 @@ pub async fn a_closed_member_leaves_its_partitions_to_others<F: ConsumerFixture>
     second.close().await;
 }
 
-/// `leaver`, where there is one: called from any thread, it tells the member why, takes its partitions as if its session had ended, and
-/// gives them to others, with nothing lost and nothing that was acknowledged delivered again.
+/// `leaver`, where there is one. Called from any thread, it tells the member why, and takes its partitions as if its session had ended. They
+/// go to others: nothing is lost, and nothing that was acknowledged is delivered again.
 pub async fn a_member_that_is_taken_out_loses_its_partitions<F: ConsumerFixture>(fixture: F) {
     let (topic, group) = (fixture.topic(1).await, fixture.group());
     send(&fixture, &topic, 0, 0, 10).await;

@@ -176,7 +176,7 @@ pub trait Propagation: Send + Sync + 'static {
     /// - Never panics, and does not wait.
     fn inject(&self, creation: &Creation<'_>) -> Option<TraceContext>;
 
-    /// The value of the header [`baggage`](https://www.w3.org/TR/baggage/) that an event keeps which the calling code creates; `None`, unless
+    /// The value of the header [`baggage`](https://www.w3.org/TR/baggage/) that an event keeps which the calling code creates. `None`, unless
     /// an application says what of its baggage may leave it.
     ///
     /// - It does not depend on a trace. An event that names a `traceparent` or `baggage` of its own has none from here.

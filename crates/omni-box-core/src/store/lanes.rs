@@ -215,8 +215,8 @@ pub trait OrderedLanes: Send + Sync {
     /// Reads due events of lanes, each lane in the order of `seq`. Changes nothing.
     ///
     /// - Events of one transaction have the order in which they were created, and come after all that had committed before.
-    /// - Leaves out the ids in `in_flight`, and heads of held keys of the topics in `resting`, and nothing else that is due. What is left out
-    ///   has no part in the limits, and a fetch does not cost more for it: a topic that is away may have a million heads.
+    /// - Leaves out the ids in `in_flight`, and heads of held keys of the topics in `resting`, and nothing else that is due.
+    /// - What is left out has no part in the limits. A fetch does not cost more for it: a topic that is away may have a million heads.
     /// - Where more is due than the limit lets through, the store chooses. It decides how many are heads of held keys and events scheduled
     ///   for later, and which of those come first (those due longest, say). Each is alone in its key, or joins it only now. All others come
     ///   in the order of `seq`.
@@ -239,8 +239,8 @@ pub trait OrderedLanes: Send + Sync {
     ///
     /// A promise of quiet spares the owner looks in vain. A store need not give it.
     ///
-    /// - `quiet_for` says that nothing of the lanes that were read becomes due within that time by itself, as heads of held keys and events
-    ///   scheduled for later do, and that each commit which this fetch did not see [wakes](super::OutboxRepository::wakeup) the owner.
+    /// - `quiet_for` says that nothing of the lanes that were read becomes due within that time by itself. Heads of held keys and events
+    ///   scheduled for later do so. Each commit which this fetch did not see [wakes](super::OutboxRepository::wakeup) the owner.
     /// - A transaction that may not know that the owner has [announced](Self::announce) to be idle keeps the store from promising.
     ///
     /// A store may note for all owners how far a lane is done, and then begin there also where an owner [reads all](LaneRead::ALL).

@@ -242,7 +242,7 @@ async fn what_a_topic_can_never_take_is_refused_before_it_is_sent() {
     assert_eq!(read(&brokers, &compacted).await.len(), 2);
 }
 
-/// What was known a moment ago is no reason to give an event up: the topic is asked again first.
+/// An event is not given up for what was known a moment ago. The topic is asked again first.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_refused_for_good_only_by_what_the_topic_says_now() {
     let Some(brokers) = brokers() else { return };

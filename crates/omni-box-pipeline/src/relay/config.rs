@@ -48,9 +48,9 @@ pub struct RelayConfig {
     pub lease_ttl: Duration,
     /// The shortest interval between fetches that find nothing; above zero, 5 ms by default.
     pub shortest_poll: Duration,
-    /// The longest interval between fetches that find nothing, shorter than `lease_ttl`; 1 s by default. Five times as long, and at most half
-    /// of `lease_ttl`, while the store promises that each commit wakes the relay: an event of a writer that wakes none (a plain insert, a
-    /// store that does not notify) waits so long once, and for ten minutes after that no longer than this.
+    /// The longest interval between fetches that find nothing, shorter than `lease_ttl`; 1 s by default. While the store promises that each
+    /// commit wakes the relay it is five times as long, and at most half of `lease_ttl`. An event of a writer that wakes none (a plain insert, a
+    /// store that does not notify) waits so long once. For ten minutes after that none waits longer than this.
     pub longest_poll: Duration,
     /// How long a shutdown waits for what is in flight; 20 s by default. What the broker has not acknowledged by then is given up, and its
     /// leases or claims are handed back, which may take five seconds more.

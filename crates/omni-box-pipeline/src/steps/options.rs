@@ -17,8 +17,8 @@ pub type OutboxProcessorOptions = StepOptions<OutboxEvent, dyn OutboxMetrics>;
 
 /// Steps and metrics for a factory: [`ProcessorOptions`] for stored messages, [`OutboxProcessorOptions`] for an outbox.
 ///
-/// Steps run in this order, however they are set: those of [`before`](Self::before), the breaker, the copies of dead letters, those of
-/// [`after`](Self::after), then the handler or the broker.
+/// The order of steps does not depend on the order of calls. Those of [`before`](Self::before) come first, then the breaker, the copies of
+/// dead letters, those of [`after`](Self::after), and the handler or the broker.
 ///
 /// ```
 /// use omni_box_core::RawEventConverter;

@@ -77,7 +77,7 @@ pub(crate) trait Searched: StoredEvent {
 
 impl PgStore {
     /// Due events, oldest first among those it looks at, claimed if a claim is given. It looks at a window of the oldest. Where they are
-    /// those of a few keys, it goes on by key from where the last call ended, so that no key's backlog hides another key.
+    /// those of a few keys, it goes on by key from where the last call ended. So no key's backlog hides another key.
     pub(crate) async fn due<E: Searched>(
         &self,
         mut session: Session,

@@ -1,7 +1,7 @@
 //! Topics that cannot be used, and whose heads rest.
 //!
 //! Events that a topic has refused are heads of their keys, and are tried again each at its own time. Where it has refused many in a row,
-//! some of its heads are tried for all: the others are neither read nor written until one is acknowledged, however many they are.
+//! some of its heads are tried for all. The others are neither read nor written until one is acknowledged, however many they are.
 
 use std::collections::HashMap;
 use std::time::Duration;
