@@ -7,21 +7,20 @@ with heads as (
         and (e.locked_at is null or e.locked_at < {{clock}} - $4::interval)
         and e.scheduled_at <= {{clock}}
         and (
-            e.source_offset is null or (
-                (
-                    select count(*) from {{inbox_events}} o
-                    where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
-                        and o.locked_at is not null and o.locked_at >= {{clock}} - $4::interval
-                        and o.source_offset is not null and o.id <> e.id
-                ) = 0
-                and (
-                    select o.id from {{inbox_events}} o
-                    where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
-                        and o.source_offset is not null
-                    order by o.source_offset, o.id
-                    limit 1
-                ) = e.id
-            )
+            e.source_offset is null
+            -- one after the other: behind the head of a line, which is one look-up, nothing is counted
+            or case when (
+                select o.id from {{inbox_events}} o
+                where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
+                    and o.source_offset is not null
+                order by o.source_offset, o.id
+                limit 1
+            ) = e.id then (
+                select count(*) from {{inbox_events}} o
+                where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
+                    and o.locked_at is not null and o.locked_at >= {{clock}} - $4::interval
+                    and o.source_offset is not null and o.id <> e.id
+            ) = 0 end
         )
     order by e.scheduled_at, e.id
     limit $1
