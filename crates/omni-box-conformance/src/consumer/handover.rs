@@ -129,7 +129,7 @@ pub async fn a_member_that_is_taken_out_loses_its_partitions<F: ConsumerFixture>
         std::thread::spawn(move || leave(Error::new(ErrorKind::Internal, "its handlers stand still")));
     begun.join().expect("it may be called from any thread");
     let told = in_time("next_partition tells it", first.consumer.next_partition()).await;
-    let error = told.err().expect("the error that the leaver was called with");
+    let error = told.expect_err("the error that the leaver was called with");
     assert_eq!(error.to_string(), "its handlers stand still");
     in_time("the partition is lost", assigned.ack.lost()).await;
     let commit = in_time("commit", assigned.ack.commit(&offsets)).await;
