@@ -225,7 +225,7 @@ async fn consumer_is_killed_while_a_key_waits() -> Result<()> {
         consumer.kill().await?;
     }
     let mut consumer = shop.consumer("c2", "--accept").await?;
-    shop.shipping.until(SOON, "select count(*) = 420 from chaos_effects").await;
+    shop.shipping.until(SETTLES, "select count(*) = 420 from chaos_effects").await;
     shop.shipping.settled().await;
     consumer.stop().await?;
     shop.judged().await?;
