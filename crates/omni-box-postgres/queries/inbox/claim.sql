@@ -7,20 +7,24 @@ with heads as (
         and (e.locked_at is null or e.locked_at < {{clock}} - $4::interval)
         and e.scheduled_at <= {{clock}}
         and (
-            e.source_offset is null
-            -- one after the other: behind the head of a line, which is one look-up, nothing is counted
-            or case when (
-                select o.id from {{inbox_events}} o
-                where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
-                    and o.source_offset is not null
-                order by o.source_offset, o.id
-                limit 1
-            ) = e.id then (
-                select count(*) from {{inbox_events}} o
-                where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
-                    and o.locked_at is not null and o.locked_at >= {{clock}} - $4::interval
-                    and o.source_offset is not null and o.id <> e.id
-            ) = 0 end
+            e.source_offset is null or (
+                -- asked for in the order of the index of what is claimed: the planner takes one of all that is pending else
+                (
+                    select true from {{inbox_events}} o
+                    where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
+                        and o.locked_at is not null and o.locked_at >= {{clock}} - $4::interval
+                        and o.source_offset is not null and o.id <> e.id
+                    order by o.locked_at
+                    limit 1
+                ) is null
+                and (
+                    select o.id from {{inbox_events}} o
+                    where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
+                        and o.source_offset is not null
+                    order by o.source_offset, o.id
+                    limit 1
+                ) = e.id
+            )
         )
     order by e.scheduled_at, e.id
     limit $1

@@ -7,11 +7,14 @@ where e.id = any(array(select f.id from unnest($2::uuid[]) as f (id))) and e.sta
     and e.scheduled_at <= {{clock}}
     and (
         e.source_offset is null or (
+            -- in the order of its index, as in claim.sql
             (
-                select count(*) from {{inbox_events}} o
+                select true from {{inbox_events}} o
                 where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
                     and o.locked_at is not null and o.source_offset is not null and o.id <> e.id
-            ) = 0
+                order by o.locked_at
+                limit 1
+            ) is null
             and (
                 select o.id from {{inbox_events}} o
                 where o.consumer_group = e.consumer_group and {{line:o}} = {{line:e}} and o.status = 'pending'
