@@ -22,7 +22,7 @@ pub(super) struct Rests {
 struct Rest {
     /// In a row.
     refused: u32,
-    /// Of the last that was refused.
+    /// The longest of those refused in a row: that of a head says how long the head was tried, not the topic.
     delay: Duration,
     until: Instant,
     /// The fetch whose heads are tried, and how many of them were.
@@ -42,9 +42,9 @@ impl Rests {
             return true;
         };
         rest.refused = rest.refused.saturating_add(1);
-        rest.delay = delay;
+        rest.delay = rest.delay.max(delay);
         if rest.refused == MANY {
-            rest.until = now + delay;
+            rest.until = now + rest.delay;
         }
         false
     }
