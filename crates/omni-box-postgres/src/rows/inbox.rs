@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use omni_box_core::{ConsumerGroup, FetchFilters, InboxEvent, Result};
-use omni_box_sql::Places;
+use omni_box_sql::{Places, Query};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use uuid::Uuid;
 
-use super::{Claim, Search, Searched, Statement};
+use super::{Search, Searched, Statement};
 use crate::PgStore;
 use crate::plans::Plans;
 use crate::query::Queries;
@@ -67,15 +66,7 @@ impl Searched for InboxEvent {
         row.try_get(2)
     }
 
-    fn take(queries: &Queries, limit: i64, ids: &[Uuid], claim: Option<Claim<'_>>) -> Statement {
-        let query = match claim {
-            Some(_) => &queries.inbox_claim,
-            None => &queries.inbox_fetch,
-        };
-        let query = sqlx::query(query.sql()).bind(limit).bind(ids.to_vec());
-        match claim {
-            Some(Claim { token, ttl }) => query.bind(token.as_str().to_owned()).bind(interval(ttl)),
-            None => query,
-        }
+    fn takes(queries: &Queries) -> [&Query; 2] {
+        [&queries.inbox_fetch, &queries.inbox_claim]
     }
 }

@@ -6,7 +6,7 @@ mod outbox;
 use std::time::Duration;
 
 use omni_box_core::{BatchSize, ClaimToken, FetchFilters, Result};
-use omni_box_sql::{Places, StoredEvent};
+use omni_box_sql::{Places, Query, StoredEvent};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Postgres, Row};
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use crate::error::failed;
 use crate::plans::Plans;
 use crate::query::Queries;
 use crate::row::Reader;
-use crate::store::Session;
+use crate::store::{Session, interval};
 
 /// How many keys a call looks at where the oldest events belong to a few keys.
 const KEYS: i64 = 1_000;
@@ -71,8 +71,8 @@ pub(crate) trait Searched: StoredEvent {
     /// Reads the key of a [front](Self::fronts).
     fn key(row: &PgRow) -> sqlx::Result<Self::Key>;
 
-    /// Those of the candidates that are due and the first of their keys, claimed if a claim is given.
-    fn take(queries: &Queries, limit: i64, ids: &[Uuid], claim: Option<Claim<'_>>) -> Statement;
+    /// The statement that takes those of the candidates that are due and the first of their keys, and the one that claims them too.
+    fn takes(queries: &Queries) -> [&Query; 2];
 }
 
 impl PgStore {
@@ -176,7 +176,13 @@ impl PgStore {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let query = E::take(&self.queries, limit, ids, claim).persistent(E::plans(self).are_kept());
+        let [fetch, claims] = E::takes(&self.queries);
+        let query = if claim.is_some() { claims } else { fetch };
+        let mut query = sqlx::query(query.sql()).bind(limit).bind(ids.to_vec());
+        if let Some(Claim { token, ttl }) = claim {
+            query = query.bind(token.as_str().to_owned()).bind(interval(ttl));
+        }
+        let query = query.persistent(E::plans(self).are_kept());
         query.fetch_all(&mut **session).await.map_err(self.failed("take due events"))
     }
 }

@@ -1,12 +1,11 @@
 //! The outbox in the mode `rows`, searched by topic and partition key.
 
 use omni_box_core::{FetchFilters, OutboxEvent, Result};
-use omni_box_sql::Places;
+use omni_box_sql::{Places, Query};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use uuid::Uuid;
 
-use super::{Claim, Search, Searched, Statement};
+use super::{Search, Searched, Statement};
 use crate::PgStore;
 use crate::plans::Plans;
 use crate::query::Queries;
@@ -60,15 +59,7 @@ impl Searched for OutboxEvent {
         Ok((row.try_get(2)?, row.try_get(3)?))
     }
 
-    fn take(queries: &Queries, limit: i64, ids: &[Uuid], claim: Option<Claim<'_>>) -> Statement {
-        let query = match claim {
-            Some(_) => &queries.outbox_claim,
-            None => &queries.outbox_fetch_rows,
-        };
-        let query = sqlx::query(query.sql()).bind(limit).bind(ids.to_vec());
-        match claim {
-            Some(Claim { token, ttl }) => query.bind(token.as_str().to_owned()).bind(interval(ttl)),
-            None => query,
-        }
+    fn takes(queries: &Queries) -> [&Query; 2] {
+        [&queries.outbox_fetch_rows, &queries.outbox_claim]
     }
 }
