@@ -138,12 +138,17 @@ async fn a_batch_that_fails_charges_one_message_alone() {
 
 /// Notes the events that it sees, and in how many calls.
 #[derive(Clone, Default)]
-struct Sees {
+pub(crate) struct Sees {
     batches: bool,
     calls: Arc<Mutex<Vec<Vec<String>>>>,
 }
 
 impl Sees {
+    /// Takes batches, or does not.
+    pub(crate) fn new(batches: bool) -> Self {
+        Self { batches, ..Self::default() }
+    }
+
     fn note(&self, events: &[&InboxEvent]) {
         let ids = events.iter().map(|event| event.message_id().to_owned()).collect();
         self.calls.lock().unwrap().push(ids);
@@ -191,9 +196,8 @@ impl<S: Store> BatchLayer<S> for Sees {
 #[tokio::test]
 async fn a_batch_goes_through_layers_that_take_batches() {
     let Some(service) = Service::new(1).await else { return };
-    let inner = || Sees { batches: true, ..Sees::default() };
     for takes_batches in [true, false] {
-        let (within, around) = (inner(), Sees { batches: takes_batches, ..Sees::default() });
+        let (within, around) = (Sees::new(true), Sees::new(takes_batches));
         let layered = on_batch("order.placed", all).layer(within.clone());
         let routers = [
             ("of its own", layered.layer(around.clone())),

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-mod batch;
+pub(crate) mod batch;
 mod blocking;
 pub(crate) mod broker;
 mod cancel;

@@ -13,11 +13,10 @@ use omni_box_core::{
 };
 use omni_box_harness::eventually;
 use omni_box_pipeline::{
-    BatchLayer, CircuitBreakerStep, CommitStrategy, DlqStep, DlqStorage, EventProcessorBuilder, EventRouter,
-    FetchStrategy, HandlerExecutionStep, HandlerLayer, InboxConsumerRunner, Next, NextBatch,
-    OutboxProcessorOptions, ProcessingContext, ProcessingStep, ProcessorOptions, PublisherExecutionStep,
-    SharedBreaker, SiblingDeduplicationStep, StepResult, create_dispatching_processor_with,
-    create_inbox_processor, create_outbox_processor_with, on,
+    CircuitBreakerStep, CommitStrategy, DlqStep, DlqStorage, EventProcessorBuilder, EventRouter,
+    FetchStrategy, HandlerExecutionStep, InboxConsumerRunner, OutboxProcessorOptions, ProcessingContext,
+    ProcessingStep, ProcessorOptions, PublisherExecutionStep, SharedBreaker, SiblingDeduplicationStep,
+    StepResult, create_dispatching_processor_with, create_inbox_processor, create_outbox_processor_with, on,
 };
 use omni_box_postgres::{PgConfig, PgStore};
 use omni_box_testkit::{Capability, FaultPlan, MemoryBroker, MemoryStore, NewMessage};
@@ -26,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rule::{Rule, Ruled};
 use super::side::{LONG, group};
+use crate::inbox::batch::Sees;
 use crate::inbox::faults::FaultyStore;
 
 /// A store with messages of one group.
@@ -102,43 +102,11 @@ impl<S: Store> InboxHandler<S> for Together {
     }
 }
 
-/// A layer that changes nothing.
-#[derive(Clone, Copy)]
-struct Through {
-    takes_batches: bool,
-}
-
-#[async_trait]
-impl<S: Store> HandlerLayer<S> for Through {
-    async fn handle(
-        &self,
-        cx: InboxContext<'_, S>,
-        next: Next<'_, S>,
-    ) -> Result<HandlerOutcome, HandlerError> {
-        next.run(cx).await
-    }
-
-    fn batches(&self) -> Option<&dyn BatchLayer<S>> {
-        self.takes_batches.then_some(self as _)
-    }
-}
-
-#[async_trait]
-impl<S: Store> BatchLayer<S> for Through {
-    async fn handle_batch(
-        &self,
-        batch: InboxBatch<'_, S>,
-        next: NextBatch<'_, S>,
-    ) -> Result<(), HandlerError> {
-        next.run(batch).await
-    }
-}
-
 #[tokio::test]
 async fn layers_of_a_pipeline_let_batches_through_if_all_take_them() {
     for (layers, expected) in [([true, true], vec![1, 3]), ([true, false], vec![1; 4])] {
         let (store, calls) = (stored(4).await, Arc::default());
-        let [outer, inner] = layers.map(|takes_batches| Through { takes_batches });
+        let [outer, inner] = layers.map(Sees::new);
         let processor = EventProcessorBuilder::inbox(store, group())
             .add_step(outer)
             .add_step(inner)
