@@ -1,5 +1,6 @@
 -- The same, claimed. A claim older than the time to live counts as none. The row lock re-reads a row that another worker has changed in the
--- meantime, and the conditions on it are judged again. By primary key: see the concatenation in inbox/settle_completed.sql.
+-- meantime, and the conditions on it are judged again. Messages are judged until there are enough: an order would judge all of them.
+-- By primary key: see the concatenation in inbox/settle_completed.sql.
 with heads as (
     select e.id
     from {{inbox_events}} e
@@ -26,7 +27,6 @@ with heads as (
                 ) = e.id
             )
         )
-    order by e.scheduled_at, e.id
     limit $1
     for update of e skip locked
 ),

@@ -88,10 +88,10 @@ impl PgStore {
         let limit = i64::from(limit.get());
         let parts = E::parts(self, &mut session, filters).await?;
         let search = Search { filters, claim, parts };
-        let (window, is_full) = self.candidates::<E>(&mut session, (2 * limit).max(200), &search).await?;
+        let (window, is_full) = self.candidates::<E>(&mut session, window(limit), &search).await?;
         let mut rows = self.take::<E>(&mut session, limit, &window, claim).await?;
         for part in &search.parts {
-            let missing = limit - i64::try_from(rows.len()).unwrap_or(limit);
+            let missing = limit - count(rows.len());
             if !is_full || missing <= 0 {
                 break;
             }
@@ -124,6 +124,7 @@ impl PgStore {
         Ok((ids.map_err(failed(DOING))?, is_full))
     }
 
+    /// Goes on by key from where the last call ended, once around at most, until enough keys are free.
     async fn take_by_key<E: Searched>(
         &self,
         session: &mut Session,
@@ -131,39 +132,45 @@ impl PgStore {
         search: &Search<'_>,
         part: &str,
     ) -> Result<Vec<PgRow>> {
-        let place = E::places(self).get(part);
-        let (mut ids, mut end) = self.free_keys::<E>(session, search, part, place.as_ref()).await?;
-        if end.is_none() && place.is_some() {
-            let (from_the_beginning, its_end) = self.free_keys::<E>(session, search, part, None).await?;
-            ids.extend(from_the_beginning);
-            end = its_end;
+        let parts = i64::try_from(search.parts.len()).unwrap_or(KEYS);
+        let mut left = (KEYS / parts).max(1);
+        let mut place = E::places(self).get(part);
+        let mut is_around = place.is_none();
+        let mut ids = Vec::new();
+        while left > 0 && count(ids.len()) < limit {
+            let keys = left.min(window(limit));
+            let found = self.free_keys::<E>(session, search, part, keys, place.as_ref(), &mut ids).await?;
+            left -= keys;
+            if found.is_none() && std::mem::replace(&mut is_around, true) {
+                place = None;
+                break;
+            }
+            place = found;
         }
-        E::places(self).set(part, end);
+        E::places(self).set(part, place);
         self.take::<E>(session, limit, &ids, search.claim).await
     }
 
-    /// The first event of each key after `place` where it is free, and the last key; none, where no key comes behind it.
+    /// Adds the first event of each key after `place` where it is free, and tells the last key; none, where no key comes behind it.
     async fn free_keys<E: Searched>(
         &self,
         session: &mut Session,
         search: &Search<'_>,
         part: &str,
+        keys: i64,
         place: Option<&E::Key>,
-    ) -> Result<(Vec<Uuid>, Option<E::Key>)> {
+        ids: &mut Vec<Uuid>,
+    ) -> Result<Option<E::Key>> {
         const DOING: &str = "look for keys with due events";
-        let parts = i64::try_from(search.parts.len()).unwrap_or(KEYS);
-        let keys = (KEYS / parts).max(1);
         let query = E::fronts(&self.queries, keys, search, part, place).persistent(E::plans(self).are_kept());
         let found = query.fetch_all(&mut **session).await.map_err(self.failed(DOING))?;
-        let is_full = i64::try_from(found.len()).is_ok_and(|found| found == keys);
-        let end = found.last().filter(|_| is_full).map(E::key).transpose().map_err(failed(DOING))?;
-        let mut ids = Vec::with_capacity(found.len());
         for row in &found {
             if row.try_get(1).map_err(failed(DOING))? {
                 ids.push(row.try_get(0).map_err(failed(DOING))?);
             }
         }
-        Ok((ids, end))
+        let end = found.last().filter(|_| count(found.len()) == keys);
+        end.map(E::key).transpose().map_err(failed(DOING))
     }
 
     async fn take<E: Searched>(
@@ -185,6 +192,16 @@ impl PgStore {
         let query = query.persistent(E::plans(self).are_kept());
         query.fetch_all(&mut **session).await.map_err(self.failed("take due events"))
     }
+}
+
+/// How many events, or keys, a look for so many due events is about: some of them turn out not to be due.
+fn window(limit: i64) -> i64 {
+    (2 * limit).max(200)
+}
+
+/// A number of rows as the database counts them.
+fn count(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
 fn events<E: StoredEvent>(rows: &[PgRow]) -> Result<Vec<E>> {
