@@ -73,7 +73,7 @@ struct Args {
 }
 
 /// Names of all workloads, in the order they run.
-const WORKLOADS: [&str; 23] = [
+const WORKLOADS: [&str; 24] = [
     "drain_many_keys",
     "drain_hot_keys",
     "drain_one_key",
@@ -89,6 +89,7 @@ const WORKLOADS: [&str; 23] = [
     "latency_5k",
     "roundtrip",
     "inbox_inline",
+    "inbox_batch",
     "inbox_stored",
     "inbox_duplicates",
     "steps",
@@ -188,6 +189,7 @@ async fn workload(run: &Run) -> Result<Report> {
         "latency_5k" => latency::run(run, Load::new(5_000, scale(20, 2))).await,
         "roundtrip" => roundtrip::run(run, Load::new(5_000, scale(20, 2))).await,
         "inbox_inline" => inbox::run(run, scale(50_000, 2_000), Way::Inline).await,
+        "inbox_batch" => inbox::run(run, scale(50_000, 2_000), Way::Batch).await,
         "inbox_stored" => inbox::run(run, scale(50_000, 2_000), Way::Stored).await,
         "inbox_duplicates" => inbox::run(run, scale(50_000, 2_000), Way::Duplicates).await,
         "steps" => steps::run(run, scale(60_000, 3_000)).await,

@@ -33,6 +33,13 @@ pub(crate) async fn insert(connection: &mut PgConnection, number: i64) -> sqlx::
     Ok(())
 }
 
+/// The inserts of a batch's handler, in one statement.
+pub(crate) async fn insert_all(connection: &mut PgConnection, numbers: &[i64]) -> sqlx::Result<()> {
+    let insert = "insert into effects (number) select unnest($1::bigint[])";
+    sqlx::query(insert).bind(numbers).execute(connection).await?;
+    Ok(())
+}
+
 /// The inserts of so many messages in transactions of the same size, as many at once; returns messages per second.
 pub(super) async fn floor(servers: &Servers, messages: usize, group: usize, at_once: usize) -> Result<f64> {
     let database = TestDatabase::create_on(&servers.database_url).await?;

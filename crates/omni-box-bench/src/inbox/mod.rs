@@ -21,7 +21,7 @@ use crate::report::Report;
 use crate::run::Run;
 use crate::table;
 
-pub(crate) use effects::{Effects, insert};
+pub(crate) use effects::{Effects, insert, insert_all};
 pub(crate) use messages::EVENT_TYPE;
 
 /// Messages a transaction holds, and transactions at once: the runner's own numbers.
@@ -36,6 +36,13 @@ pub(crate) struct Body {
 
 async fn handle(mut cx: InboxContext<'_, PgStore>, body: Body) -> Result<(), HandlerError> {
     insert(cx.conn(), body.number).await?;
+    Ok(())
+}
+
+async fn handle_all(mut batch: InboxBatch<'_, PgStore>) -> Result<(), HandlerError> {
+    let bodies = batch.events.iter().map(|event| event.payload().deserialize::<Body>());
+    let numbers: Vec<i64> = bodies.map(|body| Ok(body?.number)).collect::<omni_box::Result<_>>()?;
+    insert_all(batch.conn(), &numbers).await?;
     Ok(())
 }
 
@@ -66,6 +73,8 @@ pub(crate) enum Way {
     Inline,
     /// Stored by a runner without a handler, and handled by a worker beside it.
     Stored,
+    /// Handled as they come, those of a transaction by one call.
+    Batch,
     /// Handled as they come, and each comes twice.
     Duplicates,
 }
@@ -89,7 +98,10 @@ pub(crate) async fn run(run: &Run, deliveries: usize, way: Way) -> Result<Report
         .metrics(done.clone())
         .concurrency_limit(AT_ONCE)
         .group_size(GROUP);
-    if way == Way::Stored {
+    if way == Way::Batch {
+        let runner = runner.handler(on_batch(EVENT_TYPE, handle_all));
+        running.spawn(runner.build()?.run(shutdown.clone()));
+    } else if way == Way::Stored {
         let worker = InboxWorker::builder(store)
             .consumer_group(&group)
             .handler(on(EVENT_TYPE, handle))
