@@ -9,7 +9,10 @@ use omni_box_harness::process::{Child, workspace_binary};
 use omni_box_harness::services::default_dir;
 use omni_box_harness::{TestDatabase, eventually, servers, topic};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+    TopicResult,
+};
 use rdkafka::client::DefaultClientContext;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgPool};
@@ -92,13 +95,25 @@ impl World {
 
     /// Creates a topic that was missing so far.
     pub async fn create_missing(&self, topic: &str) -> Result<()> {
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", &self.brokers).create()?;
-        let topic = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
-        for created in admin.create_topics([&topic], &AdminOptions::new()).await? {
-            created.map_err(|(topic, code)| anyhow!("cannot create {topic}: {code}"))?;
-        }
-        Ok(())
+        let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+        all_done(self.admin()?.create_topics([&new], &AdminOptions::new()).await?, "create")
+    }
+
+    /// Deletes a topic with all that is in it.
+    ///
+    /// # Errors
+    /// When Kafka refuses.
+    pub async fn delete_topic(&self, topic: &str) -> Result<()> {
+        all_done(self.admin()?.delete_topics(&[topic], &AdminOptions::new()).await?, "delete")
+    }
+
+    /// Adds partitions to a topic, so that it has `count`.
+    ///
+    /// # Errors
+    /// When Kafka refuses.
+    pub async fn add_partitions(&self, topic: &str, count: usize) -> Result<()> {
+        let more = NewPartitions::new(topic, count);
+        all_done(self.admin()?.create_partitions([&more], &AdminOptions::new()).await?, "add partitions to")
     }
 
     /// Sets how many replicas a topic must have to take a message; here are none but one.
@@ -106,14 +121,16 @@ impl World {
     /// # Errors
     /// When Kafka refuses.
     pub async fn require_replicas(&self, topic: &str, replicas: u8) -> Result<()> {
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", &self.brokers).create()?;
         let replicas = replicas.to_string();
         let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("min.insync.replicas", &replicas);
-        for altered in admin.alter_configs([&config], &AdminOptions::new()).await? {
+        for altered in self.admin()?.alter_configs([&config], &AdminOptions::new()).await? {
             altered.map_err(|(_, code)| anyhow!("cannot alter {topic}: {code}"))?;
         }
         Ok(())
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
+        Ok(ClientConfig::new().set("bootstrap.servers", &self.brokers).create()?)
     }
 
     /// Starts a program and waits until it works. Its log is named for it.
@@ -293,4 +310,10 @@ impl Program {
     pub fn is_running(&mut self) -> Result<bool> {
         self.child.is_running().context("cannot tell whether it runs")
     }
+}
+
+fn all_done(topics: Vec<TopicResult>, what: &str) -> Result<()> {
+    topics
+        .into_iter()
+        .try_for_each(|done| done.map(drop).map_err(|(topic, code)| anyhow!("cannot {what} {topic}: {code}")))
 }

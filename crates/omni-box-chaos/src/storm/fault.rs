@@ -52,6 +52,10 @@ pub enum Fault {
     Guard,
     /// A topic is written to before it exists.
     MissingTopic,
+    /// A topic is deleted while it is written to, and created again.
+    DeletedTopic,
+    /// A topic gets more partitions while it is written to.
+    MorePartitions,
     /// The topic of orders refuses each message: it asks for more replicas than there are.
     FewReplicas,
     /// A writer's clock is a minute off.
@@ -157,7 +161,11 @@ impl Fault {
             | Self::ShortStatements
             | Self::Guard
             | Self::SkewedClock => Target::Postgres,
-            Self::MissingTopic | Self::FewReplicas | Self::Hostile(_) => Target::Kafka,
+            Self::MissingTopic
+            | Self::DeletedTopic
+            | Self::MorePartitions
+            | Self::FewReplicas
+            | Self::Hostile(_) => Target::Kafka,
         }
     }
 
@@ -189,7 +197,10 @@ impl Fault {
             19 => Self::Crowd,
             20 => Self::ShortStatements,
             21 => Self::Guard,
-            22 => pick(random, &[Self::MissingTopic, Self::SkewedClock]),
+            22 => pick(
+                random,
+                &[Self::MissingTopic, Self::DeletedTopic, Self::MorePartitions, Self::SkewedClock],
+            ),
             23 => Self::FewReplicas,
             24 => Self::Hang(server(random)),
             _ => Self::Hostile(pick(

@@ -14,7 +14,7 @@ use super::fault::{Fault, Hostility, Table};
 use super::plan::{Plan, Step};
 use super::stage::{ROLE, Stage};
 use crate::shop::Shop;
-use crate::world::{Program, SETTLES, World};
+use crate::world::{Program, SETTLES, World, clean};
 
 /// How long a fault that needs a lock waits for it; without it nothing is locked.
 const LOCKED: &str = "set lock_timeout = 5000";
@@ -45,6 +45,10 @@ pub(super) struct Play<'a> {
     cast: Cast,
     expected: InboxExpectation,
     extras: usize,
+    /// Topics that were deleted with what had arrived in them.
+    deleted: Vec<String>,
+    /// Topics that got more partitions.
+    grown: Vec<String>,
 }
 
 impl<'a> Play<'a> {
@@ -57,7 +61,7 @@ impl<'a> Play<'a> {
         let cast = Cast::start(&shop).await?;
         shop.progress(20).await?;
         let expected = shop.expectation();
-        Ok(Self { stage, shop, cast, expected, extras: 0 })
+        Ok(Self { stage, shop, cast, expected, extras: 0, deleted: Vec::new(), grown: Vec::new() })
     }
 
     /// Does all that is planned, and judges what became of it.
@@ -82,7 +86,13 @@ impl<'a> Play<'a> {
         self.cast.check_alive()?;
         self.cast.check_idle().await?;
         self.cast.end_all().await?;
-        let verdict = self.shop.judged_with(self.expected).await?;
+        // each of their events has left the outbox; what of them can be found is chance
+        sqlx::query("delete from chaos_journal where topic = any($1)")
+            .bind(&self.deleted)
+            .execute(self.shop.ordering.database())
+            .await?;
+        let judge = self.shop.judge().grown(self.grown);
+        let verdict = clean(&judge.inbox(self.shop.shipping.database(), self.expected)).await?;
         Ok(Outcome { faults: done, verdict, caught_up })
     }
 
@@ -164,9 +174,20 @@ impl<'a> Play<'a> {
                 self.alter(&self.shop.shipping, guard).await?;
             }
             Fault::MissingTopic => {
-                let topic = format!("late-{}", uuid::Uuid::new_v4().simple());
-                let command = format!("--topic {topic} --key-prefix late-");
-                return Ok(Undo::Writer(Box::new(self.writer(&command)?), Some(topic)));
+                let (topic, writer) = self.late_writer(0)?;
+                return Ok(Undo::Writer(writer, Some(topic)));
+            }
+            Fault::DeletedTopic => {
+                let (topic, writer) = self.written_topic().await?;
+                self.shop.ordering.delete_topic(&topic).await?;
+                self.deleted.push(topic.clone());
+                return Ok(Undo::Writer(writer, Some(topic)));
+            }
+            Fault::MorePartitions => {
+                let (topic, writer) = self.written_topic().await?;
+                self.shop.ordering.add_partitions(&topic, 3).await?;
+                self.grown.push(topic);
+                return Ok(Undo::Writer(writer, None));
             }
             Fault::FewReplicas => self.shop.ordering.require_replicas(&self.shop.orders, 2).await?,
             Fault::SkewedClock => {
@@ -278,6 +299,27 @@ impl<'a> Play<'a> {
                 Err(error) => return Err(error).with_context(|| format!("cannot {statement}")),
             }
         }
+    }
+
+    /// A topic with events, and a writer that goes on writing to it.
+    async fn written_topic(&mut self) -> Result<(String, Box<Program>)> {
+        let (topic, writer) = self.late_writer(100)?;
+        self.shop.ordering.create_missing(&topic).await?;
+        let done =
+            format!("select count(*) from outbox_events where topic = '{topic}' and status = 'completed'");
+        let deadline = Instant::now() + SETTLES;
+        while self.shop.ordering.count(&done).await? == 0 {
+            ensure!(Instant::now() < deadline, "nothing is published to {topic}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok((topic, writer))
+    }
+
+    /// A topic that is missing, and a writer to it.
+    fn late_writer(&mut self, pause_ms: u64) -> Result<(String, Box<Program>)> {
+        let topic = format!("late-{}", uuid::Uuid::new_v4().simple());
+        let command = format!("--topic {topic} --key-prefix late- --pause-ms {pause_ms}");
+        Ok((topic, Box::new(self.writer(&command)?)))
     }
 
     /// A writer of a few events.

@@ -48,6 +48,7 @@ async fn writers_and_relays_of_one_file_are_killed_in_turns() -> Result<()> {
             .into_iter()
             .collect(),
         messages: read_topics(&world.brokers, &[topic]).await?,
+        ..History::default()
     });
     println!("{verdict}");
     ensure!(verdict.is_clean() && verdict.rolled_back > 0, "a promise was broken:\n{verdict}");

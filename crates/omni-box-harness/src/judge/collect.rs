@@ -1,6 +1,6 @@
 //! Gathers the evidence and judges it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use anyhow::Result;
 use sqlx::{PgPool, Row};
@@ -36,12 +36,20 @@ pub struct Judge {
     brokers: String,
     outboxes: Vec<Database>,
     inboxes: Vec<(Database, InboxExpectation)>,
+    grown: HashSet<String>,
 }
 
 impl Judge {
     /// A judge that reads topics of these brokers.
     pub fn new(brokers: impl Into<String>) -> Self {
-        Self { brokers: brokers.into(), outboxes: Vec::new(), inboxes: Vec::new() }
+        Self { brokers: brokers.into(), outboxes: Vec::new(), inboxes: Vec::new(), grown: HashSet::new() }
+    }
+
+    /// Of topics that were given more partitions meanwhile: a key is in order within each.
+    #[must_use]
+    pub fn grown(mut self, topics: impl IntoIterator<Item = String>) -> Self {
+        self.grown.extend(topics);
+        self
     }
 
     /// Judges the outbox of a database that has a [`journal`](super::journal), and the topics its journal names; no other outbox
@@ -67,7 +75,7 @@ impl Judge {
         let mut verdict = Verdict::default();
         for database in &self.outboxes {
             let messages = read_topics(&self.brokers, &database.written_topics().await?).await?;
-            verdict.merge(judge_delivery(&database.history(messages).await?));
+            verdict.merge(judge_delivery(&database.history(messages, self.grown.clone()).await?));
             verdict.not_completed.merge(database.unfinished_outbox().await?);
         }
         for (database, expected) in &self.inboxes {
@@ -87,12 +95,13 @@ impl Database {
         self.texts("select topic from chaos_journal union select topic from chaos_rollbacks", None).await
     }
 
-    async fn history(&self, messages: Vec<Message>) -> Result<History> {
+    async fn history(&self, messages: Vec<Message>, grown: HashSet<String>) -> Result<History> {
         let rolled_back = self.texts("select event_id::text from chaos_rollbacks", None).await?;
         Ok(History {
             enqueued: self.enqueued().await?,
             rolled_back: rolled_back.into_iter().collect(),
             messages,
+            grown,
         })
     }
 

@@ -13,6 +13,8 @@ pub struct History {
     pub rolled_back: HashSet<String>,
     /// Messages of every topic that is judged, each partition in its order.
     pub messages: Vec<Message>,
+    /// Topics that were given more partitions meanwhile: a key has its order within each of them.
+    pub grown: HashSet<String>,
 }
 
 /// Judges what became of enqueued events.
@@ -26,7 +28,7 @@ pub fn judge_delivery(history: &History) -> Verdict {
         history.enqueued.iter().map(|event| (event.id.as_str(), event)).collect();
 
     let mut seen: HashSet<&str> = HashSet::new();
-    let mut keys: HashMap<(&str, &str), KeyTrail<'_>> = HashMap::new();
+    let mut keys: HashMap<(&str, &str, Option<i32>), KeyTrail<'_>> = HashMap::new();
     for message in &history.messages {
         let Some(event) = enqueued.get(message.id.as_str()) else {
             verdict.phantom.add(|| {
@@ -46,8 +48,9 @@ pub fn judge_delivery(history: &History) -> Verdict {
         }
         verdict.published += 1;
         let Some(key) = event.key.as_deref() else { continue };
+        let partition = history.grown.contains(&event.topic).then_some(message.partition);
         let trail = keys
-            .entry((&event.topic, key))
+            .entry((&event.topic, key, partition))
             .or_insert_with(|| KeyTrail { partition: message.partition, appeared: Vec::new() });
         if trail.partition == message.partition {
             trail.appeared.push(event);
@@ -66,7 +69,7 @@ pub fn judge_delivery(history: &History) -> Verdict {
     for event in history.enqueued.iter().filter(|event| !seen.contains(event.id.as_str())) {
         verdict.missing.add(|| format!("{} of {} key {:?}", event.id, event.topic, event.key));
     }
-    for ((topic, key), trail) in &keys {
+    for ((topic, key, _), trail) in &keys {
         for (event, earlier) in displaced(trail.appeared.iter().copied()) {
             verdict.out_of_order.add(|| format!("{topic}/{key}: {} behind {}", event.id, earlier.id));
         }
