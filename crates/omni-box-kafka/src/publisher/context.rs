@@ -50,6 +50,8 @@ pub struct DeliveryContext {
     broken: AtomicBool,
     broker_down: AtomicBool,
     refused: Mutex<Option<String>>,
+    /// The topic that refused a message of this user last.
+    refused_by: Mutex<Option<String>>,
     /// What went wrong last on the way to a broker, such as a handshake.
     failure: Mutex<Option<String>>,
     /// Held while a message is handed over, and while everything is purged.
@@ -110,6 +112,10 @@ impl DeliveryContext {
     /// Why the broker refused us, if that is the last thing it said.
     pub(super) fn refused(&self) -> Option<String> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn refused_by(&self) -> Option<String> {
+        self.refused_by.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn last_failure(&self) -> Option<String> {
@@ -224,7 +230,10 @@ impl ProducerContext for DeliveryContext {
             self.break_off();
         }
         match &result {
-            Err(error) if is_refusal(error) => delivery.topic.refused(name),
+            Err(error) if is_refusal(error) => {
+                *self.refused_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_owned());
+                delivery.topic.refused(name);
+            }
             Err(_) => delivery.topic.not_probed(name),
             Ok(_) => delivery.topic.accepted(name),
         }

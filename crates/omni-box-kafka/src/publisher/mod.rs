@@ -45,7 +45,7 @@ type Factory = Box<dyn Fn() -> Result<KafkaProducer> + Send + Sync>;
 /// - A topic whose room is used up has a queue of its own, and holds no other topic up. That is so for a small limit, or a batch that its
 ///   broker refused. [`submit`](EventPublisher::submit) returns while events wait there.
 /// - A topic may refuse this user's messages. The first of them ends the producer, and what is in flight is given back. From then on its events are [`TopicUnavailable`](ErrorKind::TopicUnavailable) without being sent. After 1 s, and then each time
-///   twice as long up to 60 s, one of them is sent by a producer of its own. A producer of the caller's cannot be replaced.
+///   twice as long up to 60 s, one of them is sent by a producer of its own. A producer of the caller's cannot be replaced: see [`new`](Self::new).
 /// - After a failure that is not one event's own nothing more is sent, and [`submit`](EventPublisher::submit) reports
 ///   [`Unavailable`](ErrorKind::Unavailable), until [`purge`](EventPublisher::purge) or [`check`](EventPublisher::check) was called. A relay that
 ///   sends again must begin at the first event that was not delivered.
@@ -119,7 +119,9 @@ impl KafkaEventPublisher {
     }
 
     /// Publishes with a producer of the caller's. It ends with [`Fatal`](ErrorKind::Fatal) when the producer does, which a purge with messages in
-    /// flight can cause.
+    /// flight can cause, and so can a topic that refuses this user's messages. `enable.gapless.guarantee`, on which the order of events
+    /// rests, ends a producer at its first message that is not delivered. [`with_factory`](Self::with_factory) takes settings of the caller's
+    /// as well and goes on with a new producer.
     pub fn new(producer: KafkaProducer, converter: impl EventConverter) -> Self {
         let mut publisher =
             Self::with_factory(|| Err(Error::new(ErrorKind::Internal, "no factory")), converter);
@@ -328,12 +330,13 @@ impl EventPublisher for KafkaEventPublisher {
         let current = self.session().clone();
         if let Some(producer) = current {
             let (broken, fatal) = (producer.context().is_broken(), producer.client().fatal_error());
+            let refused_by = producer.context().refused_by();
             drop(producer);
             if broken || fatal.is_some() {
                 self.renew().await;
             }
             if let (Some((_, reason)), None) = (fatal, &self.factory) {
-                return Err(Error::new(ErrorKind::Fatal, format!("producer ended for good: {reason}")));
+                return Err(Error::new(ErrorKind::Fatal, ended(&reason, refused_by.as_deref())));
             }
         }
         self.ask_broker().await
@@ -372,6 +375,20 @@ pub(super) fn give_up(producer: &KafkaProducer) {
     let _gate = producer.context().gate();
     // a broker's thread may be busy, such as with the resolution of a name
     producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
+}
+
+/// Why a producer of the caller's has ended, and what goes on instead.
+fn ended(reason: &str, refused_by: Option<&str>) -> String {
+    let cause = refused_by.map_or_else(String::new, |topic| {
+        format!(
+            ". Topic {topic} refuses messages of this user, and enable.gapless.guarantee, on which the order of events rests, ends a \
+             producer at its first message that is not delivered"
+        )
+    });
+    format!(
+        "producer ended for good: {reason}{cause}. The producer was given to KafkaEventPublisher::new and cannot be replaced: \
+         from_config and with_factory make a new one and go on"
+    )
 }
 
 /// A setting that turns out wrong while events wait is not the fault of an event.

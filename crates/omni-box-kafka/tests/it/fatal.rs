@@ -46,3 +46,37 @@ async fn a_producer_of_its_own_that_ends_for_good_is_replaced() {
     publish(&publisher, vec![event("t", Some("k"), 1)]).await.remove(0).unwrap();
     assert_eq!(read(&cluster.bootstrap_servers(), "t").await.len(), 1);
 }
+
+/// So does a topic that refuses this user. The error names the topic, the setting, and what goes on instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_borrowed_producer_that_a_topic_has_refused_says_what_goes_on() {
+    for is_borrowed in [true, false] {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("barred", 1, 1).unwrap();
+        cluster.create_topic("open", 1, 1).unwrap();
+        let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[refused]);
+        let config = KafkaPublisherConfig::new(cluster.bootstrap_servers());
+        let publisher = if is_borrowed {
+            KafkaEventPublisher::new(config.producer().unwrap(), RawEventConverter)
+        } else {
+            KafkaEventPublisher::with_factory(move || config.producer(), RawEventConverter)
+        };
+        let failed = publish(&publisher, vec![event("barred", Some("k"), 1)]).await.remove(0).unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::TopicUnavailable, "{failed:?}");
+        publisher.purge().await;
+        let checked = publisher.check().await;
+        let sent = publish(&publisher, vec![event("open", Some("k"), 2)]).await.remove(0);
+        if !is_borrowed {
+            checked.unwrap();
+            sent.unwrap();
+            continue;
+        }
+        let ended = checked.unwrap_err();
+        assert_eq!(ended.kind(), ErrorKind::Fatal, "{ended:?}");
+        for part in ["Topic barred refuses", "enable.gapless.guarantee", "with_factory"] {
+            assert!(ended.to_string().contains(part), "{ended}");
+        }
+        assert_eq!(sent.unwrap_err().class(), FailureClass::Infrastructure);
+    }
+}
