@@ -82,6 +82,7 @@ omni_box_sql::queries! {
     outbox_fetch = "outbox/fetch.sql",
     outbox_fetch_rows = "outbox/fetch_rows.sql",
     outbox_keys = "outbox/keys.sql",
+    outbox_scheduled_keys = "outbox/scheduled_keys.sql",
     quarantine_list = "quarantine/list.sql",
     quarantine_purge = "quarantine/purge.sql",
     quarantine_remove = "quarantine/remove.sql",

@@ -1,6 +1,7 @@
 drop index if exists {{schema}}.{{outbox_events_order}};
 drop index if exists {{schema}}.{{outbox_events_keyless}};
 drop index if exists {{schema}}.{{outbox_events_waiting}};
+drop index if exists {{schema}}.{{outbox_events_later}};
 drop index if exists {{schema}}.{{outbox_events_keys}};
 drop index if exists {{schema}}.{{outbox_events_scheduled}};
 drop index if exists {{schema}}.{{outbox_events_claimed}};

@@ -1,6 +1,6 @@
 -- What may be claimed of the groups $2: the first message of each line among the oldest that are due, $1 of each sort, however many are
--- pending. Whether it is the first of its line in the table as well is for the claim to see. `is_full`: more messages with a line are due
--- than were looked at.
+-- pending. Whether it is the first of its line in the table as well is for the claim to see. `more`: the groups of which more messages with
+-- a line may be due than were looked at.
 with ready as materialized (
     select w.*
     from unnest($2::text[]) as g (name)
@@ -50,7 +50,10 @@ found as (
     union all
     select * from stale
 )
-select f.id, (select count(*) from ready) = $1 as is_full, (select {{inbox_is_large}}) as is_large
+select
+    f.id,
+    case when (select count(*) from ready) = $1 then $2::text[] else '{}' end as more,
+    (select {{inbox_is_large}}) as is_large
 from (
     select distinct on (consumer_group, line, case when line is null then id end) id
     from found

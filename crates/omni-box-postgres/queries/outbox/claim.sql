@@ -3,7 +3,7 @@
 with heads as (
     select e.id
     from {{outbox_events}} e
-    where e.id = any($2::uuid[]) and e.status = 'pending'
+    where e.id = any(array(select f.id from unnest($2::uuid[]) as f (id))) and e.status = 'pending'
         and (e.locked_at is null or e.locked_at < {{clock}} - $4::interval)
         and case
             when e.head then e.hold_until <= {{clock}}
@@ -12,11 +12,14 @@ with heads as (
         end
         and (
             e.partition_key is null or (
+                -- asked for in the order of the index of what is claimed: the planner counts along one of all that is pending else
                 (
-                    select count(*) from {{outbox_events}} o
+                    select true from {{outbox_events}} o
                     where o.topic = e.topic and o.partition_key = e.partition_key and o.status = 'pending'
                         and o.locked_at is not null and o.locked_at >= {{clock}} - $4::interval and o.id <> e.id
-                ) = 0
+                    order by o.locked_at
+                    limit 1
+                ) is null
                 and (
                     select true from {{outbox_events}} o
                     where o.topic = e.topic and o.partition_key = e.partition_key and o.status = 'pending'
@@ -24,13 +27,15 @@ with heads as (
                     order by o.seq
                     limit 1
                 ) is null
+                -- of what was scheduled, the first by its time stands for all, and its place decides
                 and (
-                    select true from {{outbox_events}} o
+                    select o.seq < e.seq or o.id <> e.id and e.deferred and not e.held and e.last_error is null
+                    from {{outbox_events}} o
                     where o.topic = e.topic and o.partition_key = e.partition_key and o.status = 'pending'
-                        and o.deferred and not o.held and o.last_error is null and o.scheduled_at <= {{clock}} and o.seq < e.seq
-                    order by o.scheduled_at
+                        and o.deferred and not o.held and o.last_error is null and o.scheduled_at <= {{clock}}
+                    order by o.scheduled_at, o.seq
                     limit 1
-                ) is null
+                ) is not true
             )
         )
     order by e.seq

@@ -3,6 +3,7 @@
 mod inbox;
 mod outbox;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use omni_box_core::{BatchSize, ClaimToken, FetchFilters, Result};
@@ -34,7 +35,7 @@ pub(crate) struct Claim<'a> {
 pub(crate) struct Search<'a> {
     filters: &'a FetchFilters,
     claim: Option<Claim<'a>>,
-    /// What is searched by key, each for itself.
+    /// What is searched.
     parts: Vec<String>,
 }
 
@@ -49,14 +50,14 @@ pub(crate) trait Searched: StoredEvent {
     /// Where the searches by key have come to.
     fn places(store: &PgStore) -> &Places<Self::Key>;
 
-    /// What a search goes through by key, each part for itself.
+    /// What filters name, for a search to go through: the groups of an inbox.
     fn parts(
         store: &PgStore,
         session: &mut Session,
         filters: &FetchFilters,
     ) -> impl Future<Output = Result<Vec<String>>> + Send;
 
-    /// Events that may be due, out of `window` of each sort, each with whether there are more, and whether the table is large.
+    /// Events that may be due, out of `window` of each sort, each with the parts in which there are more, and whether the table is large.
     fn candidates(queries: &Queries, window: i64, search: &Search<'_>) -> Statement;
 
     /// The first event of each of `keys` keys of a part after `place`, each with whether it is free, and its key.
@@ -88,15 +89,23 @@ impl PgStore {
         let limit = i64::from(limit.get());
         let parts = E::parts(self, &mut session, filters).await?;
         let search = Search { filters, claim, parts };
-        let (window, is_full) = self.candidates::<E>(&mut session, window(limit), &search).await?;
-        let mut rows = self.take::<E>(&mut session, limit, &window, claim).await?;
-        for part in &search.parts {
+        let (first, more) = self.candidates::<E>(&mut session, window(limit), &search).await?;
+        let mut rows = self.take::<E>(&mut session, limit, &first, claim).await?;
+        // what was looked at once in a call is not looked at again
+        let mut met: HashSet<Uuid> = first.into_iter().collect();
+        let keys = i64::try_from(more.len()).map_or(1, |parts| KEYS / parts.max(1)).max(1);
+        for part in &more {
             let missing = limit - count(rows.len());
-            if !is_full || missing <= 0 {
+            if missing <= 0 {
                 break;
             }
-            match self.take_by_key::<E>(&mut session, missing, &search, part).await {
-                Ok(more) => rows.extend(more),
+            let found = match self.free_keys::<E>(&mut session, keys, missing, &search, part, &mut met).await
+            {
+                Ok(ids) => self.take::<E>(&mut session, missing, &ids, claim).await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(found) => rows.extend(found),
                 // what is claimed is handed out; the next call finds out whether the failure stays
                 Err(_) if claim.is_some() && !rows.is_empty() && session.is_plain() => return events(&rows),
                 Err(error) => return Err(error),
@@ -111,66 +120,67 @@ impl PgStore {
         session: &mut Session,
         window: i64,
         search: &Search<'_>,
-    ) -> Result<(Vec<Uuid>, bool)> {
+    ) -> Result<(Vec<Uuid>, Vec<String>)> {
         const DOING: &str = "look for due events";
         let query = E::candidates(&self.queries, window, search).persistent(E::plans(self).are_kept());
         let found = query.fetch_all(&mut **session).await.map_err(self.failed(DOING))?;
-        let mut is_full = false;
+        let mut more = Vec::new();
         if let Some(row) = found.first() {
-            is_full = row.try_get(1).map_err(failed(DOING))?;
+            more = row.try_get(1).map_err(failed(DOING))?;
             E::plans(self).note(row.try_get(2).map_err(failed(DOING))?);
         }
         let ids = found.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>();
-        Ok((ids.map_err(failed(DOING))?, is_full))
+        Ok((ids.map_err(failed(DOING))?, more))
     }
 
-    /// Goes on by key from where the last call ended, once around at most, until enough keys are free.
-    async fn take_by_key<E: Searched>(
-        &self,
-        session: &mut Session,
-        limit: i64,
-        search: &Search<'_>,
-        part: &str,
-    ) -> Result<Vec<PgRow>> {
-        let parts = i64::try_from(search.parts.len()).unwrap_or(KEYS);
-        let mut left = (KEYS / parts).max(1);
-        let mut place = E::places(self).get(part);
-        let mut is_around = place.is_none();
-        let mut ids = Vec::new();
-        while left > 0 && count(ids.len()) < limit {
-            let keys = left.min(window(limit));
-            let found = self.free_keys::<E>(session, search, part, keys, place.as_ref(), &mut ids).await?;
-            left -= keys;
-            if found.is_none() && std::mem::replace(&mut is_around, true) {
-                place = None;
-                break;
-            }
-            place = found;
-        }
-        E::places(self).set(part, place);
-        self.take::<E>(session, limit, &ids, search.claim).await
-    }
-
-    /// Adds the first event of each key after `place` where it is free, and tells the last key; none, where no key comes behind it.
+    /// The first event of each key where it is free and was not met, from where the last call ended, once around at most: of up to `keys`
+    /// keys, or until there are enough.
     async fn free_keys<E: Searched>(
         &self,
         session: &mut Session,
+        keys: i64,
+        enough: i64,
         search: &Search<'_>,
         part: &str,
+        met: &mut HashSet<Uuid>,
+    ) -> Result<Vec<Uuid>> {
+        let mut place = E::places(self).get(part);
+        let mut is_around = place.is_none();
+        let (mut left, mut ids) = (keys, Vec::new());
+        while left > 0 && count(ids.len()) < enough {
+            let keys = left.min(window(enough));
+            left -= keys;
+            let (free, end) = self.free_after::<E>(session, keys, search, part, place.as_ref()).await?;
+            ids.extend(free.into_iter().filter(|id| met.insert(*id)));
+            place = end;
+            if place.is_none() && std::mem::replace(&mut is_around, true) {
+                break;
+            }
+        }
+        E::places(self).set(part, place);
+        Ok(ids)
+    }
+
+    /// The first event of each of `keys` keys after `place` where it is free, and the last key; none, where no key comes behind it.
+    async fn free_after<E: Searched>(
+        &self,
+        session: &mut Session,
         keys: i64,
+        search: &Search<'_>,
+        part: &str,
         place: Option<&E::Key>,
-        ids: &mut Vec<Uuid>,
-    ) -> Result<Option<E::Key>> {
+    ) -> Result<(Vec<Uuid>, Option<E::Key>)> {
         const DOING: &str = "look for keys with due events";
         let query = E::fronts(&self.queries, keys, search, part, place).persistent(E::plans(self).are_kept());
         let found = query.fetch_all(&mut **session).await.map_err(self.failed(DOING))?;
+        let end = found.last().filter(|_| count(found.len()) == keys).map(E::key).transpose();
+        let mut ids = Vec::with_capacity(found.len());
         for row in &found {
             if row.try_get(1).map_err(failed(DOING))? {
                 ids.push(row.try_get(0).map_err(failed(DOING))?);
             }
         }
-        let end = found.last().filter(|_| count(found.len()) == keys);
-        end.map(E::key).transpose().map_err(failed(DOING))
+        Ok((ids, end.map_err(failed(DOING))?))
     }
 
     async fn take<E: Searched>(

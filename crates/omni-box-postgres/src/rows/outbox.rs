@@ -11,6 +11,9 @@ use crate::plans::Plans;
 use crate::query::Queries;
 use crate::store::{Session, interval};
 
+/// What `outbox/candidates.sql` calls the events that were scheduled for later.
+const SCHEDULED: &str = "scheduled";
+
 impl Searched for OutboxEvent {
     /// Topic and partition key.
     type Key = (String, String);
@@ -23,9 +26,8 @@ impl Searched for OutboxEvent {
         &store.places.outbox
     }
 
-    /// The whole table is one.
     async fn parts(_: &PgStore, _: &mut Session, _: &FetchFilters) -> Result<Vec<String>> {
-        Ok(vec![String::new()])
+        Ok(Vec::new())
     }
 
     fn candidates(queries: &Queries, window: i64, search: &Search<'_>) -> Statement {
@@ -37,15 +39,17 @@ impl Searched for OutboxEvent {
             .bind(search.claim.map(|claim| interval(claim.ttl)))
     }
 
+    /// What is in line and what was scheduled, each by an index of its own.
     fn fronts(
         queries: &Queries,
         keys: i64,
         search: &Search<'_>,
-        _: &str,
+        part: &str,
         place: Option<&Self::Key>,
     ) -> Statement {
         let (topic, key) = place.cloned().unwrap_or_default();
-        sqlx::query(queries.outbox_keys.sql())
+        let of_part = if part == SCHEDULED { &queries.outbox_scheduled_keys } else { &queries.outbox_keys };
+        sqlx::query(of_part.sql())
             .bind(keys)
             .bind(search.filters.topics.clone())
             .bind(search.filters.aggregate_types.clone())

@@ -4,6 +4,7 @@
 
 mod adopt;
 mod begin_hook;
+mod claims;
 mod conformance;
 mod connections;
 mod context;

@@ -80,6 +80,79 @@ async fn backlogs_of_keys_that_wait_hide_no_other_key() {
     .await;
 }
 
+/// So it is with events that were scheduled for later and are due: of a key that waits, or that is at work.
+#[tokio::test]
+async fn backlogs_of_scheduled_events_hide_no_other_key() {
+    for change in [
+        "held = true, head = true, hold_until = now() + interval '1 h'",
+        "locked_at = now(), locked_by = 'w'",
+    ] {
+        run(async |db: Arc<Database>| {
+            db.store.set_delivery_mode(DeliveryMode::Rows).await.unwrap();
+            let scheduled = async |key: &str, topic: &str, count: u32| {
+                db.execute(&format!(
+                    "insert into outbox_events (event_type, topic, partition_key, payload, created_at, scheduled_at)
+                     select 't', '{topic}', {key}, '{{}}', now() - interval '2 h', now() - interval '1 h' + i * interval '1 us'
+                     from generate_series(1, {count}) i"
+                ))
+                .await;
+            };
+            db.enqueue(&[event("hot-0"), event("hot-1"), event("hot-2")]).await;
+            db.execute(&format!("update outbox_events set {change}")).await;
+            scheduled("'hot-' || i % 3", "orders", 100_000).await;
+            scheduled("'cold-' || i", "orders", 1_200).await;
+            // what Python has put off is in line
+            scheduled("'python-' || i", "python", 20).await;
+            db.execute("update outbox_events set last_error = 'refused' where topic = 'python'").await;
+            scheduled("null", "orders", 30).await;
+            db.enqueue(&(0..50).map(|n| event(&n.to_string())).collect::<Vec<_>>()).await;
+            let (mine, filters) = (token(), FetchFilters::new());
+            let locking = db.store.outbox().locking().unwrap();
+            let limit = BatchSize::new(100).unwrap();
+            let fetched = db.store.outbox().fetch_pending(limit, &filters).await.unwrap();
+            let distinct: HashSet<_> = fetched.iter().map(Event::id).collect();
+            assert_eq!((fetched.len(), distinct.len()), (100, 100), "what can be claimed is seen, each once");
+            let mut claimed = HashSet::new();
+            // 1,300 due events, 100 a call
+            for _ in 0..30 {
+                let some = locking.claim(&mine, limit, TTL, &filters).await.unwrap();
+                for event in &some {
+                    assert!(claimed.insert(event.id()), "each due event is claimed once");
+                }
+            }
+            assert_eq!(claimed.len(), 1_300, "{change}");
+        })
+        .await;
+    }
+}
+
+/// Of what was scheduled for one key the first by its time comes first, however many are due and in whatever order they were stored.
+#[tokio::test]
+async fn scheduled_events_of_a_key_come_in_the_order_of_their_times() {
+    run(async |db: Arc<Database>| {
+        db.store.set_delivery_mode(DeliveryMode::Rows).await.unwrap();
+        db.execute(
+            "insert into outbox_events (event_type, topic, partition_key, payload, created_at, scheduled_at)
+             select 't', 'orders', 'k', json_build_object('n', i), now() - interval '2 h', now() - i * interval '1 s'
+             from generate_series(1, 1000) i",
+        )
+        .await;
+        db.enqueue(&[event("k")]).await;
+        let (mine, filters) = (token(), FetchFilters::new());
+        let mut came = Vec::new();
+        for _ in 0..5 {
+            let locking = db.store.outbox().locking().unwrap();
+            let some = locking.claim(&mine, BatchSize::new(10).unwrap(), TTL, &filters).await.unwrap();
+            let [event] = &some[..] else { panic!("{} events of one key", some.len()) };
+            came.push(event.payload().as_str().to_owned());
+            assert!(db.store.outbox().mark_completed(event.id(), &mine).await.unwrap());
+        }
+        let expected: Vec<_> = (996..=1000).rev().map(|n| format!("{{\"n\" : {n}}}")).collect();
+        assert_eq!(came, expected);
+    })
+    .await;
+}
+
 /// The Python library puts a failed event off by `scheduled_at` alone. Unlike one that was scheduled for later, it holds its key back.
 #[tokio::test]
 async fn what_python_has_put_off_holds_its_key() {
