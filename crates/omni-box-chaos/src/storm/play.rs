@@ -151,7 +151,8 @@ impl<'a> Play<'a> {
                 return hold(&self.shop.ordering, lane).await;
             }
             Fault::OldSnapshot => {
-                return hold(&self.shop.ordering, "select count(*) from outbox_events").await;
+                let look = "set transaction isolation level repeatable read; select count(*) from outbox_events";
+                return hold(&self.shop.ordering, look).await;
             }
             Fault::Terminate => self.terminate().await?,
             Fault::ReadOnly => {
@@ -406,7 +407,6 @@ impl<'a> Play<'a> {
 /// A transaction that stays open; without its lock there is none.
 async fn hold(world: &World, statement: &'static str) -> Result<Undo> {
     let mut open = world.database().begin().await?;
-    sqlx::raw_sql("set transaction isolation level repeatable read").execute(&mut *open).await?;
     sqlx::raw_sql(LOCKED).execute(&mut *open).await?;
     match sqlx::raw_sql(statement).execute(&mut *open).await {
         Ok(_) => Ok(Undo::Transaction(open)),
