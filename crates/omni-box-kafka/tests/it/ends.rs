@@ -8,7 +8,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::{SOON, admin, brokers, committed, topic, unique};
-use crate::consume::{config, fill, next, offsets, recv, start, transactions};
+use crate::consume::{config, fill, next, offsets, recv, set_offset, start, transactions};
 
 /// Behind the last message: a transaction's marker, what was aborted, and its marker.
 const END: i64 = 16;
@@ -23,8 +23,12 @@ async fn with_transactions(brokers: &str) -> String {
 
 /// As retention does.
 async fn delete_all(brokers: &str, topic: &str) {
+    delete_to(brokers, topic, Offset::End).await;
+}
+
+async fn delete_to(brokers: &str, topic: &str, offset: Offset) {
     let mut deleted = TopicPartitionList::new();
-    deleted.add_partition_offset(topic, 0, Offset::End).unwrap();
+    deleted.add_partition_offset(topic, 0, offset).unwrap();
     let options = AdminOptions::new().operation_timeout(Some(SOON));
     admin(brokers).delete_records(&deleted, &options).await.unwrap();
 }
@@ -48,6 +52,36 @@ async fn a_group_that_has_done_all_goes_on_when_retention_took_what_held_no_mess
     let mut partition = next(&mut consumer).await;
     fill(&brokers, &topic, 1).await;
     assert_eq!(recv(&mut partition).await.offset, END);
+}
+
+/// Behind the first messages of a transaction stands its marker. A group that has done them may have committed the marker's offset, and
+/// retention may have taken all before it, or all that holds no message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_has_committed_a_marker_goes_on_where_the_log_begins_beside_it() {
+    let Some(brokers) = brokers() else { return };
+    // what is committed, where the log begins then, and what is delivered
+    let cases: [(i64, i64, &[i64]); 6] = [
+        (3, 2, &[8, 9, 10, END]),
+        (3, 3, &[8, 9, 10, END]),
+        (7, 5, &[8, 9, 10, END]),
+        (11, 11, &[END]),
+        (15, 12, &[END]),
+        (15, 15, &[END]),
+    ];
+    for (position, beginning, expected) in cases {
+        let (topic, group) = (with_transactions(&brokers).await, unique("group"));
+        set_offset(&brokers, &group, &topic, position).await;
+        delete_to(&brokers, &topic, Offset::Offset(beginning)).await;
+        let mut consumer = start(config(&brokers, &group, &topic)).await;
+        let mut partition = next(&mut consumer).await;
+        fill(&brokers, &topic, 1).await;
+        let delivered = offsets(&mut partition, expected.len()).await;
+        assert_eq!(delivered, expected, "committed {position}, from {beginning}");
+        partition.ack.commit(&delivered).await.unwrap();
+        assert_eq!(committed(&brokers, &group, &topic, 0).await, Some(END + 1));
+        drop(partition);
+        consumer.close().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
