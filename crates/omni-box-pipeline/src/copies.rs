@@ -90,7 +90,10 @@ impl<S: EventRepository<E>, E: Event> Copies<S, E> {
         loop {
             let due = {
                 let mut turn = self.turn.lock().await;
-                while self.page(&mut turn).await {}
+                // what was given up meanwhile makes no turn due while a storage is away
+                if turn.due <= Instant::now() {
+                    while self.page(&mut turn).await {}
+                }
                 turn.due
             };
             let woken = select_all(self.feeds.iter().map(|feed| Box::pin(feed.wake.notified())));

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use omni_box_core::{
-    Attempt, BatchSize, ClaimToken, Event, EventContent, EventRepository, EventStatus, Failure, FetchFilters,
-    InboxContext, InboxExt, NewInboxEvent, NewOutboxEvent, OmniBoxDomainService, OutboxEvent, OutboxExt,
-    OwnerId, Payload, PermanentError, RawEventConverter, Retry, Store, WorkerId,
+    Attempt, BatchSize, ClaimToken, ConsumerGroup, Event, EventContent, EventRepository, EventStatus,
+    Failure, FetchFilters, InboxContext, InboxExt, NewInboxEvent, NewOutboxEvent, OmniBoxDomainService,
+    OutboxEvent, OutboxExt, OwnerId, Payload, PermanentError, RawEventConverter, Retry, Store, WorkerId,
 };
 use omni_box_harness::eventually;
 use omni_box_pipeline::{
@@ -74,10 +74,15 @@ impl<E: Event> DlqStorage<E> for Outside {
 }
 
 /// Stores a message of this type and gives it up, as a process that is gone by now.
-async fn give_up(store: &MemoryStore, name: &str) {
+pub(super) async fn give_up(store: &MemoryStore, name: &str) {
+    give_up_of(&group(), store, name).await;
+}
+
+/// The same for a group.
+pub(super) async fn give_up_of(group: &ConsumerGroup, store: &MemoryStore, name: &str) {
     let token = ClaimToken::new(&WorkerId::new("gone").unwrap(), OwnerId::generate());
     let content = EventContent::new(name, Payload::from_text(r#"{"a": 1}"#).unwrap());
-    let message = NewInboxEvent::new(format!("message {name}"), group(), "shop", content);
+    let message = NewInboxEvent::new(format!("message {name}"), group.clone(), "shop", content);
     let message = OmniBoxDomainService::default().create_inbox_event(message).unwrap();
     let mut tx = store.begin().await.unwrap();
     store.create(&mut tx, &message).await.unwrap();
@@ -109,7 +114,7 @@ async fn run_until(worker: InboxWorker<Faulty<MemoryStore>>, condition: impl Fn(
     running.await.unwrap().unwrap();
 }
 
-async fn uncopied(store: &MemoryStore) -> usize {
+pub(super) async fn uncopied(store: &MemoryStore) -> usize {
     let letters = store.inbox().dead_letters().unwrap();
     letters.list_uncopied(&FetchFilters::new(), None, BatchSize::new(1_000).unwrap()).await.unwrap().len()
 }

@@ -5,6 +5,7 @@
 mod breaker;
 mod careful;
 mod copies;
+mod copy_turns;
 mod dry_run;
 mod letters;
 mod log;
