@@ -109,6 +109,11 @@ impl Broker {
         (0..self.partitions).for_each(|partition| self.memory.lose(&Self::group(), TOPIC, partition));
     }
 
+    /// Gives back what was asked for or taken away.
+    pub(crate) fn give_back(&self) {
+        (0..self.partitions).for_each(|partition| self.memory.allow(&Self::group(), TOPIC, partition));
+    }
+
     /// One more member of the group.
     pub(crate) fn consumer(&self) -> FaultyConsumer<MemoryConsumer> {
         FaultyConsumer::new(self.memory_consumer(), &self.acknowledgements)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use omni_box_core::{ConsumerGroup, HandlerOutcome};
 use omni_box_harness::eventually;
 use omni_box_pipeline::{GateStatus, InboxSnapshot, InboxStatus, InboxWorker};
+use omni_box_testkit::Operation;
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -107,4 +108,80 @@ async fn workers_of_stored_messages_tell_the_same() {
     stop.cancel();
     running.await.unwrap().unwrap();
     assert!(!status.now().is_running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_came_back_before_it_was_let_go_is_assigned() {
+    let memory = Memory::new();
+    let runner = memory.builder(&completes()).build().unwrap();
+    let (status, stop) = (runner.status(), CancellationToken::new());
+    let running = tokio::spawn(runner.run(stop.clone()));
+    memory.broker.send(0, "m0", "k", json!({}));
+    memory.drained().await;
+
+    memory.plan.on(Operation::Detach).freeze_before();
+    memory.broker.lose();
+    memory.plan.until_frozen().await;
+    memory.broker.give_back();
+    memory.broker.send(0, "m1", "k", json!({}));
+    memory.drained().await;
+    assert_eq!(status.now().partitions.len(), 1, "its last assignment is at its end");
+    memory.plan.release();
+    // all that can happen happens meanwhile
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(status.now().partitions.len(), 1, "its last assignment has ended, and not this one");
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert!(status.now().partitions.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_a_partition_ends_with_it() {
+    let memory = Memory::new();
+    let runner = memory.builder(&completes()).build().unwrap();
+    let (status, stop) = (runner.status(), CancellationToken::new());
+    let running = tokio::spawn(runner.run(stop.clone()));
+    memory.broker.refuse_commits();
+    memory.broker.send(0, "m0", "k", json!({}));
+    until(&status, |status| !gate(status, "offset commit").is_open()).await;
+    // before it is asked again, so that it never hears that it is well
+    memory.broker.lose();
+    memory.broker.accept_commits();
+    until(&status, is_idle).await;
+    memory.broker.give_back();
+    memory.drained().await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_outages_the_first_counts() {
+    let memory = Memory::with_partitions(2);
+    let runner = memory.builder(&completes()).build().unwrap();
+    let (status, stop) = (runner.status(), CancellationToken::new());
+    let running = tokio::spawn(runner.run(stop.clone()));
+    until(&status, |status| is_idle(status) && status.partitions.len() == 2).await;
+    memory.broker.refuse_commits();
+    memory.broker.send(1, "m1", "k", json!({}));
+    let down = until(&status, |status| !status.is_ready()).await;
+    let since = gate(&down, "offset commit").closed_since;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let second = Instant::now();
+    memory.broker.send(0, "m0", "k", json!({}));
+    // long enough for that to be refused too
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(memory.completed(), 2);
+    assert_eq!(gate(&status.now(), "offset commit").closed_since, since);
+
+    // the first ends with its partition, and comes again as the last
+    memory.broker.revoke_partition(1);
+    let later = until(&status, |status| gate(status, "offset commit").closed_since != since).await;
+    let since = gate(&later, "offset commit").closed_since.expect("it is closed");
+    assert!((second..second + Duration::from_secs(60)).contains(&since), "that of the other partition");
+    memory.broker.accept_commits();
+    memory.broker.give_back();
+    // it is asked again within half a minute
+    memory.drained().await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }

@@ -95,3 +95,42 @@ async fn counts_what_is_in_flight() -> Result<()> {
     }
     Ok(())
 }
+
+/// All that it has asked for answers well, and yet it does not know what to do.
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_does_not_know_its_mode_is_not_ready() -> Result<()> {
+    for mode in MODES {
+        let (memory, database) = (Memory::new(mode), FaultPlan::new());
+        database.on(Operation::DeliveryMode).freeze_before();
+        let relay = memory.relay(Faulty::new(memory.store.clone(), &database)).build()?;
+        let status = relay.status();
+        let running = start(relay);
+        database.until_frozen().await;
+        let begun = status.now();
+        assert!(begun.is_running && begun.gates.iter().all(GateStatus::is_open), "mode {mode}");
+        assert!(begun.mode.is_none() && !begun.is_ready(), "mode {mode}");
+        database.release();
+        until(&status, RelaySnapshot::is_ready).await;
+        running.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_is_dropped_has_nothing() -> Result<()> {
+    for mode in MODES {
+        let memory = Memory::new(mode);
+        let relay = memory.relay(memory.store.clone()).build()?;
+        let status = relay.status();
+        let running = start(relay);
+        memory.plan.on(Operation::Deliver).freeze_before();
+        memory.enqueue_to(TOPIC, &["a", "b"]).await?;
+        until(&status, |status| status.in_flight == 2).await;
+        running.task.abort();
+        assert!(running.task.await.expect_err("it was aborted").is_cancelled());
+        let ended = status.now();
+        assert!(!ended.is_running && !ended.is_ready() && ended.lanes.is_empty(), "mode {mode}");
+        assert_eq!((ended.in_flight, ended.mode), (0, Some(mode)));
+    }
+    Ok(())
+}
