@@ -185,7 +185,7 @@ impl EventRepository<InboxEvent> for SqliteStore {
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<InboxEvent>> {
         InboxEvent::check_filters(filters)?;
         let mut reader = self.reader().await?;
-        let found = self.due_messages(&mut reader, limit, filters, None).await?;
+        let found = self.due_rows::<InboxEvent>(&mut reader, limit, filters, None).await?;
         let rows = sqlx::query(self.queries.inbox_read.sql())
             .bind(array(found))
             .fetch_all(&mut *reader)

@@ -7,14 +7,14 @@ use omni_box_core::{
     BatchSize, BulkOperations, ClaimToken, DistributedLocking, Event, EventId, FetchFilters, InboxEvent,
     OutboxEvent, Result, Store,
 };
-use omni_box_sql::{Query, micros};
+use omni_box_sql::Query;
 use uuid::Uuid;
 
+use crate::SqliteStore;
 use crate::error::failed;
 use crate::inbox::inbox_events;
 use crate::outbox::outbox_events;
 use crate::query::{array, ids};
-use crate::{SqliteStore, outbox};
 
 impl SqliteStore {
     /// Runs a statement on events that a token has claimed; returns those it changed.
@@ -88,16 +88,7 @@ impl DistributedLocking<OutboxEvent> for SqliteStore {
     ) -> Result<Vec<OutboxEvent>> {
         OutboxEvent::check_filters(filters)?;
         let mut tx = self.begin().await?;
-        let [topics, aggregate_types, aggregate_ids] = outbox::filter_arrays(filters);
-        let found: Vec<i64> = sqlx::query_scalar(self.queries.outbox_claimable.sql())
-            .bind(i64::from(limit.get()))
-            .bind(topics)
-            .bind(aggregate_types)
-            .bind(aggregate_ids)
-            .bind(micros(ttl))
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(failed("look for events to claim"))?;
+        let found = self.due_rows::<OutboxEvent>(&mut tx, limit, filters, Some(ttl)).await?;
         let queries = [&self.queries.outbox_claim, &self.queries.outbox_read];
         outbox_events(&self.claim_found(tx, found, token, queries).await?)
     }
@@ -123,7 +114,7 @@ impl DistributedLocking<InboxEvent> for SqliteStore {
     ) -> Result<Vec<InboxEvent>> {
         InboxEvent::check_filters(filters)?;
         let mut tx = self.begin().await?;
-        let found = self.due_messages(&mut tx, limit, filters, Some(ttl)).await?;
+        let found = self.due_rows::<InboxEvent>(&mut tx, limit, filters, Some(ttl)).await?;
         let queries = [&self.queries.inbox_claim, &self.queries.inbox_read];
         inbox_events(&self.claim_found(tx, found, token, queries).await?)
     }

@@ -50,8 +50,21 @@ impl EventRepository<OutboxEvent> for SqliteStore {
 
     async fn fetch_pending(&self, limit: BatchSize, filters: &FetchFilters) -> Result<Vec<OutboxEvent>> {
         OutboxEvent::check_filters(filters)?;
-        let [topics, aggregate_types, aggregate_ids] = filter_arrays(filters);
         let mut reader = self.reader().await?;
+        let mode: Option<String> = sqlx::query_scalar(self.queries.control_mode.sql())
+            .fetch_optional(&mut *reader)
+            .await
+            .map_err(failed("read the delivery mode"))?;
+        if mode.is_some_and(|mode| mode == DeliveryMode::Rows.as_str()) {
+            let found = self.due_rows::<OutboxEvent>(&mut reader, limit, filters, None).await?;
+            let rows = sqlx::query(self.queries.outbox_read.sql())
+                .bind(array(found))
+                .fetch_all(&mut *reader)
+                .await
+                .map_err(failed("fetch pending events"))?;
+            return outbox_events(&rows);
+        }
+        let [topics, aggregate_types, aggregate_ids] = filter_arrays(filters);
         let rows = sqlx::query(self.queries.outbox_fetch.sql())
             .bind(i64::from(limit.get()))
             .bind(topics)

@@ -32,10 +32,18 @@ pub struct SqliteStore {
     pub(crate) wake: Wake,
     queue: Queue,
     pub(crate) orphans: Arc<Orphans>,
-    /// The lines that searches of stored messages have come to, by group.
-    pub(crate) places: Arc<Places<String>>,
+    pub(crate) places: Arc<SearchPlaces>,
     leases: Arc<LeaseCheck>,
     hook: Option<Arc<dyn DynHook>>,
+}
+
+/// Where the searches of this process by key have come to, in each table.
+#[derive(Default)]
+pub(crate) struct SearchPlaces {
+    /// Behind a topic and a partition key.
+    pub(crate) outbox: Places<(String, String)>,
+    /// Behind a line of a consumer group.
+    pub(crate) inbox: Places<String>,
 }
 
 impl SqliteStore {

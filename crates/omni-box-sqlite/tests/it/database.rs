@@ -1,6 +1,8 @@
 //! A file for each test.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use omni_box_core::{
     ConsumerGroup, EventContent, InboxEvent, NewInboxEvent, NewOutboxEvent, OmniBoxDomainService,
@@ -27,6 +29,24 @@ impl Database {
         let store = SqliteStore::open(directory.path().join("omni.db"), config.clone()).await.unwrap();
         store.migrate().await.unwrap();
         Self { directory, config, store }
+    }
+
+    /// One with a single connection, so that [its steps](Self::count_steps) are those of the store.
+    pub(crate) async fn counted() -> Self {
+        Self::with(SqliteConfig::builder().max_connections(1).build().unwrap()).await
+    }
+
+    /// Counts the steps of SQLite's machine from now on.
+    pub(crate) async fn count_steps(&self) -> Arc<AtomicU64> {
+        const GRAIN: u16 = 100;
+        let steps = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&steps);
+        let mut conn = self.store.pool().acquire().await.unwrap();
+        conn.lock_handle().await.unwrap().set_progress_handler(GRAIN.into(), move || {
+            counted.fetch_add(GRAIN.into(), Ordering::Relaxed);
+            true
+        });
+        steps
     }
 
     pub(crate) fn path(&self) -> PathBuf {

@@ -12,6 +12,7 @@ mod migrate;
 mod plans;
 mod processes;
 mod retention;
+mod rows;
 mod stored;
 mod transaction;
 mod wakeup;
