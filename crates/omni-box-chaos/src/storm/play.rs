@@ -151,7 +151,8 @@ impl<'a> Play<'a> {
                 return hold(&self.shop.ordering, lane).await;
             }
             Fault::OldSnapshot => {
-                let look = "set transaction isolation level repeatable read; select count(*) from outbox_events";
+                let look =
+                    "set transaction isolation level repeatable read; select count(*) from outbox_events";
                 return hold(&self.shop.ordering, look).await;
             }
             Fault::Terminate => self.terminate().await?,

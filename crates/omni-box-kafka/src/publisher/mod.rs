@@ -118,8 +118,8 @@ impl KafkaEventPublisher {
         self.dispatcher = Arc::new(dispatcher);
     }
 
-    /// Publishes with a producer of the caller's. It ends with [`Fatal`](ErrorKind::Fatal) when the producer does, which a purge with messages in
-    /// flight can cause, and so can a topic that refuses this user's messages. `enable.gapless.guarantee`, on which the order of events
+    /// Publishes with a producer of the caller's. It ends with [`Fatal`](ErrorKind::Fatal) when the producer does. A purge with messages in
+    /// flight can cause that, and so can a topic that refuses this user's messages. `enable.gapless.guarantee`, on which the order of events
     /// rests, ends a producer at its first message that is not delivered. [`with_factory`](Self::with_factory) takes settings of the caller's
     /// as well and goes on with a new producer.
     pub fn new(producer: KafkaProducer, converter: impl EventConverter) -> Self {

@@ -57,7 +57,7 @@ pub(crate) trait Searched: StoredEvent {
         filters: &FetchFilters,
     ) -> impl Future<Output = Result<Vec<String>>> + Send;
 
-    /// Events that may be due, out of `window` of each sort, each with the parts in which there are more, and whether the table is large.
+    /// Events that may be due, out of `window` of each sort. Each comes with the parts in which there are more, and whether the table is large.
     fn candidates(queries: &Queries, window: i64, search: &Search<'_>) -> Statement;
 
     /// The first event of each of `keys` keys of a part after `place`, each with whether it is free, and its key.
@@ -133,8 +133,8 @@ impl PgStore {
         Ok((ids.map_err(failed(DOING))?, more))
     }
 
-    /// The first event of each key where it is free and was not met, from where the last call ended, once around at most: of up to `keys`
-    /// keys, or until there are enough.
+    /// The first event of each key where it is free and was not met, from where the last call ended, once around at most. The search ends
+    /// after `keys` keys, or with enough events.
     async fn free_keys<E: Searched>(
         &self,
         session: &mut Session,

@@ -46,7 +46,7 @@ pub(crate) trait Searched: StoredEvent {
         filters: &FetchFilters,
     ) -> impl Future<Output = Result<Vec<String>>> + Send;
 
-    /// What may be claimed out of the oldest events of a part, and what to search by key, as more are due than were looked at.
+    /// What may be claimed out of the oldest events of a part, and what to search by key, where more may be due.
     fn oldest(
         store: &SqliteStore,
         conn: &mut SqliteConnection,
