@@ -119,3 +119,19 @@ async fn a_claim_stays_short() {
         }
     }
 }
+
+/// In the mode `lanes`, where it is a view for people, a fetch of what is pending reads each event once, and nothing that is completed.
+#[tokio::test]
+async fn a_fetch_in_the_mode_of_lanes_reads_each_event_once() {
+    let db = Database::counted().await;
+    store(&db, "'done-' || i", None, 50_000).await;
+    db.execute("update outbox_events set status = 'completed', completed_at = 7").await;
+    store(&db, "'k' || (i % 1000)", None, 4_000).await;
+    store(&db, "'d' || (i % 1000)", Some("i"), 4_000).await;
+    let steps = db.count_steps().await;
+    let limit = BatchSize::new(5_000).unwrap();
+    let fetched = db.store.outbox().fetch_pending(limit, &FetchFilters::new()).await.unwrap();
+    assert_eq!(fetched.len(), 2_000);
+    let steps = steps.load(Ordering::Relaxed);
+    assert!((1..3_000_000).contains(&steps), "{steps} steps");
+}
