@@ -83,8 +83,8 @@ create index {{outbox_events_followers}} on {{outbox_events}} (lane, topic, part
     where status = 'pending' and held = 1 and head = 0;
 -- what may be cleaned up
 create index {{outbox_events_completed}} on {{outbox_events}} (completed_at) where status = 'completed';
--- what was given up: found and counted by operators and samples
-create index {{outbox_events_failed}} on {{outbox_events}} (updated_at) where status = 'failed';
+-- what was given up: listed in the order in which that happened, and counted
+create index {{outbox_events_failed}} on {{outbox_events}} (updated_at, id) where status = 'failed';
 -- what was given up and has no copy outside
 create index {{outbox_events_uncopied}} on {{outbox_events}} (updated_at, id)
     where status = 'failed' and copied_at is not updated_at;
@@ -148,7 +148,7 @@ create index {{inbox_events_claimed}} on {{inbox_events}} (consumer_group, {{lin
 -- what may be cleaned up
 create index {{inbox_events_completed}} on {{inbox_events}} (completed_at) where status = 'completed';
 -- what was given up: found and counted by operators and samples
-create index {{inbox_events_failed}} on {{inbox_events}} (consumer_group, updated_at) where status = 'failed';
+create index {{inbox_events_failed}} on {{inbox_events}} (consumer_group, updated_at, id) where status = 'failed';
 -- the same in the order in which that happened: listed, and cleaned up
 create index {{inbox_events_given_up}} on {{inbox_events}} (updated_at, id) where status = 'failed';
 -- what was given up and has no copy outside

@@ -1,6 +1,6 @@
 //! Events that were given up.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -141,14 +141,15 @@ impl DeadLetters<OutboxEvent> for SqliteStore {
 }
 
 impl SqliteStore {
+    /// `groups` as the query takes them.
     async fn inbox_failures(
         &self,
         query: &Query,
         filters: &FetchFilters,
+        groups: &str,
         after: Option<&InboxEvent>,
         limit: BatchSize,
     ) -> Result<Vec<InboxEvent>> {
-        InboxEvent::check_filters(filters)?;
         let (at, id) = place(after);
         let mut reader = self.reader().await?;
         let rows = sqlx::query(query.sql())
@@ -156,7 +157,7 @@ impl SqliteStore {
             .bind(at)
             .bind(id)
             .bind(array(filters.sources.iter().map(String::as_str)))
-            .bind(array(filters.consumer_groups.iter().map(ConsumerGroup::as_str)))
+            .bind(groups)
             .fetch_all(&mut *reader)
             .await
             .map_err(failed("list failed messages"))?;
@@ -172,7 +173,19 @@ impl DeadLetters<InboxEvent> for SqliteStore {
         after: Option<&InboxEvent>,
         limit: BatchSize,
     ) -> Result<Vec<InboxEvent>> {
-        self.inbox_failures(&self.queries.inbox_events.failed, filters, after, limit).await
+        InboxEvent::check_filters(filters)?;
+        if filters.consumer_groups.is_empty() {
+            return self.inbox_failures(&self.queries.inbox_events.failed, filters, "[]", after, limit).await;
+        }
+        let groups: BTreeSet<&str> = filters.consumer_groups.iter().map(ConsumerGroup::as_str).collect();
+        let mut failures = Vec::new();
+        for group in groups {
+            let of_group = &self.queries.inbox_failed_of;
+            failures.extend(self.inbox_failures(of_group, filters, group, after, limit).await?);
+        }
+        failures.sort_by_cached_key(|event| place(Some(event)));
+        failures.truncate(limit.get() as usize);
+        Ok(failures)
     }
 
     async fn list_uncopied(
@@ -181,7 +194,9 @@ impl DeadLetters<InboxEvent> for SqliteStore {
         after: Option<&InboxEvent>,
         limit: BatchSize,
     ) -> Result<Vec<InboxEvent>> {
-        self.inbox_failures(&self.queries.inbox_events.uncopied, filters, after, limit).await
+        InboxEvent::check_filters(filters)?;
+        let groups = array(filters.consumer_groups.iter().map(ConsumerGroup::as_str));
+        self.inbox_failures(&self.queries.inbox_events.uncopied, filters, &groups, after, limit).await
     }
 
     async fn mark_copied(&self, events: &[InboxEvent]) -> Result<()> {

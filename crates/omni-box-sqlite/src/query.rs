@@ -34,6 +34,7 @@ omni_box_sql::queries! {
     inbox_complete = "inbox/complete.sql",
     inbox_detach = "inbox/detach.sql",
     inbox_fail = "inbox/fail.sql",
+    inbox_failed_of = "inbox/failed_of.sql",
     inbox_groups = "inbox/groups.sql",
     inbox_join = "inbox/join.sql",
     inbox_keys = "inbox/keys.sql",

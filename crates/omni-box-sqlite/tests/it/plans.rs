@@ -203,10 +203,18 @@ async fn claims_of_messages_walk_along_no_table() {
             let sorts = plan.matches("USE TEMP B-TREE FOR ORDER BY").count();
             assert!(!walks && sorts <= 1, "{state}: {file}\n{plan}");
         }
-        let (file, sql) = query!("inbox/failed.sql");
-        let plan = plan(&store, &sql).await;
-        let by_index = plan.contains("INDEX inbox_events_given_up") && !plan.contains("FOR ORDER BY");
-        assert!(by_index, "{state}: {file}\n{plan}");
+        for ((file, sql), index) in [
+            (query!("outbox/failed.sql"), "outbox_events_failed ("),
+            (query!("outbox/uncopied.sql"), "outbox_events_uncopied ("),
+            (query!("inbox/failed.sql"), "inbox_events_given_up ("),
+            (query!("inbox/failed_of.sql"), "inbox_events_failed (consumer_group=? AND "),
+            (query!("inbox/uncopied.sql"), "inbox_events_uncopied ("),
+        ] {
+            let plan = plan(&store, &sql).await;
+            // from where the page begins
+            let by_place = plan.contains(&format!("INDEX {index}(updated_at,id)>(?,?))"));
+            assert!(by_place && !plan.contains("FOR ORDER BY"), "{state}: {file}\n{plan}");
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Claims of stored messages: what they find.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use omni_box_core::{
     BatchSize, ClaimToken, ConsumerGroup, DistributedLocking, Event, EventId, EventRepository, FetchFilters,
-    InboxEvent, InboxExt, InboxRepository, OwnerId, Received, Store, WorkerId,
+    InboxEvent, InboxExt, InboxRepository, OutboxExt, OwnerId, Received, Store, WorkerId,
 };
 
 use crate::database::Database;
@@ -103,4 +104,47 @@ async fn a_claimed_message_is_read_where_it_is() {
     let mut tx = db.store.begin().await.unwrap();
     let received = db.store.receive(&mut tx, &claimed).await.unwrap();
     assert!(received.iter().all(|received| matches!(received, Received::Pending { .. })), "{received:?}");
+}
+
+/// A page of dead letters costs what it holds, wherever it begins, and whosever they are.
+#[tokio::test]
+async fn a_page_of_dead_letters_stays_short() {
+    let db = Database::counted().await;
+    db.execute(
+        "with recursive n (i) as (select 1 union all select i + 1 from n where i < 20000)
+         insert into inbox_events (message_id, consumer_group, event_type, source, payload, status, updated_at)
+         select i, iif(i % 1000 = 0, 'rare', 'most'), 't', 's', '{}', 'failed', i from n;
+         with recursive n (i) as (select 1 union all select i + 1 from n where i < 20000)
+         insert into outbox_events (event_type, topic, payload, status, updated_at) select 't', 'orders', '{}', 'failed', i from n",
+    )
+    .await;
+    let steps = db.count_steps().await;
+    let limit = BatchSize::new(20).unwrap();
+    let cost = || steps.swap(0, Ordering::Relaxed);
+    let inbox = db.store.inbox().dead_letters().unwrap();
+    let outbox = db.store.outbox().dead_letters().unwrap();
+    for filters in [FetchFilters::new(), of_group("most"), of_group("rare")] {
+        let mut last = None;
+        for _ in 0..3 {
+            let page = inbox.list(&filters, last.as_ref(), limit).await.unwrap();
+            let steps = cost();
+            assert!(steps < 30_000, "{filters:?}: {steps} steps");
+            last = page.into_iter().next_back().or(last);
+        }
+    }
+    let both = of_group("most").consumer_group(ConsumerGroup::new("rare").unwrap());
+    let all = inbox.list(&FetchFilters::new(), None, BatchSize::new(1_500).unwrap()).await.unwrap();
+    assert_eq!(
+        inbox.list(&both, None, BatchSize::new(1_500).unwrap()).await.unwrap(),
+        all,
+        "groups are merged"
+    );
+    cost();
+    let mut last = None;
+    for _ in 0..3 {
+        let page = outbox.list(&FetchFilters::new(), last.as_ref(), limit).await.unwrap();
+        let steps = cost();
+        assert!(steps < 30_000, "{steps} steps");
+        last = page.into_iter().next_back();
+    }
 }
