@@ -7,9 +7,16 @@ pub(crate) static MIGRATIONS: Migrations = Migrations {
     version integer not null,
     name text not null,
     checksum text not null,
+    -- the oldest version whose programs work with the schema; null: its own
+    oldest integer,
     applied_at timestamptz not null default now(),
     constraint {{omni_box_migrations_pkey}} primary key (version)
 );
 ",
-    all: &[Migration { version: 1, name: "schema", template: include_str!("../migrations/0001_schema.sql") }],
+    all: &[Migration {
+        version: 1,
+        name: "schema",
+        template: include_str!("../migrations/0001_schema.sql"),
+        oldest: 1,
+    }],
 };

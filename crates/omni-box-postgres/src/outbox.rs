@@ -128,7 +128,7 @@ impl OutboxRepository for PgStore {
     /// cut-over that left it out. New events would be sent before older ones.
     async fn delivery_mode(&self) -> Result<DeliveryMode> {
         let mut session = self.session().await?;
-        let row: Option<(String, i32)> = sqlx::query_as(self.queries.control_mode.sql())
+        let row: Option<(String, i32, Option<i64>)> = sqlx::query_as(self.queries.control_mode.sql())
             .fetch_optional(&mut *session)
             .await
             .map_err(self.failed("read the delivery mode"))?;

@@ -5,23 +5,29 @@ use omni_box_core::{DeliveryMode, Error, ErrorKind, Result};
 use crate::table::misconfigured;
 use crate::{Dialect, Migrations, Table};
 
-/// The delivery mode, from the columns `delivery_mode` and `schema_version` of the control row, if there is one.
+/// The delivery mode, from the columns `delivery_mode` and `schema_version` of the control row, if there is one. The third value is the oldest
+/// version whose programs work with the schema: the greatest `oldest` of the ledger, or `version` where a row has none.
 ///
 /// # Errors
-/// [`Misconfigured`](ErrorKind::Misconfigured) when there is no row, or its version is not the one the program needs;
+/// [`Misconfigured`](ErrorKind::Misconfigured) when there is no row, or its version is older than the one that the program needs, or newer and
+/// not for it.
 /// [`Invalid`](ErrorKind::Invalid) when the mode is not known.
 pub fn delivery_mode(
     dialect: &(impl Dialect + ?Sized),
     migrations: &Migrations,
-    row: Option<(String, impl Into<i64>)>,
+    row: Option<(String, impl Into<i64>, impl Into<Option<i64>>)>,
 ) -> Result<DeliveryMode> {
     let (table, needed) = (dialect.qualified(Table::Control), migrations.version());
-    match row.map(|(mode, version)| (mode, version.into())) {
+    match row.map(|(mode, version, oldest)| (mode, version.into(), oldest.into())) {
         None => Err(misconfigured(format!("table {table} is empty, run the store's `migrate`"))),
-        Some((_, version)) if version != needed => Err(misconfigured(format!(
-            "table {table} says schema version {version}, this program needs {needed}"
-        ))),
-        Some((mode, _)) => mode.parse(),
+        Some((_, version, oldest))
+            if version < needed || version > needed && oldest.is_none_or(|oldest| oldest > needed) =>
+        {
+            Err(misconfigured(format!(
+                "table {table} says schema version {version}, this program needs {needed}"
+            )))
+        }
+        Some((mode, ..)) => mode.parse(),
     }
 }
 

@@ -68,7 +68,7 @@ pub use error::{KeptError, cause, kind, no_savepoint, no_seal, no_transaction};
 pub use event::StoredEvent;
 pub use extended::{claimed_message, known_message, lane_event};
 pub use inspection::{breaker_state, sampled_group, sampled_outbox};
-pub use migration::{Migration, MigrationSql, Migrations};
+pub use migration::{Applied, Migration, MigrationSql, Migrations};
 pub use orphans::{Orphans, RELEASE_SLICE, release_slices};
 pub use parameter::{Outcome, fair_share, micros, moment, renewed, stored};
 pub use places::Places;

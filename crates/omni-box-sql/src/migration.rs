@@ -17,7 +17,13 @@ pub struct Migration {
     pub name: &'static str,
     /// Its statements, each closed by a semicolon; see [`render`].
     pub template: &'static str,
+    /// The oldest version whose programs work with the schema it leads to: its own, unless it only adds what they do without. They go on, and
+    /// may be started, while programs are replaced one by one.
+    pub oldest: i64,
 }
+
+/// A migration as the ledger has it: `version`, `checksum` and `oldest`. Without an `oldest` only programs of its version work with the schema.
+pub type Applied = (i64, String, Option<i64>);
 
 impl Migration {
     /// SHA-256 of the template, in hexadecimal: it does not depend on the configured names.
@@ -30,18 +36,21 @@ impl Migration {
 
     /// Its statements, and the one that writes it down in the ledger. They belong in one transaction, where the database can do that.
     pub fn sql(&self, dialect: &(impl Dialect + ?Sized)) -> String {
-        let Self { version, name, template } = self;
+        let Self { version, name, template, oldest } = self;
         let (ledger, checksum) = (dialect.qualified(Table::Migrations), self.checksum());
         let mut sql = render(dialect, template);
         let _ = writeln!(
             sql,
-            "insert into {ledger} (version, name, checksum) values ({version}, '{name}', '{checksum}');"
+            "insert into {ledger} (version, name, checksum, oldest) values ({version}, '{name}', '{checksum}', {oldest});"
         );
         sql
     }
 
-    fn checksum_in<'a>(&self, applied: &'a [(i64, String)]) -> Option<&'a str> {
-        applied.iter().find(|(version, _)| *version == self.version).map(|(_, checksum)| checksum.as_str())
+    fn checksum_in<'a>(&self, applied: &'a [Applied]) -> Option<&'a str> {
+        applied
+            .iter()
+            .find(|(version, ..)| *version == self.version)
+            .map(|(_, checksum, _)| checksum.as_str())
     }
 }
 
@@ -58,11 +67,11 @@ pub struct MigrationSql {
     pub sql: String,
 }
 
-/// All that a store knows of its schema's past. What was applied is told to its methods as the ledger's `version` and `checksum`, in the
-/// order of the versions.
+/// All that a store knows of its schema's past. What was applied is told to its methods as the ledger has it, in the order of the versions.
 #[derive(Debug)]
 pub struct Migrations {
-    /// What makes the ledger, [`Table::Migrations`], with the columns `version`, `name` (text) and `checksum` (text); see [`render`].
+    /// What makes the ledger, [`Table::Migrations`], with the columns `version`, `name` (text), `checksum` (text) and `oldest` (a number or null);
+    /// see [`render`].
     pub ledger: &'static str,
     /// Every migration in order; at least one.
     pub all: &'static [Migration],
@@ -95,9 +104,9 @@ impl Migrations {
     /// The migration to apply next, if one is left.
     ///
     /// # Errors
-    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured) when the schema is newer than the program, or an applied migration is
-    /// not the one it knows.
-    pub fn next(&self, applied: &[(i64, String)]) -> Result<Option<&'static Migration>> {
+    /// [`Misconfigured`](omni_box_core::ErrorKind::Misconfigured) when the schema is newer than the program and not for it, or an applied
+    /// migration is not the one it knows.
+    pub fn next(&self, applied: &[Applied]) -> Result<Option<&'static Migration>> {
         let is_missing =
             |difference: &SchemaDifference| matches!(difference, SchemaDifference::MissingMigration(_));
         match self.differences(applied).into_iter().find(|difference| !is_missing(difference)) {
@@ -107,7 +116,7 @@ impl Migrations {
     }
 
     /// In what the ledger is not as the program needs it.
-    pub fn differences(&self, applied: &[(i64, String)]) -> Vec<SchemaDifference> {
+    pub fn differences(&self, applied: &[Applied]) -> Vec<SchemaDifference> {
         let mut differences = Vec::new();
         for migration in self.all {
             match migration.checksum_in(applied) {
@@ -119,7 +128,10 @@ impl Migrations {
             }
         }
         let known = self.version();
-        if let Some((found, _)) = applied.iter().rfind(|(version, _)| *version > known) {
+        let needs_newer = |(version, _, oldest): &Applied| oldest.unwrap_or(*version) > known;
+        if applied.iter().any(needs_newer)
+            && let Some((found, ..)) = applied.last()
+        {
             differences.push(SchemaDifference::NewerSchema { found: *found, known });
         }
         differences

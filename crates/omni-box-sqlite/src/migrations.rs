@@ -7,8 +7,15 @@ pub(crate) static MIGRATIONS: Migrations = Migrations {
     version integer not null primary key,
     name text not null,
     checksum text not null,
+    -- the oldest version whose programs work with the schema; null: its own
+    oldest integer,
     applied_at integer not null default {{machine_clock}}
 ) strict;
 ",
-    all: &[Migration { version: 1, name: "schema", template: include_str!("../migrations/0001_schema.sql") }],
+    all: &[Migration {
+        version: 1,
+        name: "schema",
+        template: include_str!("../migrations/0001_schema.sql"),
+        oldest: 1,
+    }],
 };

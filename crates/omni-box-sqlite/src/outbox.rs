@@ -129,7 +129,7 @@ impl EventRepository<OutboxEvent> for SqliteStore {
 impl OutboxRepository for SqliteStore {
     async fn delivery_mode(&self) -> Result<DeliveryMode> {
         let mut reader = self.reader().await?;
-        let row: Option<(String, i64)> = sqlx::query_as(self.queries.control_mode.sql())
+        let row: Option<(String, i64, Option<i64>)> = sqlx::query_as(self.queries.control_mode.sql())
             .fetch_optional(&mut *reader)
             .await
             .map_err(failed("read the delivery mode"))?;

@@ -1,1 +1,2 @@
-select c.delivery_mode, c.schema_version, c.lanes from {{omni_box_control}} c
+-- The delivery mode, the version of the schema, and the oldest version whose programs work with it.
+select c.delivery_mode, c.schema_version, (select max(coalesce(m.oldest, m.version)) from {{omni_box_migrations}} m)::bigint, c.lanes from {{omni_box_control}} c

@@ -6,7 +6,7 @@ mod verify;
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
-use omni_box_sql::{Dialect, render};
+use omni_box_sql::{Applied, Dialect, render};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::time::Instant;
 
@@ -28,8 +28,8 @@ impl PgStore {
     /// [`set_delivery_mode`](Self::set_delivery_mode) changes it. A table that is partitioned, or not Python's, is refused.
     ///
     /// # Errors
-    /// [`Misconfigured`](ErrorKind::Misconfigured) when the schema is newer than this program, or an applied migration is not the one it
-    /// knows. So it is when another program's table has the name of one of its own. [`Timeout`](ErrorKind::Timeout) when another migration
+    /// [`Misconfigured`](ErrorKind::Misconfigured) when the schema is newer than this program and not for it, or an applied migration is not
+    /// the one it knows. So it is when another program's table has the name of one of its own. [`Timeout`](ErrorKind::Timeout) when another migration
     /// does not end. [`Contention`](ErrorKind::Contention) when a table to adopt stays locked.
     ///
     /// # Cancel safety
@@ -115,10 +115,11 @@ async fn run(conn: &mut PgConnection, sql: String) -> Result<()> {
     Ok(())
 }
 
-/// Version and checksum of each applied migration.
-async fn applied(conn: &mut PgConnection, config: &PgConfig) -> Result<Vec<(i64, String)>> {
+/// Each applied migration.
+async fn applied(conn: &mut PgConnection, config: &PgConfig) -> Result<Vec<Applied>> {
     let ledger = config.qualified(Table::Migrations);
-    sqlx::query_as(AssertSqlSafe(format!("select version::int8, checksum from {ledger} order by version")))
+    let sql = format!("select version::int8, checksum, oldest::int8 from {ledger} order by version");
+    sqlx::query_as(AssertSqlSafe(sql))
         .fetch_all(conn)
         .await
         .map_err(failed("read which migrations were applied"))

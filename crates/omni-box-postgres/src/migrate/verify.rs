@@ -98,7 +98,7 @@ static EXPECTED: [ExpectedTable; 10] = [
     },
     ExpectedTable {
         table: Table::Migrations,
-        columns: "version int4, name text, checksum text, applied_at timestamptz",
+        columns: "version int4, name text, checksum text, oldest int4, applied_at timestamptz",
         indexes: &["_pkey"],
     },
 ];

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use omni_box_core::{EventRepository, OutboxRepository};
+use omni_box_core::{DeliveryMode, ErrorKind, EventRepository, OutboxRepository};
 use omni_box_postgres::{PgConfig, PgStore, SchemaDifference, Table};
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -194,6 +194,39 @@ async fn the_applications_own_migrations_stand_beside() {
         db.enqueue(&[event("a")]).await;
         db.execute("insert into orders values (7); insert into order_events select 7, id from outbox_events")
             .await;
+    })
+    .await;
+}
+
+/// What the next release has added stops no program of this one, where the migration says so. Where it does not, or says otherwise, the
+/// program is refused.
+#[tokio::test]
+async fn programs_are_replaced_one_by_one_where_the_newer_schema_is_for_both() {
+    run(async |db: Arc<Database>| {
+        db.execute(
+            "alter table outbox_events add column of_the_next text;
+             update omni_box_control set schema_version = 2;
+             insert into omni_box_migrations (version, name, checksum, oldest) values (2, 'next', 'y', 1)",
+        )
+        .await;
+        // as a program does that is started again
+        db.store.migrate().await.unwrap();
+        assert_eq!(db.store.verify().await.unwrap(), []);
+        assert_eq!(db.store.delivery_mode().await.unwrap(), DeliveryMode::Lanes);
+        db.enqueue(&[event("a")]).await;
+        for oldest in ["2", "null"] {
+            db.execute(&format!("update omni_box_migrations set oldest = {oldest} where version = 2")).await;
+            let refused = [
+                db.store.migrate().await.unwrap_err(),
+                db.store.delivery_mode().await.map(drop).unwrap_err(),
+            ];
+            for error in refused {
+                assert_eq!(error.kind(), ErrorKind::Misconfigured, "{oldest}: {error:?}");
+                assert!(error.to_string().contains("version 2"), "{oldest}: {error}");
+            }
+            let newer = SchemaDifference::NewerSchema { found: 2, known: 1 };
+            assert_eq!(db.store.verify().await.unwrap(), [newer], "{oldest}");
+        }
     })
     .await;
 }

@@ -6,20 +6,23 @@ use omni_box_sql::{Migration, Migrations, by_mode, check_drained, check_lanes, d
 use crate::dialect::MySql;
 
 static MIGRATIONS: Migrations =
-    Migrations { ledger: "", all: &[Migration { version: 2, name: "schema", template: "" }] };
+    Migrations { ledger: "", all: &[Migration { version: 2, name: "schema", template: "", oldest: 2 }] };
 
 #[test]
 fn the_mode_counts_only_in_a_schema_of_the_right_version() {
-    let mode = |row: Option<(&str, i32)>| {
-        delivery_mode(&MySql::default(), &MIGRATIONS, row.map(|(mode, version)| (mode.to_owned(), version)))
+    let mode = |row: Option<(&str, i32, Option<i64>)>| {
+        let row = row.map(|(mode, version, oldest)| (mode.to_owned(), version, oldest));
+        delivery_mode(&MySql::default(), &MIGRATIONS, row)
     };
-    assert_eq!(mode(Some(("rows", 2))).unwrap(), DeliveryMode::Rows);
-    assert_eq!(mode(Some(("lanes", 2))).unwrap(), DeliveryMode::Lanes);
-    assert_eq!(mode(Some(("sideways", 2))).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(mode(Some(("rows", 2, Some(2)))).unwrap(), DeliveryMode::Rows);
+    assert_eq!(mode(Some(("lanes", 2, None))).unwrap(), DeliveryMode::Lanes);
+    assert_eq!(mode(Some(("rows", 5, Some(2)))).unwrap(), DeliveryMode::Rows, "newer, and for this program");
+    assert_eq!(mode(Some(("sideways", 2, Some(1)))).unwrap_err().kind(), ErrorKind::Invalid);
     for (row, says) in [
         (None, "table `omni_box_control` is empty, run the store's `migrate`"),
-        (Some(("rows", 1)), "table `omni_box_control` says schema version 1, this program needs 2"),
-        (Some(("rows", 3)), "table `omni_box_control` says schema version 3, this program needs 2"),
+        (Some(("rows", 1, Some(1))), "table `omni_box_control` says schema version 1, this program needs 2"),
+        (Some(("rows", 3, Some(3))), "table `omni_box_control` says schema version 3, this program needs 2"),
+        (Some(("rows", 3, None)), "table `omni_box_control` says schema version 3, this program needs 2"),
     ] {
         let error = mode(row).unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Misconfigured, says));

@@ -3,20 +3,25 @@
 use std::collections::HashMap;
 
 use omni_box_core::ErrorKind;
-use omni_box_sql::{ExpectedTable, Migration, Migrations, SchemaDifference, Table};
+use omni_box_sql::{Applied, ExpectedTable, Migration, Migrations, SchemaDifference, Table};
 
 use crate::dialect::MySql;
 
 static MIGRATIONS: Migrations = Migrations {
     ledger: "create table {{omni_box_migrations}} (version int);\n",
     all: &[
-        Migration { version: 1, name: "schema", template: "create table {{outbox_events}} (id int);\n" },
-        Migration { version: 3, name: "more", template: "create index {{outbox_events_more}};\n" },
+        Migration {
+            version: 1,
+            name: "schema",
+            template: "create table {{outbox_events}} (id int);\n",
+            oldest: 1,
+        },
+        Migration { version: 3, name: "more", template: "create index {{outbox_events_more}};\n", oldest: 1 },
     ],
 };
 
-fn applied(entries: &[(i64, &str)]) -> Vec<(i64, String)> {
-    entries.iter().map(|(version, checksum)| (*version, (*checksum).to_owned())).collect()
+fn applied(entries: &[(i64, &str)]) -> Vec<Applied> {
+    entries.iter().map(|(version, checksum)| (*version, (*checksum).to_owned(), None)).collect()
 }
 
 #[test]
@@ -27,14 +32,14 @@ fn everything_is_one_text_that_fills_the_ledger() {
     renamed.names.set(Table::Migrations, "m");
     let expected = format!(
         "create table `m` (version int);\ncreate table `o` (id int);\n\
-         insert into `m` (version, name, checksum) values (1, 'schema', '{}');\ncreate index `o_more`;\n\
-         insert into `m` (version, name, checksum) values (3, 'more', '{}');\n",
+         insert into `m` (version, name, checksum, oldest) values (1, 'schema', '{}', 1);\ncreate index `o_more`;\n\
+         insert into `m` (version, name, checksum, oldest) values (3, 'more', '{}', 1);\n",
         first.checksum(),
         second.checksum(),
     );
     assert_eq!(MIGRATIONS.sql(&renamed), expected);
     let sha_256_of_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    assert_eq!(Migration { version: 1, name: "abc", template: "abc" }.checksum(), sha_256_of_abc);
+    assert_eq!(Migration { version: 1, name: "abc", template: "abc", oldest: 1 }.checksum(), sha_256_of_abc);
 }
 
 #[test]
@@ -58,6 +63,29 @@ fn migrations_are_applied_in_order_until_none_is_left() {
     ] {
         let error = MIGRATIONS.next(&applied(&entries)).unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Misconfigured, says));
+    }
+}
+
+/// A newer schema that names this program's version, or an older one, as the oldest that works with it is as good as its own.
+#[test]
+fn a_newer_schema_says_which_programs_it_is_for() {
+    let [one, two] = [&MIGRATIONS.all[0], &MIGRATIONS.all[1]].map(Migration::checksum);
+    let with = |newer: &[(i64, Option<i64>)]| {
+        let mut applied = applied(&[(1, &one), (3, &two)]);
+        applied.extend(newer.iter().map(|(version, oldest)| (*version, "?".to_owned(), *oldest)));
+        applied
+    };
+    for newer in [&[(4, Some(3))][..], &[(4, Some(1)), (5, Some(3))]] {
+        assert_eq!(MIGRATIONS.differences(&with(newer)), [], "{newer:?}");
+        assert!(MIGRATIONS.next(&with(newer)).unwrap().is_none(), "{newer:?}");
+    }
+    for newer in
+        [&[(4, Some(4))][..], &[(4, None)], &[(4, Some(4)), (5, Some(3))], &[(4, Some(3)), (5, Some(5))]]
+    {
+        let found = newer.last().unwrap().0;
+        let difference = SchemaDifference::NewerSchema { found, known: 3 };
+        assert_eq!(MIGRATIONS.differences(&with(newer)), [difference], "{newer:?}");
+        assert!(MIGRATIONS.next(&with(newer)).is_err(), "{newer:?}");
     }
 }
 

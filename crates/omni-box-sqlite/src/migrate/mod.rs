@@ -5,7 +5,7 @@ mod verify;
 use std::time::Duration;
 
 use omni_box_core::{Error, ErrorKind, Result};
-use omni_box_sql::render;
+use omni_box_sql::{Applied, render};
 use sqlx::{AssertSqlSafe, Executor, SqliteConnection};
 use tokio::time::Instant;
 
@@ -18,8 +18,8 @@ impl SqliteStore {
     /// once: one works, the others wait.
     ///
     /// # Errors
-    /// [`Misconfigured`](ErrorKind::Misconfigured) when the schema is newer than this program, or an applied migration is not the one it
-    /// knows. [`Timeout`](ErrorKind::Timeout) when another migration, or any other writer, does not end.
+    /// [`Misconfigured`](ErrorKind::Misconfigured) when the schema is newer than this program and not for it, or an applied migration is not
+    /// the one it knows. [`Timeout`](ErrorKind::Timeout) when another migration, or any other writer, does not end.
     ///
     /// # Cancel safety
     /// Each migration is a transaction: it is applied whole or not at all.
@@ -91,10 +91,11 @@ async fn has_ledger(conn: &mut SqliteConnection, config: &SqliteConfig) -> Resul
     .map_err(failed("look for the schema"))
 }
 
-/// Version and checksum of each applied migration.
-async fn applied(conn: &mut SqliteConnection, config: &SqliteConfig) -> Result<Vec<(i64, String)>> {
+/// Each applied migration.
+async fn applied(conn: &mut SqliteConnection, config: &SqliteConfig) -> Result<Vec<Applied>> {
     let ledger = config.qualified(Table::Migrations);
-    sqlx::query_as(AssertSqlSafe(format!("select version, checksum from {ledger} order by version")))
+    let sql = format!("select version, checksum, oldest from {ledger} order by version");
+    sqlx::query_as(AssertSqlSafe(sql))
         .fetch_all(conn)
         .await
         .map_err(failed("read which migrations were applied"))

@@ -99,7 +99,7 @@ const EXPECTED: [ExpectedTable; 10] = [
     },
     ExpectedTable {
         table: Table::Migrations,
-        columns: "name text, checksum text, version integer, applied_at integer",
+        columns: "name text, checksum text, version integer, oldest integer, applied_at integer",
         indexes: &[],
     },
 ];
