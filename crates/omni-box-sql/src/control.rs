@@ -6,12 +6,11 @@ use crate::table::misconfigured;
 use crate::{Dialect, Migrations, Table};
 
 /// The delivery mode, from the columns `delivery_mode` and `schema_version` of the control row, if there is one. The third value is the oldest
-/// version whose programs work with the schema: the greatest `oldest` of the ledger, or `version` where a row has none.
+/// version whose programs work with the schema. It is the greatest `oldest` of the ledger, or `version` where a row has none.
 ///
 /// # Errors
-/// [`Misconfigured`](ErrorKind::Misconfigured) when there is no row, or its version is older than the one that the program needs, or newer and
-/// not for it.
-/// [`Invalid`](ErrorKind::Invalid) when the mode is not known.
+/// [`Misconfigured`](ErrorKind::Misconfigured) when there is no row, or its version is older than the one that the program needs. So it is when
+/// the version is newer and not for the program. [`Invalid`](ErrorKind::Invalid) when the mode is not known.
 pub fn delivery_mode(
     dialect: &(impl Dialect + ?Sized),
     migrations: &Migrations,
