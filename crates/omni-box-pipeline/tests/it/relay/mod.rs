@@ -12,6 +12,7 @@ mod isolation;
 mod memory;
 mod metrics;
 mod poison;
+mod resting;
 mod run;
 mod silence;
 mod status;

@@ -171,12 +171,12 @@ async fn a_client_that_does_not_let_go_keeps_what_it_has_and_nothing_else() -> R
     next.stop().await
 }
 
-const AWAY: &str = "away";
+pub(super) const AWAY: &str = "away";
 
 /// Counts what of the topic that is away is tried.
-struct Counted {
-    inner: FaultyPublisher<MemoryPublisher>,
-    tried: Arc<AtomicUsize>,
+pub(super) struct Counted {
+    pub(super) inner: FaultyPublisher<MemoryPublisher>,
+    pub(super) tried: Arc<AtomicUsize>,
 }
 
 #[async_trait]
