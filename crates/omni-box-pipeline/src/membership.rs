@@ -4,9 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use omni_box_core::store::GroupHandling;
-use omni_box_core::{
-    Backoff, ConsumerGroup, Error, ErrorKind, FailureClass, InboxRepository, OwnerId, Result, RetryPolicy,
-};
+use omni_box_core::{ConsumerGroup, Error, ErrorKind, FailureClass, InboxRepository, OwnerId, Result};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::deadline::{FAREWELL, within};
@@ -70,22 +68,17 @@ impl<S: InboxRepository> Membership<S> {
         }
     }
 
-    /// Joins, and waits out an outage of the database.
+    /// Joins, and waits out an outage of the database: `failed` is told of each failure, and says how long to wait.
     ///
     /// # Errors
     /// As [`keep`](Self::keep), an outage apart.
     ///
     /// # Cancel safety
     /// A member whose future is dropped may have joined; its time ends by itself.
-    pub(crate) async fn join(&self) -> Result<()> {
-        let policy = RetryPolicy::default().at_most(Duration::from_millis(100), RENEWAL);
-        let mut backoff = Backoff::new(policy);
+    pub(crate) async fn join(&self, failed: impl Fn(&Error) -> Duration) -> Result<()> {
         loop {
             match self.keep().await {
-                Err(error) if error.class() == FailureClass::Infrastructure => {
-                    tracing::debug!(error = error.chain(), "cannot join the group yet");
-                    sleep(backoff.next_delay()).await;
-                }
+                Err(error) if error.class() == FailureClass::Infrastructure => sleep(failed(&error)).await,
                 joined => return joined,
             }
         }

@@ -168,7 +168,14 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         let _running = self.shared.context.status.running();
         self.state = State::Running;
         let joined = match &self.shared.membership {
-            Some(membership) => cancel.run_until_cancelled(membership.join()).await,
+            Some(membership) => {
+                let database = &self.shared.context.database;
+                let joined = cancel.run_until_cancelled(membership.join(|error| database.close(error))).await;
+                if let Some(Ok(())) = joined {
+                    database.open();
+                }
+                joined
+            }
             None => Some(Ok(())),
         };
         match joined {

@@ -141,11 +141,14 @@ impl<S: InboxRepository> InboxWorker<S> {
     /// # Cancel safety
     /// Dropping the future rolls running transactions back; claims expire. Cancel the token instead.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let Some(joined) = shutdown.run_until_cancelled(self.shared.membership.join()).await else {
+        let context = &self.shared.context;
+        let _running = context.status.running();
+        let joining = self.shared.membership.join(|error| context.database.close(error));
+        let Some(joined) = shutdown.run_until_cancelled(joining).await else {
             return Ok(());
         };
         joined?;
-        let context = &self.shared.context;
+        context.database.open();
         let _watchdog = Watchdog::start(Watched {
             worker: context.worker.clone(),
             running: Arc::clone(&context.running),
@@ -153,7 +156,6 @@ impl<S: InboxRepository> InboxWorker<S> {
             stuck_after: Duration::MAX,
             leave: None,
         })?;
-        let _running = context.status.running();
         let stop = shutdown.child_token();
         let _copying = Copies::spawn(self.shared.copies.as_ref(), &stop);
         let mut running = JoinSet::new();

@@ -27,6 +27,7 @@ mod poison;
 mod result;
 mod sealed;
 pub(crate) mod service;
+mod several;
 mod silence;
 mod status;
 mod stuck;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::memory::{Handler, Memory};
 use super::service::{GROUP, LONG};
+use crate::gate_log::GateLog;
 
 fn gate(snapshot: &InboxSnapshot, name: &str) -> GateStatus {
     *snapshot.gates.iter().find(|gate| gate.name == name).expect("an inbox has its gates")
@@ -184,4 +185,34 @@ async fn of_several_outages_the_first_counts() {
     memory.drained().await;
     stop.cancel();
     running.await.unwrap().unwrap();
+}
+
+/// Before it takes anything, it says in the store how its group is handled, and waits until it can.
+#[tokio::test(start_paused = true)]
+async fn tells_of_a_database_that_is_away_at_the_start() {
+    for is_stored in [false, true] {
+        let (memory, log) = (Memory::new(), GateLog::listen());
+        memory.plan.cut();
+        let stop = CancellationToken::new();
+        let (status, running) = if is_stored {
+            let worker = InboxWorker::builder(memory.store.clone())
+                .consumer_group(ConsumerGroup::new(GROUP).unwrap())
+                .handler(completes())
+                .build()
+                .unwrap();
+            (worker.status(), tokio::spawn(worker.run(stop.clone())))
+        } else {
+            let runner = memory.builder(&completes()).build().unwrap();
+            (runner.status(), tokio::spawn(runner.run(stop.clone())))
+        };
+        let down = until(&status, |status| !gate(status, "database").is_open()).await;
+        assert!(down.is_running && !down.is_ready());
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(gate(&status.now(), "database"), gate(&down, "database"), "one outage");
+        memory.plan.restore();
+        until(&status, is_idle).await;
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        assert_eq!(log.lines(), GateLog::outage("database"), "it is told of once");
+    }
 }

@@ -11,6 +11,7 @@ mod gates;
 mod isolation;
 mod memory;
 mod metrics;
+mod names;
 mod poison;
 mod resting;
 mod run;
