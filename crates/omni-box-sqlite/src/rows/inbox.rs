@@ -4,7 +4,7 @@ use omni_box_core::{ConsumerGroup, FetchFilters, InboxEvent, Result};
 use omni_box_sql::Places;
 use sqlx::SqliteConnection;
 
-use super::{Due, KEYS, Search, Searched};
+use super::{Due, Front, KEYS, Search, Searched};
 use crate::SqliteStore;
 use crate::error::failed;
 use crate::query::array;
@@ -66,7 +66,7 @@ impl Searched for InboxEvent {
         group: &str,
         search: Search<'_>,
         place: Option<String>,
-    ) -> Result<Vec<(Due<Self>, bool, String)>> {
+    ) -> Result<Vec<Front<Self>>> {
         let found: Vec<(String, i64, bool, String)> = sqlx::query_as(store.queries.inbox_keys.sql())
             .bind(KEYS)
             .bind(group)

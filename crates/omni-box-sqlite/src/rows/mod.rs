@@ -29,6 +29,9 @@ pub(crate) struct Search<'a> {
 /// An event that may be claimed: its place among others, and what it is claimed by.
 type Due<E> = (i64, <E as Searched>::Row);
 
+/// The first event of a key, whether it may be claimed, and its key.
+type Front<E> = (Due<E>, bool, <E as Searched>::Key);
+
 /// Events whose table is searched.
 pub(crate) trait Searched: StoredEvent {
     /// What events share that are in order.
@@ -61,7 +64,7 @@ pub(crate) trait Searched: StoredEvent {
         part: &str,
         search: Search<'_>,
         place: Option<Self::Key>,
-    ) -> impl Future<Output = Result<Vec<(Due<Self>, bool, Self::Key)>>> + Send;
+    ) -> impl Future<Output = Result<Vec<Front<Self>>>> + Send;
 }
 
 impl SqliteStore {

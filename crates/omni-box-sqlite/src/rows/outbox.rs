@@ -4,7 +4,7 @@ use omni_box_core::{FetchFilters, OutboxEvent, Result};
 use omni_box_sql::Places;
 use sqlx::SqliteConnection;
 
-use super::{Due, KEYS, Search, Searched};
+use super::{Due, Front, KEYS, Search, Searched};
 use crate::SqliteStore;
 use crate::error::failed;
 use crate::outbox::filter_arrays;
@@ -59,7 +59,7 @@ impl Searched for OutboxEvent {
         part: &str,
         search: Search<'_>,
         place: Option<Self::Key>,
-    ) -> Result<Vec<(Due<Self>, bool, Self::Key)>> {
+    ) -> Result<Vec<Front<Self>>> {
         let queries = &store.queries;
         let of_part = if part == SCHEDULED { &queries.outbox_scheduled_keys } else { &queries.outbox_keys };
         let [topics, aggregate_types, aggregate_ids] = filter_arrays(search.filters);

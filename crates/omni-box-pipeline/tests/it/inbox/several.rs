@@ -14,9 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::service::LONG;
 
+/// A group, and a key of its messages.
+type GroupKey = (String, String);
+
 /// Notes which messages took effect, by group and key.
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<HashMap<(String, String), Vec<String>>>>);
+struct Notes(Arc<Mutex<HashMap<GroupKey, Vec<String>>>>);
 
 #[async_trait::async_trait]
 impl InboxHandler<MemoryStore> for Notes {
