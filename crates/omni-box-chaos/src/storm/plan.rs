@@ -142,7 +142,7 @@ mod tests {
                 kinds.push(kind);
             }
         }
-        assert_eq!(kinds.len(), 25, "{kinds:?}");
+        assert_eq!(kinds.len(), 27, "{kinds:?}");
     }
 
     #[test]
