@@ -125,7 +125,8 @@ impl Group<'_> {
         let handled = ORDERS - lost.len() as i64;
         // shown where the test fails
         println!("{crash:?}: {effects} of {stored} handled at {committed:?}, then {handled} in all");
-        eventually(SETTLES, async || {
+        // it goes one message at a time, each with two commits, beside the disk's other users
+        eventually(3 * SETTLES, async || {
             let is_handled = self.effects().await.is_ok_and(|effects| effects >= handled);
             is_handled && self.committed().await.is_ok_and(|offset| offset == Some(ORDERS))
         })
