@@ -94,7 +94,8 @@ pub trait EventRepository<E: Event>: Store {
     /// Returns due pending events that no token has claimed, oldest first, without claiming them.
     ///
     /// - At most one event per key: its oldest pending one, if that is due and no token has claimed an event of the key. One that
-    ///   waits for its retry holds its key; one that was scheduled for later joins when it is due, and holds nothing before.
+    ///   waits for its retry holds its key; one that was scheduled for later joins when it is due, and holds nothing before. Its place
+    ///   among those that joined with it is the store's choice.
     /// - An outbox event's key is that of its topic; without one it is a key of its own. An inbox event's key is that of its group and
     ///   partition; without one it shares its partition's. Without a partition it is a key of its own.
     ///
