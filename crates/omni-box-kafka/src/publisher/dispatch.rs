@@ -116,20 +116,14 @@ impl Dispatcher {
         began: Instant,
     ) -> Result<Offer> {
         check_topic(event.topic())?;
-        let mut topic = self.topics.get(event.topic())?;
-        match topic.admission() {
+        match self.topics.get(event.topic())?.admission() {
             Admission::Open => {}
             Admission::Refused => return Err(refused(event)),
             Admission::Probe => return Ok(Offer::Probe),
         }
         let encoded = Encoded::of(event, &*self.converter)?;
         let (headers, bytes) = record::frame(event, &encoded);
-        if check_fits(event, &topic, bytes).is_err() {
-            // for good only by what is known by now
-            self.topics.learn_since(producer, event.topic(), began).await?;
-            topic = self.topics.get(event.topic())?;
-            check_fits(event, &topic, bytes)?;
-        }
+        let topic = self.topic_for(producer, event, bytes, began).await?;
         let (body, time) = (encoded.body.as_deref(), self.record_time.of(event));
         let mut headers = Some(headers);
         loop {
@@ -160,17 +154,37 @@ impl Dispatcher {
         }
     }
 
+    /// The topic of an event, if it takes the event. It refuses one for good only by what it says since the call began.
+    async fn topic_for(
+        &self,
+        producer: &Arc<KafkaProducer>,
+        event: &OutboxEvent,
+        bytes: usize,
+        began: Instant,
+    ) -> Result<Arc<Topic>> {
+        let topic = self.topics.get(event.topic())?;
+        if check_fits(event, &topic, bytes).is_ok() {
+            return Ok(topic);
+        }
+        self.topics.learn_since(producer, event.topic(), began).await?;
+        let topic = self.topics.get(event.topic())?;
+        check_fits(event, &topic, bytes).map(|()| topic)
+    }
+
     /// Sends an event by a producer on which nothing else is in flight.
-    pub(super) fn probe(
+    ///
+    /// # Errors
+    /// As [`offer`](Self::offer).
+    pub(super) async fn probe(
         &self,
         producer: &Arc<KafkaProducer>,
         event: &Arc<OutboxEvent>,
         reporter: &Reporter,
+        began: Instant,
     ) -> Result<()> {
-        let topic = self.topics.get(event.topic())?;
         let encoded = Encoded::of(event, &*self.converter)?;
         let (headers, bytes) = record::frame(event, &encoded);
-        check_fits(event, &topic, bytes)?;
+        let topic = self.topic_for(producer, event, bytes, began).await?;
         let (body, time) = (encoded.body.as_deref(), self.record_time.of(event));
         let ready = Ready { event, body, headers: &mut Some(headers), bytes, time, reporter };
         if send(producer, &topic, ready)? { Ok(()) } else { Err(refused(event)) }

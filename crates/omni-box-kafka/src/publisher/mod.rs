@@ -217,7 +217,7 @@ impl KafkaEventPublisher {
             Offer::Taken => Ok(()),
             Offer::Probe => {
                 let probed = match self.side_producer(producer).await {
-                    Ok(side) => self.dispatcher.probe(&side, event, reporter),
+                    Ok(side) => self.dispatcher.probe(&side, event, reporter, began).await,
                     Err(error) => Err(Error::new(ErrorKind::TopicUnavailable, error.chain())),
                 };
                 if probed.is_err()
