@@ -83,6 +83,10 @@ impl<T> Bounded<T> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, mpsc};
+    use std::thread;
+    use std::time::Duration;
 
     use super::Bounded;
 
@@ -106,5 +110,27 @@ mod tests {
             running.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect::<HashSet<_>>()
         });
         assert_eq!(all.len(), 100);
+    }
+
+    /// What is told of an event costs an atomic addition then.
+    #[test]
+    fn values_that_have_come_are_found_without_a_lock_and_without_a_new_handle() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&made);
+        let values = Bounded::new(200, move |_| counted.fetch_add(1, Ordering::Relaxed));
+        let values = Arc::new(values);
+        let all: Vec<String> = (0..250).map(|n| format!("type-{n}")).collect();
+        let look_up = |values: &Bounded<usize>, all: &[String]| {
+            all.iter().map(|value| *values.get(value)).collect::<Vec<usize>>()
+        };
+        let first = look_up(&values, &all);
+        let locked = values.filled.lock().expect("no panic");
+        let (answer, answered) = mpsc::channel();
+        let others = Arc::clone(&values);
+        thread::spawn(move || answer.send(look_up(&others, &all)));
+        let again = answered.recv_timeout(Duration::from_secs(10)).expect("no look-up waits for the lock");
+        drop(locked);
+        assert_eq!(again, first);
+        assert_eq!(made.load(Ordering::Relaxed), 201, "with the one that others share");
     }
 }
