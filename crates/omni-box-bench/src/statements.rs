@@ -17,24 +17,26 @@ pub(crate) struct Counting;
 
 impl<S: Subscriber> Layer<S> for Counting {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let mut beginning = Beginning(false);
-        event.record(&mut beginning);
-        STATEMENTS.fetch_add(u64::from(!beginning.0), Ordering::Relaxed);
+        let mut bound = Bound(false);
+        event.record(&mut bound);
+        STATEMENTS.fetch_add(u64::from(!bound.0), Ordering::Relaxed);
     }
 }
 
-/// Whether a statement opens a transaction: sqlx logs that only where settings of the transaction are sent along.
-struct Beginning(bool);
+/// Whether a statement begins or ends a transaction; which of them sqlx logs depends on the database.
+struct Bound(bool);
 
-impl Visit for Beginning {
+impl Visit for Bound {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0 |= field.name() == "summary" && value.starts_with("begin");
+        let words = ["begin", "commit", "rollback"];
+        let first = value.split([' ', ';']).next().unwrap_or_default().to_ascii_lowercase();
+        self.0 |= field.name() == "summary" && words.contains(&first.as_str());
     }
 
     fn record_debug(&mut self, _field: &Field, _value: &dyn std::fmt::Debug) {}
 }
 
-/// Statements so far, without `begin` and `commit`.
+/// Statements so far, without what begins and ends transactions.
 pub(crate) fn counted() -> u64 {
     STATEMENTS.load(Ordering::Relaxed)
 }
