@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::deadline::{FAREWELL, within};
 use crate::settings::misconfigured;
+use crate::transact::Database;
 
 /// How long a member counts that has not renewed.
 const TTL: Duration = Duration::from_secs(30);
@@ -68,18 +69,20 @@ impl<S: InboxRepository> Membership<S> {
         }
     }
 
-    /// Joins, and waits out an outage of the database: `failed` is told of each failure, and says how long to wait.
+    /// Joins, and waits out an outage of the database at its gate, which is open then.
     ///
     /// # Errors
     /// As [`keep`](Self::keep), an outage apart.
     ///
     /// # Cancel safety
     /// A member whose future is dropped may have joined; its time ends by itself.
-    pub(crate) async fn join(&self, failed: impl Fn(&Error) -> Duration) -> Result<()> {
+    pub(crate) async fn join(&self, database: &Database<S>) -> Result<()> {
         loop {
             match self.keep().await {
-                Err(error) if error.class() == FailureClass::Infrastructure => sleep(failed(&error)).await,
-                joined => return joined,
+                Err(error) if error.class() == FailureClass::Infrastructure => {
+                    sleep(database.close(&error)).await;
+                }
+                joined => return joined.map(|()| database.open()),
             }
         }
     }

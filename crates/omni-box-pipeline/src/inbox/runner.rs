@@ -169,12 +169,7 @@ impl<S: InboxRepository> InboxConsumerRunner<S> {
         self.state = State::Running;
         let joined = match &self.shared.membership {
             Some(membership) => {
-                let database = &self.shared.context.database;
-                let joined = cancel.run_until_cancelled(membership.join(|error| database.close(error))).await;
-                if let Some(Ok(())) = joined {
-                    database.open();
-                }
-                joined
+                cancel.run_until_cancelled(membership.join(&self.shared.context.database)).await
             }
             None => Some(Ok(())),
         };

@@ -143,12 +143,11 @@ impl<S: InboxRepository> InboxWorker<S> {
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let context = &self.shared.context;
         let _running = context.status.running();
-        let joining = self.shared.membership.join(|error| context.database.close(error));
+        let joining = self.shared.membership.join(&context.database);
         let Some(joined) = shutdown.run_until_cancelled(joining).await else {
             return Ok(());
         };
         joined?;
-        context.database.open();
         let _watchdog = Watchdog::start(Watched {
             worker: context.worker.clone(),
             running: Arc::clone(&context.running),
