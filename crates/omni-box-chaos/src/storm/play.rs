@@ -308,12 +308,8 @@ impl<'a> Play<'a> {
         let (topic, writer) = self.late_writer(100)?;
         self.shop.ordering.create_missing(&topic).await?;
         let done =
-            format!("select count(*) from outbox_events where topic = '{topic}' and status = 'completed'");
-        let deadline = Instant::now() + SETTLES;
-        while self.shop.ordering.count(&done).await? == 0 {
-            ensure!(Instant::now() < deadline, "nothing is published to {topic}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            format!("exists (select from outbox_events where topic = '{topic}' and status = 'completed')");
+        self.shop.ordering.until(SETTLES, done).await;
         Ok((topic, writer))
     }
 
