@@ -28,9 +28,10 @@ struct Bound(bool);
 
 impl Visit for Bound {
     fn record_str(&mut self, field: &Field, value: &str) {
-        let words = ["begin", "commit", "rollback"];
-        let first = value.split([' ', ';']).next().unwrap_or_default().to_ascii_lowercase();
-        self.0 |= field.name() == "summary" && words.contains(&first.as_str());
+        if field.name() == "summary" {
+            let first = value.split([' ', ';']).next().unwrap_or_default();
+            self.0 = ["begin", "commit", "rollback"].iter().any(|word| first.eq_ignore_ascii_case(word));
+        }
     }
 
     fn record_debug(&mut self, _field: &Field, _value: &dyn std::fmt::Debug) {}
